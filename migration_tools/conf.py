@@ -1,0 +1,82 @@
+"""The one reader of settings.MIGRATION_TOOLS: a frozen view, read live, unknown keys refused."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from migration_tools.errors import SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """Where a stream of another side is read: its base URL and the token we present."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """MIGRATION_TOOLS with its defaults; units are in the names. Documented in docs/reference/settings.md."""
+
+    SIDE: str = "monolith"
+    PLAYBOOKS: tuple[str, ...] = ()
+    DATABASE: str = "default"
+    FEED_TOKENS: Mapping[str, str] = field(default_factory=dict)
+    FEEDS: Mapping[str, Feed] = field(default_factory=dict)
+    FEED_WAIT_SECONDS: float = 5.0
+    TRANSPORT: str = "feed"
+    BROKER_URL: str = ""
+    UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
+    IDENTITY_KEY: str = ""
+    PROXY: Mapping[str, Any] = field(default_factory=dict)
+    LOCK_TIMEOUT_SECONDS: float = 0.1
+    DDL_LOCK_TIMEOUT_SECONDS: float = 2.0
+    CUTOVER_BUDGET_SECONDS: float = 30.0
+    RELAY_IDLE_SECONDS: float = 0.01
+    BATCH_ROWS: int = 1000
+    CHUNK_SECONDS: float = 0.15
+    CHUNK_ROWS_MAXIMUM: int = 50_000
+    STREAM_RETENTION_SECONDS: float = 7 * 86_400.0
+    OUTBOX_RETENTION_SECONDS: float = 600.0
+    CONSUMER_ALIVE_SECONDS: float = 15.0
+
+
+def settings() -> Settings:
+    """Read MIGRATION_TOOLS now (so that override_settings works).
+
+    Raises:
+        SettingsError: unknown keys (all at once, with the nearest known name) or malformed values.
+    """
+    raw = getattr(django_settings, "MIGRATION_TOOLS", {})
+    mistakes = list(find_mistakes(raw))
+    if mistakes:
+        raise SettingsError("; ".join(mistakes))
+    values = dict(raw)
+    values["FEEDS"] = {name: Feed(**feed) for name, feed in raw.get("FEEDS", {}).items()}
+    values["PLAYBOOKS"] = tuple(raw.get("PLAYBOOKS", ()))
+    return Settings(**values)
+
+
+def find_mistakes(raw: Any) -> list[str]:
+    """List what is wrong with a MIGRATION_TOOLS value, in sentences; empty when it can be used."""
+    if not isinstance(raw, Mapping):
+        return [f"MIGRATION_TOOLS is {type(raw).__name__}; it must be a dict"]
+    known = {item.name for item in fields(Settings)}
+    mistakes = []
+    for key in raw:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys are {sorted(known)}"
+            mistakes.append(f"MIGRATION_TOOLS has an unknown key {key!r}{hint}")
+    for name, feed in dict(raw.get("FEEDS", {})).items():
+        if not isinstance(feed, Mapping) or set(feed) != {"url", "token"}:
+            mistakes.append(f"MIGRATION_TOOLS['FEEDS'][{name!r}] must be a dict with 'url' and 'token'")
+    if raw.get("TRANSPORT", "feed") not in {"feed", "kombu"}:
+        mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {raw['TRANSPORT']!r}; it must be 'feed' or 'kombu'")
+    if raw.get("TRANSPORT") == "kombu" and not raw.get("BROKER_URL"):
+        mistakes.append("MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but 'BROKER_URL' is empty")
+    return mistakes

