@@ -1,0 +1,1 @@
+"""The extracted services: one Django project per package, none of which imports another."""

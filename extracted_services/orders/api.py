@@ -1,0 +1,195 @@
+"""The public HTTP API of orders: the same contract that the monolith serves."""
+
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet, Sum
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view, inline_serializer
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from . import purchase
+from .models import Order, OrderItem
+from .problems import Conflict, described
+from .serializers import OrderedProductSerializer, OrderSerializer, PurchaseSerializer, product_names, shown
+
+READ_PROBLEMS = described(HTTPStatus.UNAUTHORIZED)
+FIND_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
+PLACE_PROBLEMS = described(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+MOVE_PROBLEMS = described(
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+CSRF_TOKEN = OpenApiParameter(
+    "X-CSRFToken", str, OpenApiParameter.HEADER, required=True, description="the csrftoken cookie's value"
+)
+ORDER_PAGE = inline_serializer(
+    "OrderPage",
+    {
+        "count": serializers.IntegerField(),
+        "next": serializers.URLField(allow_null=True),
+        "previous": serializers.URLField(allow_null=True),
+        "results": OrderSerializer(many=True),
+    },
+)
+
+
+class OrderPages(PageNumberPagination):
+    """Pages of twenty, by number."""
+
+    page_size = 20
+
+
+class OrdersView(APIView):
+    """The customer's orders: read them page by page, or place one."""
+
+    @extend_schema(
+        operation_id="orders_list",
+        parameters=[OpenApiParameter("page", int, description="which page, from 1")],
+        responses={200: ORDER_PAGE} | FIND_PROBLEMS,
+    )
+    def get(self, request: Request) -> Response:
+        """List the customer's orders, newest first."""
+        pages = OrderPages()
+        orders = _orders_of(request).order_by("-ordered_at", "-id")
+        page = pages.paginate_queryset(orders, request, view=self)
+        return pages.get_paginated_response(shown(page or []))
+
+    @extend_schema(
+        operation_id="orders_place",
+        parameters=[CSRF_TOKEN],
+        request=PurchaseSerializer,
+        responses={201: OrderSerializer} | PLACE_PROBLEMS,
+    )
+    def post(self, request: Request) -> Response:
+        """Place an order."""
+        wanted = PurchaseSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        try:
+            order = purchase.place(
+                purchase.Purchase(
+                    customer_id=request.user.pk,
+                    customer_name=request.user.name,
+                    lines=wanted.wanted(),
+                    shipping_address=wanted.validated_data["shipping_address"],
+                    client_reference=wanted.validated_data["client_reference"],
+                    note=wanted.validated_data["note"],
+                )
+            )
+        except purchase.PurchaseRefused as refusal:
+            raise ValidationError({"lines": [str(refusal)]}) from refusal
+        return Response(_one(request, order.public_id), status=HTTPStatus.CREATED)
+
+
+class OrderView(APIView):
+    """One order of the customer."""
+
+    @extend_schema(operation_id="orders_read", responses={200: OrderSerializer} | FIND_PROBLEMS)
+    def get(self, request: Request, public_id: uuid.UUID) -> Response:
+        """Show one order."""
+        return Response(_one(request, public_id))
+
+
+def _described(operation_id: str, description: str) -> Callable[[Any], Any]:
+    return extend_schema(
+        operation_id=operation_id,
+        description=description,
+        parameters=[CSRF_TOKEN],
+        request=None,
+        responses={200: OrderSerializer} | MOVE_PROBLEMS,
+    )
+
+
+class _TransitionView(APIView):
+    """Move one order of the customer along; repeating a transition already made changes nothing."""
+
+    transition: Callable[[int, uuid.UUID], Order]
+
+    def post(self, request: Request, public_id: uuid.UUID) -> Response:
+        """Make the transition and show the order."""
+        try:
+            type(self).transition(request.user.pk, public_id)
+        except Order.DoesNotExist:
+            raise _no_such_order(public_id) from None
+        except purchase.IllegalTransition as refusal:
+            raise Conflict(str(refusal)) from refusal
+        return Response(_one(request, public_id))
+
+
+@extend_schema_view(post=_described("orders_pay", "Pay a placed order; repeated, it changes nothing."))
+class PayView(_TransitionView):
+    """Pay an order."""
+
+    transition = staticmethod(purchase.pay)
+
+
+@extend_schema_view(post=_described("orders_ship", "Ship a paid order; repeated, it changes nothing."))
+class ShipView(_TransitionView):
+    """Ship an order."""
+
+    transition = staticmethod(purchase.ship)
+
+
+@extend_schema_view(
+    post=_described("orders_cancel", "Cancel an order that is placed or paid; repeated, it changes nothing.")
+)
+class CancelView(_TransitionView):
+    """Cancel an order."""
+
+    transition = staticmethod(purchase.cancel)
+
+
+class OrderedProductsView(APIView):
+    """What the customer ever ordered."""
+
+    @extend_schema(
+        operation_id="orders_products", responses={200: OrderedProductSerializer(many=True)} | READ_PROBLEMS
+    )
+    def get(self, request: Request) -> Response:
+        """Sum the ordered quantities by product, sorted by product id."""
+        sums = dict(
+            OrderItem.objects.filter(order__customer_id=request.user.pk)
+            .values_list("product_id")
+            .annotate(quantity=Sum("qty"))
+            .order_by("product_id")
+        )
+        names = product_names(sums)
+        rows: list[dict[str, Any]] = [
+            {"product": product, "name": names.get(product, ""), "quantity": quantity}
+            for product, quantity in sums.items()
+        ]
+        return Response(OrderedProductSerializer(rows, many=True).data)
+
+
+def _orders_of(request: Request) -> QuerySet[Order]:
+    items = Prefetch("items", queryset=OrderItem.objects.order_by("id"))
+    return Order.objects.filter(customer_id=request.user.pk).prefetch_related(items)
+
+
+def _one(request: Request, public_id: uuid.UUID) -> dict[str, Any]:
+    try:
+        order = _orders_of(request).get(public_id=public_id)
+    except Order.DoesNotExist:
+        raise _no_such_order(public_id) from None
+    return shown([order])[0]
+
+
+def _no_such_order(public_id: uuid.UUID) -> Http404:
+    return Http404(f"you have no order {str(public_id)!r}; /api/orders/ lists yours")

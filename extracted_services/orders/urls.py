@@ -1,0 +1,23 @@
+"""The addresses of the orders service."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from . import api, health
+
+urlpatterns = [
+    path("api/orders/", api.OrdersView.as_view()),
+    path("api/orders/products/", api.OrderedProductsView.as_view()),
+    path("api/orders/<uuid:public_id>/", api.OrderView.as_view()),
+    path("api/orders/<uuid:public_id>/pay/", api.PayView.as_view()),
+    path("api/orders/<uuid:public_id>/ship/", api.ShipView.as_view()),
+    path("api/orders/<uuid:public_id>/cancel/", api.CancelView.as_view()),
+    path("api/schema/", SpectacularAPIView.as_view()),
+    path("strangle/", include("migration_tools.urls")),
+    path("livez", health.livez),
+    path("readyz", health.readyz),
+]
+
+handler400 = "extracted_services.orders.problems.bad_request"
+handler404 = "extracted_services.orders.problems.not_found"
+handler500 = "extracted_services.orders.problems.server_error"
