@@ -1,0 +1,63 @@
+# `make` prints the menu. Every target first makes the virtual environment that it needs, so a machine
+# with Python 3.11 (and its venv module) and make is enough. Nothing is installed outside this directory.
+
+VENV ?= .venv
+PYTHON = $(VENV)/bin/python
+ARGS ?=
+BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+# The stamp is named after the lock file's content: a checkout that only touches it installs nothing.
+STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint format demo up lock wheel clean
+
+help: ## Print this menu
+	@echo "usage: make TARGET [ARGS=\"…\"]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "for example: make test ARGS=\"tests/unit -x\"    make demo ARGS=\"--orders 200000 --seed 7\""
+
+demo: $(STAMP) ## Carry the orders context out of the shop under live traffic, back once, and out again (ARGS)
+	$(PYTHON) -m demo $(ARGS)
+
+up: $(STAMP) ## Start the demo's servers, print their addresses and leave them running until Ctrl-C (ARGS)
+	$(PYTHON) -m demo up $(ARGS)
+
+test: $(STAMP) ## Run the tests (ARGS go to pytest: a path, -k WORD, -n 2 …)
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, types and import contracts: ruff, mypy --strict, import-linter
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP) ## Rewrite the files in the house style
+	$(PYTHON) -m ruff check --fix --exit-zero .
+	$(PYTHON) -m ruff format .
+
+wheel: $(STAMP) ## Build the wheel into dist/
+	$(PYTHON) -m build --wheel --no-isolation --outdir dist
+
+venv: $(STAMP) ## Make or refresh the virtual environment in .venv from requirements.lock
+
+# django-strangler's extras name each other; --unsafe-package keeps the project itself out of its lock file.
+lock: $(STAMP) ## Pin again what pyproject.toml asks for (ARGS="--upgrade" for newer releases)
+	$(PYTHON) -m piptools compile pyproject.toml --extra dev --output-file requirements.lock \
+		--quiet --generate-hashes --strip-extras --unsafe-package django-strangler \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options $(ARGS)
+	@sed -i.old '/^# WARNING: The following packages were not pinned/,$$d' requirements.lock && rm -f requirements.lock.old
+
+clean: ## Remove what was built, cached or written by a demo; the virtual environment stays
+	rm -rf build dist var .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(STAMP):
+	@test -n "$(BASE_PYTHON)" || { echo "no Python found; apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m pip --version > /dev/null 2>&1 || $(BASE_PYTHON) -m venv --clear $(VENV)
+	@echo "installing requirements.lock into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@rm -f $(VENV)/installed-*
+	@touch $@
