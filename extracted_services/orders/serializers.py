@@ -99,7 +99,7 @@ class PurchaseSerializer(serializers.Serializer[Any]):
     )
     note = serializers.CharField(allow_null=True, allow_blank=True, default=None, trim_whitespace=False)
     shipping_address = AddressField()
-    lines = PurchaseLineSerializer(many=True, allow_empty=False, max_length=1000)
+    lines = serializers.ListField(child=PurchaseLineSerializer(), min_length=1, max_length=1000)
 
     def wanted(self) -> list[Line]:
         """Give the validated lines as the domain knows them."""
