@@ -1,7 +1,7 @@
 """End the processes that a CI run left behind, and fail when there were any.
 
-Usage: left_running.py MARK, where MARK is the value of STRANGLER_CI_RUN that every process of the run inherited.
-PostgreSQL overwrites its environment with its title, so a program or directory inside the checkout counts too.
+Usage: left_running.py MARK, where MARK is the STRANGLER_CI_RUN that every process of the run inherited.
+PostgreSQL overwrites its environment with its title, so a program inside the checkout counts too.
 """
 
 import os

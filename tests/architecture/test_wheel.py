@@ -1,0 +1,122 @@
+"""The wheel holds the toolkit and nothing else, and what runs inside a monolith needs Django alone."""
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import MADE, ROOT, project_files
+
+STRANGERS = ("proxy", "tests", "demo", "playbooks", "legacy_monolith", "extracted_services", "manage")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a clean copy of the source."""
+    source = tmp_path_factory.mktemp("source") / "checkout"
+    ignored = shutil.ignore_patterns(*MADE)
+    shutil.copytree(ROOT, source, ignore=ignored)
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    built = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False, timeout=120)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (made,) = out.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh virtual environment that holds the wheel and nothing else."""
+    directory = tmp_path_factory.mktemp("environment")
+    venv.create(directory, with_pip=False)
+    python = directory / "bin" / "python"
+    command = [
+        sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index",
+        str(wheel),
+    ]  # fmt: skip
+    installed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    return python
+
+
+def ask(python: Path, code: str, *extra_paths: Path) -> str:
+    """Run code isolated from this checkout, with `extra_paths` behind what is installed."""
+    prelude = f"import sys; sys.path += {[str(path) for path in extra_paths]!r}\n"
+    result = subprocess.run(
+        [str(python), "-I", "-W", "error", "-c", prelude + textwrap.dedent(code)],
+        cwd=python.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_wheel_holds_every_file_of_the_toolkit_and_no_other(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    expected = {path.relative_to(ROOT).as_posix() for path in project_files(below=ROOT / "migration_tools")}
+    assert held == expected
+
+
+def test_sql_files_types_and_schema_migrations_are_inside(wheel: Path) -> None:
+    held = zipfile.ZipFile(wheel).namelist()
+    assert "migration_tools/py.typed" in held
+    assert any(name.endswith(".sql") for name in held)
+    assert "migration_tools/messaging/migrations/0001_initial.py" in held
+
+
+def test_only_the_toolkit_can_be_imported_from_the_wheel(environment: Path) -> None:
+    answer = ask(
+        environment,
+        f"""
+        import importlib.metadata, importlib.util, json
+        files = importlib.metadata.distribution("django-strangler").files
+        names = {{file.parts[0] for file in files if ".dist-info" not in file.parts[0]}}
+        found = [name for name in {STRANGERS!r} if importlib.util.find_spec(name)]
+        import migration_tools
+        print(json.dumps([sorted(names), found, migration_tools.__version__]))
+        """,
+    )
+    assert json.loads(answer) == [["migration_tools"], [], "0.1.0"]
+
+
+@pytest.mark.parametrize("apps", ["MONOLITH_APPS", "SERVICE_APPS"])
+def test_what_runs_inside_a_project_needs_django_alone(apps: str, environment: Path, tmp_path: Path) -> None:
+    for distribution in ("Django", "asgiref", "sqlparse"):
+        for file in importlib.metadata.files(distribution) or ():
+            top = Path(distribution_root(distribution)) / file.parts[0]
+            if file.parts[0] != ".." and not (tmp_path / file.parts[0]).exists():
+                (tmp_path / file.parts[0]).symlink_to(top)
+    ask(
+        environment,
+        f"""
+        import django, migration_tools
+        from django.conf import settings
+        settings.configure(
+            INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *migration_tools.{apps}],
+            DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
+            ROOT_URLCONF="migration_tools.urls",
+            MIGRATION_TOOLS={{}},
+            USE_TZ=True,
+        )
+        django.setup()
+        from django.core.management import call_command
+        call_command("check")
+        call_command("makemigrations", check=True, dry_run=True)
+        """,
+        tmp_path,
+    )
+
+
+def distribution_root(name: str) -> Path:
+    """Find the site-packages directory that holds a distribution."""
+    return Path(str(importlib.metadata.distribution(name).locate_file("")))
