@@ -1,0 +1,112 @@
+"""Two things that several chapters of the story do: a scored verification, and a measured change of owner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from demo import ROOT
+from demo.commands import Code, CommandFailed, Outcome
+from demo.plant import Planted, score
+from demo.report import Cutover, Verification
+from demo.traffic import Traffic
+
+if TYPE_CHECKING:
+    from demo.story import Story
+
+SETTLE_SECONDS = 1.0
+"""Watched after the command, so that a late failure counts as the cutover's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegacyWrites:
+    """How far the writers that go around HTTP have come."""
+
+    done: int
+    refused: int
+
+    @classmethod
+    def of(cls, traffic: Traffic) -> Self:
+        events = traffic.tally.summary()["events"]
+        done = sum(
+            count for name, count in events.items() if name.startswith(("bulk updater:", "raw-SQL writer:"))
+        )
+        return cls(done=done, refused=events.get("refused by the fence", 0))
+
+
+def verify(story: Story, what: str, *, planted: Sequence[Planted] = ()) -> Outcome:
+    """Run a verification; score it against what was planted; enter it in the report.
+
+    Raises:
+        CommandFailed: The command ended otherwise than its findings say it should.
+    """
+    outcome = (
+        story.operator.move("strangle_verify") if not planted else story.operator.call("strangle_verify")
+    )
+    expected = Code.DIFFERENCES if planted else Code.DONE
+    if outcome.code != expected:
+        raise CommandFailed(
+            f"strangle_verify ({what}) ended with exit code {outcome.code}, expected {expected.value}: "
+            f"{outcome.message}\n{outcome.errors[-2000:]}"
+        )
+    evidence = outcome.evidence
+    rows, differences = int(evidence.get("rows", 0)), int(evidence.get("differences", 0))
+    if not planted:
+        entry = Verification(rows=rows, differences=differences, false_alarms=differences)
+    else:
+        result = score(planted, ROOT / Path(str(evidence["report"])))
+        entry = Verification(
+            rows=rows,
+            differences=differences,
+            false_alarms=result.false_alarms,
+            planted=result.planted,
+            found=result.found,
+        )
+        for missed in result.missed:
+            story.narrator.bad(f"missed: {missed.kind} in {missed.table} {sorted(missed.keys)}")
+        for alarm in result.alarms[:10]:
+            story.narrator.bad(f"false alarm: {alarm}")
+    story.report.verification.append(entry)
+    told = f"{what}: {rows:,} rows compared in {outcome.seconds:.1f} s, {differences} differences"
+    if planted:
+        told += f"; {entry.found} of {entry.planted} planted found, {entry.false_alarms} false alarms"
+    story.narrator.good(told)
+    return outcome
+
+
+def measured_cutover(story: Story, command: str, direction: str) -> Outcome:
+    """Change the owner while probes write back to back; the longest gap goes beside one of quieter times.
+
+    The baseline window is as long as the command's, just before it, and holds the command's own dry run, so
+    that both windows carry the same load but for the change of owner itself.
+    """
+    traffic = story.traffic
+    with traffic.probing():
+        dry = story.operator.call(command, "--dry-run")
+        if dry.code not in (Code.DONE, Code.GATE_NOT_MET):
+            raise CommandFailed(
+                f"{dry.command} ended with exit code {dry.code}: {dry.message}\n{dry.errors[-2000:]}"
+            )
+        outcome = story.operator.move(command)
+        story.supervisor.await_condition(
+            "the watch after the cutover", lambda: time.monotonic() > outcome.ended + SETTLE_SECONDS, 30.0
+        )
+    length = outcome.seconds
+    gap = traffic.clock.longest_gap(outcome.started, outcome.ended)
+    baseline = traffic.clock.longest_gap(outcome.started - length, outcome.started)
+    entry = Cutover(
+        direction=direction,
+        longest_write_gap_ms=round(1000 * gap, 1),
+        baseline_write_gap_ms=round(1000 * baseline, 1),
+        failed_requests=traffic.tally.failed_between(outcome.started, time.monotonic()),
+    )
+    story.report.cutover.append(entry)
+    story.narrator.good(
+        f"longest time without an acknowledged write {entry.longest_write_gap_ms:.0f} ms "
+        f"(baseline {entry.baseline_write_gap_ms:.0f} ms), {entry.failed_requests} failed requests, "
+        f"fence held {outcome.evidence.get('pause_ms', '?')} ms"
+    )
+    return outcome

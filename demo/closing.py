@@ -1,0 +1,86 @@
+"""The closing: when the traffic has stopped, the ledger meets the databases and the verdict is given."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from demo import OUTPUT, ledger
+from demo.audit import Findings, Owner, audit_names, audit_owner, merge, settled
+from demo.book import fold
+from demo.consequences import audit_daily_count, audit_payments
+
+if TYPE_CHECKING:
+    from demo.story import Story
+
+OWNER_AT_THE_END: Owner = "orders"
+
+
+def close_the_books(story: Story) -> None:
+    """Audit, fill in the report's figures and its result, and print the summary."""
+    book = fold(ledger.read(story.ledger))
+    shop, orders = story.stack.superuser_dsn("shop"), story.stack.superuser_dsn("orders")
+
+    def look() -> Findings:
+        return merge(
+            audit_owner(book, OWNER_AT_THE_END, orders),
+            audit_names(book, shop),
+            audit_payments(book, shop),
+            audit_daily_count(book, shop, orders, since_epoch=story.dual_write_since),
+        )
+
+    findings = settled(look)
+    if story.look_at_untouched(OWNER_AT_THE_END) != story.untouched:
+        findings.lost.append("the seeded orders that nobody touched are not what they were at the start")
+    summary = story.traffic.tally.summary()
+    figures = story.report.traffic
+    figures.requests, figures.failed = summary["requests"], summary["failed"]
+    figures.writes_acknowledged = book.acknowledged
+    figures.writes_lost, figures.writes_duplicated = len(findings.lost), len(findings.duplicated)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    details = {"audit": findings.as_dict(), "traffic": summary}
+    (OUTPUT / "audit.json").write_text(json.dumps(details, indent=2, ensure_ascii=False, default=str) + "\n")
+    shortcomings = story.report.shortcomings()
+    if findings.resurrected:
+        shortcomings.append(f"{len(findings.resurrected)} writes resurrected")
+    if findings.wrong:
+        shortcomings.append(f"{len(findings.wrong)} consequences wrong, the first: {findings.wrong[0]}")
+    for name in ("lost", "duplicated", "resurrected", "wrong"):
+        for sentence in getattr(findings, name)[:5]:
+            story.narrator.bad(f"{name}: {sentence}")
+    for failure in story.traffic.tally.failures[:5]:
+        story.narrator.bad(
+            f"failed: {failure.who} {failure.request}: {failure.status} {failure.detail[:200]}"
+        )
+    checked = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.checked.items()))
+    story.narrator.say(f"checked {checked}, {story.untouched[0]:,} untouched seeded orders")
+    story.report.result = "; ".join(shortcomings) or "ok"
+
+
+def summarise(story: Story) -> list[tuple[str, str]]:
+    """The closing table."""
+    report = story.report
+    figures = report.traffic
+    rows = [
+        ("requests", f"{figures.requests:,}, {figures.failed} failed"),
+        ("writes acknowledged", f"{figures.writes_acknowledged:,}"),
+        ("lost / duplicated", f"{figures.writes_lost} / {figures.writes_duplicated}"),
+        ("backfill", f"{report.backfill['rows']:,} rows in {report.backfill['seconds']} s"),
+    ]
+    for entry in report.verification:
+        told = f"{entry.rows:,} rows, {entry.differences} differences"
+        if entry.planted:
+            told += f", {entry.found}/{entry.planted} planted found"
+        rows.append(("verification", f"{told}, {entry.false_alarms} false alarms"))
+    rows += [
+        (
+            f"cutover, {entry.direction}",
+            f"longest write gap {entry.longest_write_gap_ms:.0f} ms"
+            f" (baseline {entry.baseline_write_gap_ms:.0f} ms)",
+        )
+        for entry in report.cutover
+    ]
+    rows.append(("lag", f"p50 {report.lag_ms['p50']} ms, p99 {report.lag_ms['p99']} ms"))
+    rows.append(("time", f"{story.narrator.seconds:.0f} s"))
+    rows.append(("result", report.result))
+    return rows

@@ -1,0 +1,229 @@
+"""The story: every phase by its command under traffic, back once and forth again, and a report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from demo import OUTPUT
+from demo.agreement import compare
+from demo.audit import fingerprint
+from demo.chapters import LegacyWrites, measured_cutover, verify
+from demo.closing import close_the_books
+from demo.commands import Code, Operator, Outcome
+from demo.legacy_writers import TOUCHED_MODULUS, TOUCHED_REMAINDER
+from demo.narrate import Narrator
+from demo.plant import plant
+from demo.processes import Supervisor
+from demo.report import Phase, Report
+from demo.stack import Stack
+from demo.traffic import Traffic
+
+PLANTED = 20
+READ_STEPS = (25, 100)
+"""Percent of the readers that the service answers, one move each."""
+
+READS_OPTION = "--percent"
+SECONDS_BEFORE_DUAL_WRITE = 3.0
+SECONDS_OF_READS = 3.0
+SECONDS_ON_THE_NEW_SIDE = 8.0
+SECONDS_AFTER_ROLLBACK = 4.0
+SECONDS_BEFORE_DECOMMISSION = 5.0
+WRITES_AT_LEAST = 20
+"""How many writes must be acknowledged in a stretch of traffic before the story goes on."""
+
+
+class StoryFailed(Exception):
+    """Something that must hold did not; the message says what."""
+
+
+@dataclass(kw_only=True)
+class Story:
+    """One run; ``tell`` it and then look at ``report``."""
+
+    stack: Stack
+    supervisor: Supervisor
+    narrator: Narrator
+    traffic: Traffic
+    ledger: Path
+    seed: int
+    report: Report
+    seeded_upto: int = 0
+    dual_write_since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.operator = Operator(self.stack, self.supervisor, say=self.narrator.say)
+        self._pause = threading.Event()
+
+    def tell(self) -> None:
+        """Run all phases, then audit.
+
+        Raises:
+            StoryFailed, CommandFailed, ProcessDied, NotReady: What went wrong, in one message.
+        """
+        self._take_stock()
+        with self.traffic:
+            for chapter in self._chapters():
+                chapter()
+            self.narrator.chapter("The traffic stops; the audit begins")
+        close_the_books(self)
+
+    def _chapters(self) -> tuple[Callable[[], None], ...]:
+        return (
+            self._customers_arrive,
+            self._dual_write,
+            self._backfill,
+            self._verify_clean,
+            self._verify_planted,
+            self._repair,
+            self._switch_reads,
+            self._first_cutover,
+            self._rollback,
+            self._second_cutover,
+            self._decommission,
+        )
+
+    def _take_stock(self) -> None:
+        with psycopg.connect(self.stack.superuser_dsn("shop")) as shop:
+            (self.seeded_upto,) = shop.execute(
+                "SELECT coalesce(max(id), 0) FROM orders_order"
+            ).fetchone() or (0,)
+        self.untouched = self.look_at_untouched("monolith")
+
+    def look_at_untouched(self, owner: Any) -> tuple[int, str]:
+        """Count and digest the seeded orders that no writer of the demo touches, on the owner's side."""
+        database = "shop" if owner == "monolith" else "orders"
+        return fingerprint(
+            self.stack.superuser_dsn(database),
+            owner,
+            upto=self.seeded_upto,
+            modulus=TOUCHED_MODULUS,
+            remainder=TOUCHED_REMAINDER,
+        )
+
+    def _customers_arrive(self) -> None:
+        self.narrator.chapter("Phase 1, monolith_only: customers shop, through Envoy, until the very end")
+        self._shop_for(SECONDS_BEFORE_DUAL_WRITE)
+        outcome = self.operator.expect("strangle_status")
+        self._phase("monolith_only", outcome)
+        self.narrator.good(self._traffic_so_far())
+
+    def _dual_write(self) -> None:
+        self.narrator.chapter("Phase 2, dual_write: capture on; each change is carried to the service")
+        outcome = self.operator.move("strangle_dual_write")
+        self.dual_write_since = time.time()
+        self._phase("dual_write", outcome)
+
+    def _backfill(self) -> None:
+        self.narrator.chapter("Phase 3, backfill: history is copied beside the live writes")
+        outcome = self.operator.move("strangle_backfill")
+        rows = int(outcome.evidence.get("rows", 0))
+        seconds = float(outcome.evidence.get("seconds", outcome.seconds))
+        self.report.backfill = {"rows": rows, "seconds": round(seconds, 3)}
+        self._phase("backfill", outcome)
+        self.narrator.good(f"{rows:,} rows in {seconds:.1f} s ({rows / max(seconds, 0.001):,.0f} a second)")
+
+    def _verify_clean(self) -> None:
+        self.narrator.chapter("Phase 4, verify: both sides compared exactly while writes go on")
+        self._phase("verify", verify(self, "clean"))
+
+    def _verify_planted(self) -> None:
+        planted = plant(
+            self.stack.superuser_dsn("orders"), count=PLANTED, seed=self.seed, upto=self.seeded_upto
+        )
+        kinds = sorted({each.kind for each in planted})
+        self.narrator.say(f"planted {len(planted)} corruptions in the service: {', '.join(kinds)}")
+        verify(self, "planted", planted=planted)
+
+    def _repair(self) -> None:
+        self.operator.expect("strangle_verify", "--repair", codes=(Code.DONE, Code.DIFFERENCES))
+        verify(self, "repaired")
+
+    def _switch_reads(self) -> None:
+        self.narrator.chapter("Phase 5, switch_reads: the service answers readers")
+        for percent in READ_STEPS:
+            outcome = self.operator.move("strangle_switch_reads", READS_OPTION, str(percent))
+            self._phase(f"switch_reads {percent} %", outcome)
+            self._shop_for(SECONDS_OF_READS)
+            self.narrator.good(f"{percent} % of the readers asked the service; {self._traffic_so_far()}")
+
+    def _first_cutover(self) -> None:
+        self.narrator.chapter("Phase 6, cutover: the service takes the writes")
+        before = LegacyWrites.of(self.traffic)
+        self._phase("cutover", measured_cutover(self, "strangle_cutover", "forward"))
+        self._shop_for(SECONDS_ON_THE_NEW_SIDE)
+        refused = LegacyWrites.of(self.traffic).refused - before.refused
+        self.narrator.good(f"writes land in the service; the fence refused old writers {refused} times")
+        if not refused:
+            raise StoryFailed(
+                "no legacy writer was refused after the cutover; is the monolith's fence installed?"
+            )
+
+    def _rollback(self) -> None:
+        self.narrator.chapter(
+            "Back: the monolith takes the writes again, with all that the service had written"
+        )
+        before = LegacyWrites.of(self.traffic)
+        self._phase("rollback", measured_cutover(self, "strangle_rollback", "reverse"))
+        self._shop_for(SECONDS_AFTER_ROLLBACK)
+        self.supervisor.await_condition(
+            "a write of the legacy writers after the rollback",
+            lambda: LegacyWrites.of(self.traffic).done > before.done,
+            30.0,
+        )
+        self._sides_agree("after the rollback")
+
+    def _second_cutover(self) -> None:
+        self.narrator.chapter("Forth again: cutover")
+        self._phase("cutover again", measured_cutover(self, "strangle_cutover", "forward"))
+        self._shop_for(SECONDS_BEFORE_DECOMMISSION)
+        self._sides_agree("after the second cutover")
+
+    def _decommission(self) -> None:
+        self.narrator.chapter("Phase 7, decommission: the old tables go out of service")
+        self._record_lag()
+        self.traffic.retire_legacy_writers()
+        self._phase("decommission", self.operator.move("strangle_decommission"))
+        self._shop_for(SECONDS_BEFORE_DECOMMISSION)
+
+    def _record_lag(self) -> None:
+        lag = self.operator.status().get("lag_ms") or {}
+        self.report.lag_ms = {"p50": lag.get("p50"), "p99": lag.get("p99")}
+        self.narrator.say(f"lag, committed to applied: p50 {lag.get('p50')} ms, p99 {lag.get('p99')} ms")
+
+    def _sides_agree(self, when: str) -> None:
+        agreement = compare(self.stack.superuser_dsn("shop"), self.stack.superuser_dsn("orders"))
+        if not agreement.complete:
+            examples = "\n".join(str(difference) for difference in agreement.differences[:10])
+            raise StoryFailed(f"the sides differ in {len(agreement.differences)} rows {when}:\n{examples}")
+        self.narrator.good(
+            f"{when} both sides agree in all {agreement.rows:,} rows"
+            f" (independent SQL, {agreement.seconds:.1f} s)"
+        )
+
+    def _phase(self, name: str, outcome: Outcome) -> None:
+        self.report.phases.append(
+            Phase(name=name, seconds=round(outcome.seconds, 3), evidence=outcome.evidence)
+        )
+        if outcome.message:
+            self.narrator.good(outcome.message)
+        self.report.write(OUTPUT / "report.json")
+
+    def _shop_for(self, seconds: float) -> None:
+        """Let the traffic go on for ``seconds`` and at least a few writes, watching the processes."""
+        until, writes = time.monotonic() + seconds, len(self.traffic.clock) + WRITES_AT_LEAST
+        self.supervisor.await_condition(
+            f"{WRITES_AT_LEAST} more writes",
+            lambda: time.monotonic() >= until and len(self.traffic.clock) >= writes,
+            seconds + 30.0,
+        )
+
+    def _traffic_so_far(self) -> str:
+        tally, writes = self.traffic.tally, len(self.traffic.clock)
+        return f"{tally.requests:,} requests, {tally.failed} failed, {writes:,} writes acknowledged"
