@@ -1,0 +1,93 @@
+"""What a playbook asks a database to hold, as plain values: relations, captured tables, and their hashes."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+# Bump when the text of triggers changes, so that installed ones count as outdated.
+TRIGGERS_VERSION = 1
+
+
+class Fence(StrEnum):
+    """Who may write a fenced table: the owner of its context, or nobody but the sync."""
+
+    OWNER = "owner"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependency:
+    """How a change in another table touches a relation's keys.
+
+    `column` is a column of `table`; `query` has the relation's key columns as k0… and the column's value as t0.
+    `place` is where the table's capture reports the column (TableSpec.reported).
+    `foreign` is true when the table belongs to another context: then only denormalised columns follow it.
+    """
+
+    table: str
+    column: str
+    column_type: str
+    watched: tuple[str, ...]
+    query: str
+    foreign: bool
+    place: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationSpec:
+    """One compiled projection. `query` yields k0… (the source key, uncast) and each target column by name."""
+
+    stream: str
+    projection: str
+    kind: str
+    source_table: str
+    source_key: tuple[str, ...]
+    target_table: str
+    key_columns: tuple[str, ...]
+    key_types: tuple[str, ...]
+    columns: tuple[str, ...]
+    query: str
+    dependencies: tuple[Dependency, ...]
+    rank: int
+    owned: bool
+
+    @property
+    def declaration(self) -> str:
+        """A hash of everything that matters."""
+        return _hash(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """Triggers on one table: capture of `key` for its own relations, of `watched` → `reported` for dependants."""
+
+    stream: str
+    table: str
+    key: tuple[str, ...]
+    is_base: bool
+    watched: tuple[str, ...]
+    reported: tuple[str, ...]
+    echoes: bool
+    captured: bool
+    fence: Fence | None
+
+    @property
+    def declaration(self) -> str:
+        """A hash of everything that matters."""
+        return _hash([TRIGGERS_VERSION, asdict(self)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideSpec:
+    """Everything one side's database holds for a context."""
+
+    context: str
+    side: str
+    relations: tuple[RelationSpec, ...]
+    tables: tuple[TableSpec, ...]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]

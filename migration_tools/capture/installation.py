@@ -1,0 +1,194 @@
+"""Install, inspect and remove what a side's database holds for a context; every step idempotent."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from migration_tools.capture.declaration import RelationSpec, SideSpec, TableSpec
+from migration_tools.capture.models import Side
+from migration_tools.capture.triggers import create_statements, drop_statements, function_names
+from migration_tools.conf import settings
+from migration_tools.errors import FenceBusy
+from migration_tools.kernel import points
+from migration_tools.stores.postgres import Connection, errors, transaction
+from migration_tools.stores.postgres.catalog import read_table
+
+ATTEMPTS = 40
+
+
+class Status(StrEnum):
+    """How an installed object compares with its declaration."""
+
+    INSTALLED = "installed"
+    OUTDATED = "outdated"
+    MISSING = "missing"
+    DRIFTED = "drifted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One object and its status."""
+
+    object: str
+    status: Status
+
+
+def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) -> None:
+    """Make the database hold exactly `spec`: relations, triggers, ownership (the source owns until a cutover).
+
+    Note [the start of capture]. CREATE TRIGGER takes a lock that waits for every transaction that has written the
+    table; one that writes later fires the trigger. So after this returns no write can be uncaptured, and any snapshot
+    taken later holds all earlier writes: copying may begin.
+
+    Each table is one short transaction with `lock_timeout`, tried again after `wait(seconds)`.
+
+    Raises:
+        FenceBusy: a table's lock was never had; what was installed stays and the same call goes on from there.
+    """
+    side = Side(spec.side)
+    with transaction(conn):
+        conn.execute(
+            "INSERT INTO strangle_ownership (context, side, owner, epoch) VALUES (%s, %s, %s, 1) ON CONFLICT DO NOTHING",
+            [spec.context, side.value, Side.SOURCE.value],
+        )
+        _install_relations(conn, spec)
+    points.reached("install.relations_done")
+    for table in spec.tables:
+        _install_table(conn, table, side, wait)
+        points.reached("install.table_done")
+    known = {table.table for table in spec.tables}
+    for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [spec.context]).fetchall():
+        if row[0] not in known:
+            _remove_table(conn, spec.context, row[0], wait)
+
+
+def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> None:
+    """Take triggers, relations and ownership of a context away; safe to repeat, whatever is left."""
+    for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [context]).fetchall():
+        _remove_table(conn, context, row[0], wait)
+        points.reached("remove.table_done")
+    with transaction(conn):
+        conn.execute("DELETE FROM strangle_outbox WHERE stream = %s AND kind <> 'e'", [context])
+        conn.execute("UPDATE strangle_relation SET active = false WHERE stream = %s", [context])
+        conn.execute("DELETE FROM strangle_ownership WHERE context = %s", [context])
+
+
+def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
+    """Compare the database with `spec`: one finding per relation and table."""
+    relations = dict(
+        conn.execute(
+            "SELECT projection || ':' || kind, declaration FROM strangle_relation WHERE stream = %s AND active", [spec.context]
+        ).fetchall()
+    )
+    tables = dict(
+        conn.execute("SELECT table_name, declaration FROM strangle_captured_table WHERE stream = %s", [spec.context]).fetchall()
+    )
+    findings = []
+    for relation in spec.relations:
+        found = relations.get(f"{relation.projection}:{relation.kind}")
+        findings.append(Finding(object=f"relation {relation.projection}", status=_compare(found, relation.declaration)))
+    for table in spec.tables:
+        status = _compare(tables.get(table.table), table.declaration)
+        if status is Status.INSTALLED and not _triggers_enabled(conn, table):
+            status = Status.DRIFTED
+        findings.append(Finding(object=f"triggers on {table.table}", status=status))
+    return findings
+
+
+def _compare(found: str | None, wanted: str) -> Status:
+    if found is None:
+        return Status.MISSING
+    return Status.INSTALLED if found == wanted else Status.OUTDATED
+
+
+def _triggers_enabled(conn: Connection, table: TableSpec) -> bool:
+    names = function_names(table)
+    wanted = ([names["fence"]] if table.fence else []) + (
+        [names[event] for event in ("ins", "upd", "del", "trunc")] if table.captured else []
+    )
+    row = conn.execute(
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = ANY (%s) AND tgenabled = 'A'",
+        [f'"{table.table}"', wanted],
+    ).fetchone()
+    return row is not None and row[0] == len(wanted)
+
+
+def _install_relations(conn: Connection, spec: SideSpec) -> None:
+    wanted = {(r.projection, r.kind): r for r in spec.relations}
+    for row in conn.execute(
+        "SELECT id, projection, kind, declaration FROM strangle_relation WHERE stream = %s AND active", [spec.context]
+    ).fetchall():
+        relation = wanted.get((row[1], row[2]))
+        if relation is not None and relation.declaration == row[3]:
+            del wanted[(row[1], row[2])]
+        else:
+            conn.execute("UPDATE strangle_relation SET active = false WHERE id = %s", [row[0]])
+    for relation in wanted.values():
+        _insert_relation(conn, relation)
+
+
+def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
+    dependencies = [
+        {"table": d.table, "column": d.column, "type": d.column_type, "query": d.query, "foreign": d.foreign, "place": d.place}
+        for d in relation.dependencies
+    ]
+    conn.execute(
+        """INSERT INTO strangle_relation (stream, projection, kind, source_table, target_table, key_columns, key_types,
+               columns, query, dependencies, rank, owned, declaration, active)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)""",
+        [relation.stream, relation.projection, relation.kind, relation.source_table, relation.target_table,
+         list(relation.key_columns), list(relation.key_types), list(relation.columns), relation.query,
+         json.dumps(dependencies), relation.rank, relation.owned, relation.declaration],
+    )  # fmt: skip
+
+
+def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callable[[float], None]) -> None:
+    row = conn.execute(
+        "SELECT declaration FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [table.stream, table.table]
+    ).fetchone()
+    if row is not None and row[0] == table.declaration and _triggers_enabled(conn, table):
+        return
+    owner = conn.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'strangle_ownership'").fetchone()
+
+    def work() -> None:
+        for statement in drop_statements(table, exists=True):
+            conn.execute(statement)
+        for statement in create_statements(table, owner=str(owner[0]) if owner else "", side=side):
+            conn.execute(statement)
+        conn.execute(
+            """INSERT INTO strangle_captured_table (stream, table_name, fenced, captured, declaration)
+               VALUES (%s, %s, %s, %s, %s) ON CONFLICT (stream, table_name) DO UPDATE SET fenced = EXCLUDED.fenced,
+                   captured = EXCLUDED.captured, declaration = EXCLUDED.declaration, installed_at = clock_timestamp()""",
+            [table.stream, table.table, table.fence is not None, table.captured, table.declaration],
+        )
+
+    _with_short_locks(conn, table.table, work, wait)
+
+
+def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[float], None]) -> None:
+    spec = TableSpec(stream=context, table=table, key=(), is_base=False, watched=(), reported=(), echoes=False,
+                     captured=False, fence=None)  # fmt: skip
+
+    def work() -> None:
+        for statement in drop_statements(spec, exists=read_table(conn, table) is not None):
+            conn.execute(statement)
+        conn.execute("DELETE FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [context, table])
+
+    _with_short_locks(conn, table, work, wait)
+
+
+def _with_short_locks(conn: Connection, table: str, work: Callable[[], None], wait: Callable[[float], None]) -> None:
+    """Run DDL so that customers wait at most the lock timeout behind it: we are the one who steps back."""
+    timeout = settings().DDL_LOCK_TIMEOUT_SECONDS
+    for attempt in range(ATTEMPTS):
+        try:
+            with transaction(conn, lock_timeout_seconds=min(timeout, 0.05 * 2**attempt)):
+                work()
+            return
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
+            wait(min(0.02 * 2**attempt, 1.0))
+    raise FenceBusy(
+        f"table {table!r} stayed locked by a long transaction in {ATTEMPTS} attempts; what is installed stays. "
+        "End it (strangle_doctor names it), then run the same command again"
+    )

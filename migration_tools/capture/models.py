@@ -1,0 +1,76 @@
+"""The tables of capture: who owns a context, which relations and triggers are installed."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from migration_tools.messaging.fields import ClockTimestamp
+
+
+class Side(models.TextChoices):
+    """The two sides of a context: the monolith is its source, the service its target."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+    @property
+    def other(self) -> "Side":
+        """The opposite side."""
+        return Side.TARGET if self is Side.SOURCE else Side.SOURCE
+
+
+class Ownership(models.Model):
+    """Which side may write a context, as this database's fence knows it; `epoch` grows with each hand-over."""
+
+    context = models.TextField(primary_key=True)
+    side = models.CharField(max_length=6, choices=Side.choices)
+    owner = models.CharField(max_length=6, choices=Side.choices)
+    epoch = models.BigIntegerField(default=1)
+    changed_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_ownership"
+
+
+class Relation(models.Model):
+    """One compiled projection: the SELECT that maps this side's rows, and how touched keys are found.
+
+    Rows are immutable once records refer to them; a new declaration makes a new row and retires the old one.
+    """
+
+    stream = models.TextField()
+    projection = models.TextField()
+    kind = models.CharField(max_length=1)
+    source_table = models.TextField()
+    target_table = models.TextField()
+    key_columns = ArrayField(models.TextField())
+    key_types = ArrayField(models.TextField())
+    columns = ArrayField(models.TextField())
+    query = models.TextField()
+    dependencies = models.JSONField(default=list)
+    rank = models.IntegerField()
+    owned = models.BooleanField()
+    declaration = models.TextField()
+    active = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = "strangle_relation"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stream", "projection", "kind"], condition=models.Q(active=True), name="strangle_relation_active"
+            )
+        ]
+
+
+class CapturedTable(models.Model):
+    """A table with our triggers on it, and the hash of what was installed."""
+
+    pk = models.CompositePrimaryKey("stream", "table_name")
+    stream = models.TextField()
+    table_name = models.TextField()
+    fenced = models.BooleanField()
+    captured = models.BooleanField()
+    declaration = models.TextField()
+    installed_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_captured_table"

@@ -1,0 +1,28 @@
+"""Close the toolkit's tables to application roles: they publish events and confirm positions, nothing more."""
+
+from typing import Any
+
+from django.db import connections
+
+# What a role that owns nothing may do beside reading.
+ALLOWED = {"strangle_outbox": "INSERT", "strangle_consumer": "INSERT, UPDATE"}
+
+
+def close_tables(sender: Any, using: str = "default", **options: Any) -> None:
+    """After migrate: revoke from every role but the tables' owner what ALLOWED does not name."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT t.table_name, t.grantee FROM information_schema.table_privileges t
+               JOIN pg_tables p ON p.schemaname = t.table_schema AND p.tablename = t.table_name
+               WHERE t.table_schema = current_schema() AND t.table_name LIKE 'strangle\\_%%'
+                 AND t.grantee <> p.tableowner AND t.privilege_type <> 'SELECT'"""
+        )
+        for table, role in cursor.fetchall():
+            grantee = "PUBLIC" if role == "PUBLIC" else quote(role)
+            cursor.execute(f"REVOKE ALL ON {quote(table)} FROM {grantee}")
+            allowed = ALLOWED.get(table)
+            cursor.execute(f"GRANT SELECT{', ' + allowed if allowed else ''} ON {quote(table)} TO {grantee}")

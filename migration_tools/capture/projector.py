@@ -1,0 +1,157 @@
+"""Turn the touches of a tick into row records: read each touched key through its relation, in the tick's snapshot."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from migration_tools.kernel import points
+from migration_tools.messaging.ticks import Touch
+from migration_tools.stores.postgres import Connection, sql
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledRelation:
+    """A row of strangle_relation; `report` maps a dependency's column to its place in the reported tuple."""
+
+    number: int
+    projection: str
+    kind: str
+    source_table: str
+    target_table: str
+    key_columns: tuple[str, ...]
+    key_types: tuple[str, ...]
+    columns: tuple[str, ...]
+    query: str
+    dependencies: list[dict[str, Any]]
+    rank: int
+    owned: bool
+
+
+def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
+    """The active relations of a stream in this database, parents before children."""
+    return [
+        InstalledRelation(
+            number=row[0], projection=row[1], kind=row[2], source_table=row[3], target_table=row[4], key_columns=tuple(row[5]),
+            key_types=tuple(row[6]), columns=tuple(row[7]), query=row[8], dependencies=row[9], rank=row[10], owned=row[11],
+        )
+        for row in conn.execute(
+            """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query, dependencies,
+                      rank, owned
+               FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id""",
+            [stream],
+        )
+    ]  # fmt: skip
+
+
+def keyed_query(relation: InstalledRelation, *, limit_to_keys: bool = True) -> sql.Composed:
+    """SELECT * over the relation as `r`; with `limit_to_keys` only for keys given as one array per key column.
+
+    One key column uses = ANY, which PostgreSQL pushes into the relation as an index condition.
+    """
+    query = sql.SQL("SELECT * FROM ({}) r").format(sql.SQL(relation.query.replace("%", "%%")))  # type: ignore[arg-type]
+    if not limit_to_keys:
+        return query
+    types = [sql.SQL(name) for name in relation.key_types]  # type: ignore[arg-type]
+    if len(types) == 1:
+        return query + sql.SQL(" WHERE r.k0 = ANY (%s::text[]::{}[])").format(types[0])
+    names = sql.SQL(", ").join(sql.SQL(f"r.k{i}") for i in range(len(types)))
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]::{}[]").format(each) for each in types)
+    return query + sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}))").format(names, arrays)
+
+
+def key_arrays(keys: Iterable[Key], width: int) -> list[list[str]]:
+    """Keys as one array per key column."""
+    rows = list(keys)
+    return [[key[i] for key in rows] for i in range(width)]
+
+
+class RelationProjector:
+    """The Projector of messaging.ticks over the relations installed in the database."""
+
+    def project(self, conn: Connection, *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int:
+        """Write records for every key that the touches reach: rows, then patches, then endings (children first)."""
+        relations = read_relations(conn, stream)
+        rows = [r for r in relations if r.kind == "r"]
+        patches = {r.projection: r for r in relations if r.kind == "p"}
+        occurred = min(touch.occurred for touch in touches)
+        position = base
+        gone: list[tuple[InstalledRelation, list[Key]]] = []
+        denormalised: list[tuple[InstalledRelation, set[Key]]] = []
+        for relation in rows:
+            own, foreign = self._reach(conn, relation, touches, patches)
+            if own:
+                found = self._write(conn, relation, own, stream, tick, position, occurred)
+                position += len(found)
+                gone.append((relation, sorted(own - found)))
+            if foreign - own and relation.projection in patches:
+                denormalised.append((patches[relation.projection], foreign - own))
+        for patch, keys in denormalised:
+            position += len(self._write(conn, patch, keys, stream, tick, position, occurred))
+        for relation, missing in reversed(gone):
+            position += self._write_gone(conn, relation, missing, stream, tick, position, occurred)
+        points.reached("projector.done")
+        return position - base
+
+    def _reach(
+        self, conn: Connection, relation: InstalledRelation, touches: Sequence[Touch], patches: dict[str, InstalledRelation]
+    ) -> tuple[set[Key], set[Key]]:
+        """Keys to be read whole, and keys of which only denormalised columns follow another context."""
+        own: set[Key] = set()
+        foreign: set[Key] = set()
+        for touch in touches:
+            if touch.table == relation.source_table:
+                bucket = foreign if touch.echo else own
+                bucket.update(tuple(key) for key in touch.keys.get("b", ()))
+        for dependency in relation.dependencies:
+            values = {
+                report[place]
+                for touch in touches
+                if touch.table == dependency["table"] and not touch.echo
+                for report in touch.keys.get("d", ())
+                for place in [dependency["place"]]
+                if report[place] is not None
+            }
+            if values:
+                bucket = foreign if dependency["foreign"] else own
+                bucket.update(self._dependants(conn, relation, dependency, sorted(values)))
+        return own, foreign
+
+    def _dependants(
+        self, conn: Connection, relation: InstalledRelation, dependency: dict[str, Any], values: list[str]
+    ) -> Iterable[Key]:
+        names = sql.SQL(", ").join(sql.SQL(f"d.k{i}::text") for i in range(len(relation.key_types)))
+        statement = sql.SQL("SELECT DISTINCT {} FROM ({}) d WHERE d.t0 = ANY (%s::text[]::{}[])").format(
+            names, sql.SQL(dependency["query"].replace("%", "%%")), sql.SQL(dependency["type"])
+        )
+        return [tuple(row) for row in conn.execute(statement, [values])]
+
+    def _write(
+        self, conn: Connection, relation: InstalledRelation, keys: set[Key], stream: str, tick: int, base: int, occurred: float
+    ) -> set[Key]:
+        width = len(relation.key_types)
+        key = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(width))
+        values = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
+        statement = sql.SQL(
+            """INSERT INTO strangle_stream (stream, position, tick, kind, relation, key, values, occurred_at)
+               SELECT %s, %s + row_number() OVER (), %s, %s, %s, ARRAY[{key}], ARRAY[{values}], to_timestamp(%s)
+               FROM ({query}) r RETURNING key"""
+        ).format(key=key, values=values, query=keyed_query(relation))
+        ordered = sorted(keys)
+        params = [stream, base, tick, relation.kind, relation.number, occurred, *key_arrays(ordered, width)]
+        return {tuple(row[0]) for row in conn.execute(statement, params)}
+
+    def _write_gone(
+        self, conn: Connection, relation: InstalledRelation, keys: list[Key], stream: str, tick: int, base: int, occurred: float
+    ) -> int:
+        if not keys:
+            return 0
+        conn.execute(
+            """INSERT INTO strangle_stream (stream, position, tick, kind, relation, key, occurred_at)
+               SELECT %s, %s + g.place, %s, 'g', %s, ARRAY(SELECT jsonb_array_elements_text(g.key)), to_timestamp(%s)
+               FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS g(key, place)""",
+            [stream, base, tick, relation.number, occurred, json.dumps(keys)],
+        )
+        return len(keys)

@@ -1,0 +1,186 @@
+"""The text of the triggers: which rows a statement touched, who may write, and no truncation behind our back.
+
+Note [what capture writes]. A statement writes one outbox row with the keys it touched, not the rows: the relay reads
+what they are in the tick's own snapshot. `b` lists keys of the table's own relations; `d` lists the reported
+columns of rows whose watched columns changed, for relations that join this table. Statement-level triggers with
+transition tables see every ORM, raw SQL, COPY and psql write, and the cascades that PostgreSQL makes.
+
+Note [applying]. The apply path sets strangle.applying for its transaction; only members of the role that owns the
+toolkit's tables are believed. 'row': nothing is captured but echoes (a row came from the other side; columns that
+this side denormalises may have to follow). 'patch': nothing at all, so no loop can form.
+"""
+
+from migration_tools.capture.declaration import Fence, TableSpec
+from migration_tools.capture.models import Side
+from migration_tools.kernel.locks import LockClass, lock_keys
+from migration_tools.stores.postgres import sql
+
+APPLYING = "strangle.applying"
+FENCED_SQLSTATE = "40S01"
+
+_TRUSTED = sql.SQL(
+    "coalesce(current_setting('strangle.applying', true), '') <> '' AND pg_has_role(session_user, {owner}, 'MEMBER')"
+)
+
+
+def function_names(spec: TableSpec) -> dict[str, str]:
+    """Names of the trigger functions of a table, by event; PostgreSQL's 63 bytes are respected by the hash."""
+    stem = f"strangle_{spec.stream}_{spec.table}"[:48]
+    return {event: f"{stem}_{event}" for event in ("ins", "upd", "del", "trunc", "fence")}
+
+
+def drop_statements(spec: TableSpec, *, exists: bool) -> list[sql.Composed]:
+    """Remove triggers and functions of a table; safe when they are not there."""
+    statements = []
+    for name in function_names(spec).values():
+        if exists:
+            statements.append(
+                sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(name), sql.Identifier(spec.table))
+            )
+        statements.append(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier(name)))
+    return statements
+
+
+def create_statements(spec: TableSpec, *, owner: str, side: Side) -> list[sql.Composed]:
+    """Create functions and triggers of a table, switched on for replicas too (ENABLE ALWAYS)."""
+    names = function_names(spec)
+    statements: list[sql.Composed] = []
+    if spec.fence:
+        body = _replica_body(spec, owner) if spec.fence is Fence.REPLICA else _fence_body(spec, owner, side)
+        statements += _function(names["fence"], body)
+        statements += _trigger(names["fence"], spec.table, "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE")
+    if spec.captured:
+        statements += _function(names["trunc"], _truncate_body(spec, owner))
+        statements += _trigger(names["trunc"], spec.table, "BEFORE TRUNCATE")
+        for event, when, tables in (
+            ("ins", "AFTER INSERT", "REFERENCING NEW TABLE AS new_rows"),
+            ("upd", "AFTER UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+            ("del", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows"),
+        ):
+            statements += _function(names[event], _capture_body(spec, event, owner))
+            statements += _trigger(names[event], spec.table, when, tables)
+    return statements
+
+
+def _function(name: str, body: sql.Composed) -> list[sql.Composed]:
+    head = sql.SQL(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS "
+    )
+    return [head.format(sql.Identifier(name)) + sql.Literal(body.as_string())]  # type: ignore[list-item]
+
+
+def _trigger(name: str, table: str, when: str, tables: str = "") -> list[sql.Composed]:
+    values = {"name": sql.Identifier(name), "table": sql.Identifier(table)}
+    return [
+        sql.SQL("CREATE TRIGGER {name} {when} ON {table} {tables} FOR EACH STATEMENT EXECUTE FUNCTION {name}()").format(
+            **values, when=sql.SQL(when), tables=sql.SQL(tables)
+        ),
+        sql.SQL("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}").format(**values),
+    ]
+
+
+def _replica_body(spec: TableSpec, owner: str) -> sql.Composed:
+    """A replica of another context's rows: only the apply path ever writes it."""
+    return sql.SQL(
+        """
+BEGIN
+  IF {trusted} THEN RETURN NULL; END IF;
+  RAISE EXCEPTION '% is a replica; its rows are written by the sync of context % only', TG_TABLE_NAME, {context}
+    USING ERRCODE = 'insufficient_privilege', HINT = 'write the original where it lives';
+END """
+    ).format(trusted=_TRUSTED.format(owner=sql.Literal(owner)), context=sql.Literal(spec.stream))
+
+
+def _fence_body(spec: TableSpec, owner: str, side: Side) -> sql.Composed:
+    """Note [the fence]: every writing transaction holds the shared lock from its first statement to its end, then reads
+    the owner afresh. An older REPEATABLE READ snapshot would read an older owner, so there the row is locked, which
+    fails if it has changed since. The cutover takes the lock exclusively: behind it no write is in flight.
+    """
+    first, second = lock_keys(LockClass.FENCE, spec.stream)
+    return sql.SQL(
+        """
+DECLARE now_owner text;
+BEGIN
+  IF {trusted} THEN RETURN NULL; END IF;
+  PERFORM pg_advisory_xact_lock_shared({first}, {second});
+  IF current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN
+    SELECT owner INTO now_owner FROM strangle_ownership WHERE context = {context};
+  ELSE
+    BEGIN
+      SELECT owner INTO now_owner FROM strangle_ownership WHERE context = {context} FOR SHARE;
+    EXCEPTION WHEN serialization_failure THEN now_owner := 'changed';
+    END;
+  END IF;
+  IF now_owner IS DISTINCT FROM {side} THEN
+    RAISE EXCEPTION 'context % is not owned here: writes to % belong to the %', {context}, TG_TABLE_NAME, now_owner
+      USING ERRCODE = {state}, HINT = 'retry; the routing proxy sends the write to its owner';
+  END IF;
+  RETURN NULL;
+END """
+    ).format(
+        trusted=_TRUSTED.format(owner=sql.Literal(owner)), first=sql.Literal(first), second=sql.Literal(second),
+        context=sql.Literal(spec.stream), side=sql.Literal(side.value), state=sql.Literal(FENCED_SQLSTATE),
+    )  # fmt: skip
+
+
+def _truncate_body(spec: TableSpec, owner: str) -> sql.Composed:
+    return sql.SQL(
+        """
+BEGIN
+  IF {trusted} THEN RETURN NULL; END IF;
+  RAISE EXCEPTION 'TRUNCATE of % is refused while context % is captured', TG_TABLE_NAME, {context}
+    USING ERRCODE = 'feature_not_supported', HINT = 'use DELETE, or roll the context back to monolith_only first';
+END """
+    ).format(trusted=_TRUSTED.format(owner=sql.Literal(owner)), context=sql.Literal(spec.stream))
+
+
+def _capture_body(spec: TableSpec, event: str, owner: str) -> sql.Composed:
+    base = _keys(spec, event) if spec.is_base else sql.SQL("NULL::jsonb")
+    reported = _reported(spec, event) if spec.reported else sql.SQL("NULL::jsonb")
+    return sql.SQL(
+        """
+DECLARE kind "char" := 't'; touched jsonb; base jsonb; reported jsonb;
+BEGIN
+  IF {trusted} THEN
+    IF current_setting('strangle.applying', true) <> 'row' OR NOT {echoes} THEN RETURN NULL; END IF;
+    kind := 'x';
+  END IF;
+  base := {base};
+  IF kind = 't' THEN reported := {reported}; END IF;
+  IF base IS NULL AND reported IS NULL THEN RETURN NULL; END IF;
+  touched := jsonb_strip_nulls(jsonb_build_object('b', base, 'd', reported));
+  INSERT INTO strangle_outbox (stream, kind, table_name, touched) VALUES ({stream}, kind, {table}, touched);
+  RETURN NULL;
+END """
+    ).format(
+        trusted=_TRUSTED.format(owner=sql.Literal(owner)), echoes=sql.Literal(spec.echoes), base=base, reported=reported,
+        stream=sql.Literal(spec.stream), table=sql.Literal(spec.table),
+    )  # fmt: skip
+
+
+def _keys(spec: TableSpec, event: str) -> sql.Composed:
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in spec.key)
+    texts = sql.SQL(", ").join(sql.SQL("k.{}::text").format(sql.Identifier(name)) for name in spec.key)
+    select = sql.SQL("SELECT {} FROM {}")
+    old, new = (select.format(columns, sql.SQL(name)) for name in ("old_rows", "new_rows"))
+    rows = {"ins": new, "del": old, "upd": old + sql.SQL(" UNION ") + new}[event]
+    return sql.SQL("(SELECT jsonb_agg(jsonb_build_array({})) FROM ({}) k)").format(texts, rows)
+
+
+def _reported(spec: TableSpec, event: str) -> sql.Composed:
+    """Reported columns, old and new, of rows inserted, deleted, or updated in a watched column."""
+
+    def texts(row: str) -> sql.Composed:
+        each = (sql.SQL("{}.{}::text").format(sql.SQL(row), sql.Identifier(name)) for name in spec.reported)
+        return sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join(each))
+
+    if event != "upd":
+        row = "new_rows" if event == "ins" else "old_rows"
+        return sql.SQL("(SELECT jsonb_agg({}) FROM {} r)").format(texts("r"), sql.SQL(row))
+    same_key = sql.SQL(" AND ").join(sql.SQL("o.{0} = n.{0}").format(sql.Identifier(name)) for name in spec.key)
+    watched = dict.fromkeys((*spec.watched, *spec.reported))
+    changed = sql.SQL(" OR ").join(sql.SQL("o.{0} IS DISTINCT FROM n.{0}").format(sql.Identifier(name)) for name in watched)
+    return sql.SQL(
+        """(SELECT jsonb_agg(DISTINCT t) FROM old_rows o FULL JOIN new_rows n ON {same}
+            CROSS JOIN LATERAL (VALUES ({old}), ({new})) AS ends(t) WHERE {changed})"""
+    ).format(same=same_key, old=texts("o"), new=texts("n"), changed=changed)

@@ -1,0 +1,101 @@
+"""System checks: settings and playbooks, each with the command or change that mends it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import checks
+
+from migration_tools.conf import find_mistakes, settings
+from migration_tools.errors import PlaybookError, SettingsError, StrangleError
+
+REQUIRED_APPS = ("migration_tools.messaging", "migration_tools.capture")
+
+
+@checks.register("strangle")
+def check_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E001: a MIGRATION_TOOLS value cannot be used. E002: an application is missing from INSTALLED_APPS."""
+    found: list[checks.CheckMessage] = [
+        checks.Error(text, hint="see docs/reference/settings.md", id="strangle.E001")
+        for text in find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {}))
+    ]
+    missing = [name for name in REQUIRED_APPS if name not in django_settings.INSTALLED_APPS]
+    if missing:
+        found.append(
+            checks.Error(
+                f"INSTALLED_APPS lacks {missing}",
+                hint="use *migration_tools.MONOLITH_APPS in the monolith, *migration_tools.SERVICE_APPS in a service",
+                id="strangle.E002",
+            )
+        )
+    return found
+
+
+@checks.register("strangle")
+def check_playbooks(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E010: a playbook has mistakes that show without a database; every one is reported."""
+    from migration_tools.playbook.registry import load
+    from migration_tools.playbook.validation import find_static_mistakes
+
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    try:
+        playbooks = load()
+    except PlaybookError as error:
+        return [checks.Error(text, id="strangle.E010", obj=error.playbook) for text in error.mistakes]
+    except SettingsError as error:
+        return [checks.Error(str(error), id="strangle.E010", hint="fix MIGRATION_TOOLS['PLAYBOOKS']")]
+    operators_view = {alias for playbook in playbooks.values() for alias in (playbook.source, playbook.target)}
+    absent = operators_view - set(django_settings.DATABASES)
+    found: list[checks.CheckMessage] = []
+    for context, playbook in playbooks.items():
+        for text in find_static_mistakes(playbook):
+            if any(f"database {alias!r} is not in settings" in text for alias in absent):
+                # Web processes need not reach the target; commands that do will say so.
+                continue
+            found.append(checks.Error(text, hint=f"correct the playbook of {context!r}", id="strangle.E010", obj=playbook))
+    return found
+
+
+@checks.register("strangle", deploy=True)
+def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W001: a feed token is short or missing."""
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    return [
+        checks.Warning(
+            f"the feed token of consumer {name!r} has fewer than 16 characters",
+            hint="make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            id="strangle.W001",
+        )
+        for name, token in settings().FEED_TOKENS.items()
+        if len(token) < 16
+    ]
+
+
+@checks.register(checks.Tags.database)
+def check_live_playbooks(
+    app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """E011: a playbook does not fit the live databases (run with `check --database default`)."""
+    if not databases:
+        return []
+    from migration_tools.playbook.compiled import compile_playbook
+    from migration_tools.playbook.registry import load
+    from migration_tools.stores.postgres import connect
+
+    found: list[checks.CheckMessage] = []
+    for context, playbook in load().items():
+        if not {playbook.source, playbook.target} & set(databases):
+            continue
+        try:
+            with connect(playbook.source, "check") as source, connect(playbook.target, "check") as target:
+                compile_playbook(playbook, source, target)
+        except PlaybookError as error:
+            found += [
+                checks.Error(text, hint=f"correct the playbook of {context!r}", id="strangle.E011", obj=playbook)
+                for text in error.mistakes
+            ]
+        except StrangleError as error:
+            found.append(checks.Error(str(error), id="strangle.E011", obj=playbook))
+    return found

@@ -1,0 +1,92 @@
+"""What travels: a run of stream records between two positions, whole ticks only, and its JSON form."""
+
+import datetime as dt
+import json
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from migration_tools.messaging.envelope import Envelope
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationHead:
+    """What a consumer must know of a relation to apply its rows: the target table and the order of values."""
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    rank: int
+    owned: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowRecord:
+    """A mapped row ('r'), a patch of it ('p') or its end ('g'); values are PostgreSQL text, see Note [text of values]."""
+
+    position: int
+    kind: str
+    relation: int
+    key: tuple[str, ...]
+    values: tuple[str | None, ...] | None
+    occurred: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Records with `first` < position <= `last` of one stream; `first == last` when there is nothing."""
+
+    stream: str
+    origin: str
+    first: int
+    last: int
+    relations: dict[int, RelationHead] = field(default_factory=dict)
+    rows: list[RowRecord] = field(default_factory=list)
+    events: list[Envelope] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """The wire form; rows as lists, because their names would be most of the bytes."""
+        return json.dumps(
+            {
+                "stream": self.stream,
+                "origin": self.origin,
+                "first": self.first,
+                "last": self.last,
+                "relations": {
+                    str(number): [head.table, head.key, head.columns, head.rank, head.owned]
+                    for number, head in self.relations.items()
+                },
+                "rows": [[r.position, r.kind, r.relation, r.key, r.values, r.occurred] for r in self.rows],
+                "events": [event.to_json() for event in self.events],
+            },
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read the wire form; ValueError, KeyError or TypeError when it is not one."""
+        document: dict[str, Any] = json.loads(text)
+        return cls(
+            stream=document["stream"],
+            origin=document["origin"],
+            first=int(document["first"]),
+            last=int(document["last"]),
+            relations={
+                int(number): RelationHead(table=head[0], key=tuple(head[1]), columns=tuple(head[2]), rank=head[3], owned=head[4])
+                for number, head in document["relations"].items()
+            },
+            rows=[
+                RowRecord(
+                    position=r[0], kind=r[1], relation=r[2], key=tuple(r[3]),
+                    values=None if r[4] is None else tuple(r[4]), occurred=r[5],
+                )
+                for r in document["rows"]
+            ],  # fmt: skip
+            events=[Envelope.from_json(event) for event in document["events"]],
+        )
+
+    def oldest(self) -> float | None:
+        """Epoch seconds of the oldest fact inside; None when there is none."""
+        times = [row.occurred for row in self.rows]
+        times += [event.timestamp.astimezone(dt.UTC).timestamp() for event in self.events]
+        return min(times, default=None)

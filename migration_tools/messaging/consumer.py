@@ -1,0 +1,119 @@
+"""The consumer: takes batches from a transport, applies them, fills holes from the feed, survives every outage."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from django.db import connections
+from django.db.utils import Error as DatabaseFailure
+
+from migration_tools.conf import settings
+from migration_tools.errors import StrangleError, StreamHole, TransferError, TransportError
+from migration_tools.kernel.locks import LockClass
+from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.inbox import RowApplier, apply_batch, positions
+from migration_tools.stores.postgres import advisory, describe_failure, django_connection
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+STANDBY_SECONDS = 0.5
+
+
+class Feed(Protocol):
+    """Reads a stream by position: the transport that every other one falls back to."""
+
+    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
+        """Batch after a position, waiting up to `wait_seconds` for news; TransportError when nobody answers."""
+        ...
+
+
+class Subscription(Protocol):
+    """The receiving half of a transport that has a broker."""
+
+    def receive(self, wait_seconds: float) -> Batch | None:
+        """The next batch, or None; the one before is acknowledged by `done`."""
+        ...
+
+    def done(self) -> None:
+        """Acknowledge what was received: it is applied, or already was."""
+        ...
+
+
+class Consumer:
+    """Applies one stream of another side on the Django database `using` until told to stop."""
+
+    def __init__(
+        self, stream: str, feed: Feed, applier: RowApplier, *, using: str | None = None, subscription: Subscription | None = None
+    ):
+        self.stream = stream
+        self.feed = feed
+        self.applier = applier
+        self.using = using or settings().DATABASE
+        self.subscription = subscription
+        self._leads = False
+
+    def run(self, stop: threading.Event, on_applied: Callable[[int], None] | None = None) -> None:
+        """Work until `stop` is set: one consumer leads, others of the same stream stand by."""
+        pause = FIRST_PAUSE_SECONDS
+        while not stop.is_set():
+            try:
+                if not self._lead():
+                    stop.wait(STANDBY_SECONDS)
+                    continue
+                position = self.step(settings().FEED_WAIT_SECONDS)
+                pause = FIRST_PAUSE_SECONDS
+                if on_applied is not None:
+                    on_applied(position)
+            except (StrangleError, DatabaseFailure, OSError) as error:
+                self._leads = False
+                connections[self.using].close()
+                log.warning("consumer %s: %s; trying again", self.stream, describe_failure(error), extra={"context": self.stream})
+                if isinstance(error, TransferError):
+                    pause = LONGEST_PAUSE_SECONDS
+                stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def step(self, wait_seconds: float) -> int:
+        """Take and apply one batch; returns the position after it."""
+        batch = self._next(wait_seconds)
+        if batch is None or batch.first == batch.last:
+            return batch.last if batch is not None else self._position()
+        try:
+            position = apply_batch(batch, self.applier, using=self.using)
+        except StreamHole:
+            position = self._fill()
+        if self.subscription is not None:
+            self.subscription.done()
+        return position
+
+    def _next(self, wait_seconds: float) -> Batch | None:
+        if self.subscription is None:
+            return self.feed.fetch(after=self._position(), limit=settings().BATCH_ROWS, wait_seconds=wait_seconds)
+        batch = self.subscription.receive(min(wait_seconds, 1.0))
+        if batch is None:
+            # Silence may mean a lost message: ask the owner, who knows.
+            return self.feed.fetch(after=self._position(), limit=settings().BATCH_ROWS, wait_seconds=0)
+        return batch
+
+    def _fill(self) -> int:
+        """Read what is missing from the feed, up to the end of the stream."""
+        while True:
+            at = self._position()
+            batch = self.feed.fetch(after=at, limit=settings().BATCH_ROWS, wait_seconds=0)
+            if batch.first == batch.last:
+                return at
+            apply_batch(batch, self.applier, using=self.using)
+
+    def _position(self) -> int:
+        return positions(django_connection(self.using), self.stream)[0]
+
+    def _lead(self) -> bool:
+        if not self._leads:
+            self._leads = advisory.try_hold(django_connection(self.using), LockClass.CONSUMER, self.stream)
+        return self._leads
+
+
+__all__ = ["Consumer", "Feed", "Subscription", "TransportError"]

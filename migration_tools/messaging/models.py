@@ -1,0 +1,157 @@
+"""The tables of messaging: outbox, ticks, stream, consumers; inbox, copied ranges, dead letters."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from migration_tools.messaging.fields import ClockTimestamp, CurrentXactId, SnapshotField, Xid8Field
+
+
+class OutboxKind(models.TextChoices):
+    """What an outbox row is: written by triggers, except events."""
+
+    TOUCH = "t", "rows of a captured table changed"
+    ECHO = "x", "rows were applied from the other side; only denormalised columns may need to go back"
+    EVENT = "e", "a domain event"
+
+
+class RecordKind(models.TextChoices):
+    """What a stream record is."""
+
+    ROW = "r", "a mapped row as it is now"
+    PATCH = "p", "the denormalised columns of a mapped row"
+    GONE = "g", "a mapped row that is no more"
+    EVENT = "e", "a domain event"
+
+
+class Outbox(models.Model):
+    """One captured statement or published event, written in the transaction that made it."""
+
+    seq = models.BigAutoField(primary_key=True)
+    xid = Xid8Field(db_default=CurrentXactId())
+    stream = models.TextField()
+    kind = models.CharField(max_length=1, choices=OutboxKind.choices)
+    table_name = models.TextField(null=True)
+    touched = models.JSONField(null=True)
+    event_id = models.UUIDField(null=True)
+    event_type = models.TextField(null=True)
+    event_version = models.IntegerField(null=True)
+    aggregate_type = models.TextField(null=True)
+    aggregate_id = models.TextField(null=True)
+    payload = models.JSONField(null=True)
+    correlation_id = models.TextField(null=True)
+    causation_id = models.TextField(null=True)
+    metadata = models.JSONField(null=True)
+    occurred_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_outbox"
+        indexes = [models.Index(fields=["stream", "xid"], name="strangle_outbox_ticks")]
+
+
+class Tick(models.Model):
+    """One reading of the outbox: the rows visible in `snapshot` and not in the tick before.
+
+    See `messaging.ticks`; `base` is the stream's last position before it, `records` how many it added.
+    """
+
+    pk = models.CompositePrimaryKey("stream", "number")
+    stream = models.TextField()
+    number = models.BigIntegerField()
+    snapshot = SnapshotField()
+    base = models.BigIntegerField()
+    records = models.BigIntegerField()
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_tick"
+
+
+class StreamRecord(models.Model):
+    """One numbered fact of a stream: dense positions, fixed after commit, readable again by anyone."""
+
+    pk = models.CompositePrimaryKey("stream", "position")
+    stream = models.TextField()
+    position = models.BigIntegerField()
+    tick = models.BigIntegerField()
+    kind = models.CharField(max_length=1, choices=RecordKind.choices)
+    relation = models.BigIntegerField(null=True)
+    key = ArrayField(models.TextField(), null=True)
+    values = ArrayField(models.TextField(null=True), null=True)
+    event_id = models.UUIDField(null=True)
+    event_type = models.TextField(null=True)
+    event_version = models.IntegerField(null=True)
+    aggregate_type = models.TextField(null=True)
+    aggregate_id = models.TextField(null=True)
+    payload = models.JSONField(null=True)
+    correlation_id = models.TextField(null=True)
+    causation_id = models.TextField(null=True)
+    metadata = models.JSONField(null=True)
+    occurred_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "strangle_stream"
+        indexes = [models.Index(fields=["stream", "tick"], name="strangle_stream_tick")]
+
+
+class Consumer(models.Model):
+    """How far a consumer says it is, kept by the stream's owner for lag and retention."""
+
+    pk = models.CompositePrimaryKey("stream", "name")
+    stream = models.TextField()
+    name = models.TextField()
+    position = models.BigIntegerField()
+    seen_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_consumer"
+
+
+class Inbox(models.Model):
+    """What this side has applied of another side's stream; moves in the transaction of the effects.
+
+    Rows may run ahead of events (the operator applies rows up to an exact tick; handlers live in this side's own
+    consumer), never behind: a handler finds the rows of its event in place.
+    """
+
+    stream = models.TextField(primary_key=True)
+    position = models.BigIntegerField(default=0)
+    rows_position = models.BigIntegerField(default=0)
+    applied_records = models.BigIntegerField(default=0)
+    lag_histogram = ArrayField(models.BigIntegerField(), default=list)
+    applied_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_inbox"
+
+
+class CopiedRange(models.Model):
+    """How far a projection's history is copied, committed with the copied rows."""
+
+    pk = models.CompositePrimaryKey("stream", "projection")
+    stream = models.TextField()
+    projection = models.TextField()
+    declaration = models.TextField()
+    upto = ArrayField(models.TextField(), null=True)
+    rows = models.BigIntegerField(default=0)
+    done = models.BooleanField(default=False)
+    updated_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_copied_range"
+
+
+class DeadLetter(models.Model):
+    """An event that a handler could not take, or one parked behind it because it has the same key."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField()
+    position = models.BigIntegerField()
+    aggregate_type = models.TextField()
+    aggregate_id = models.TextField()
+    envelope = models.JSONField()
+    reason = models.TextField()
+    parked_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_dead_letter"
+        constraints = [models.UniqueConstraint(fields=["stream", "position"], name="strangle_dead_letter_once")]

@@ -1,0 +1,93 @@
+"""Read a stream by position: any range, again and again, the same answer each time."""
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from migration_tools.errors import TransferError
+from migration_tools.messaging.batch import Batch, RelationHead, RowRecord
+from migration_tools.messaging.envelope import Envelope
+
+
+class Cursor(Protocol):
+    """What Django's cursors and psycopg's have in common."""
+
+    def execute(self, query: Any, params: Any = ..., /) -> Any: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> Any: ...
+
+
+def head(cursor: Cursor, stream: str) -> int:
+    """The stream's last position; 0 before the first tick."""
+    cursor.execute("SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1", [stream])
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: int) -> Batch:
+    """Read whole ticks after position `after`: about `limit` records, at least one tick, less at the end.
+
+    Raises:
+        TransferError: `after` is ahead of the stream, or so far behind that retention has dropped its records.
+    """
+    end = head(cursor, stream)
+    if after > end:
+        raise TransferError(
+            f"stream {stream!r} of {origin!r} ends at {end} but position {after} was asked for; "
+            "was the owner's database restored from a backup? verify, then strangle_consume --from-head"
+        )
+    if after == end or limit <= 0:
+        return Batch(stream=stream, origin=origin, first=after, last=after)
+    cursor.execute(
+        """SELECT t.base + t.records FROM strangle_stream s JOIN strangle_tick t ON t.stream = s.stream AND t.number = s.tick
+           WHERE s.stream = %s AND s.position = %s""",
+        [stream, min(after + limit, end)],
+    )
+    bound = cursor.fetchone()
+    last = int(bound[0]) if bound else end
+    cursor.execute(
+        """SELECT position, kind, relation, key, values, extract(epoch FROM occurred_at)::float8, event_id, event_type,
+                  event_version, aggregate_type, aggregate_id, payload::text, correlation_id, causation_id, metadata::text
+           FROM strangle_stream WHERE stream = %s AND position > %s AND position <= %s ORDER BY position""",
+        [stream, after, last],
+    )
+    found = cursor.fetchall()
+    if len(found) != last - after:
+        raise TransferError(
+            f"stream {stream!r} of {origin!r} has {len(found)} of the {last - after} records after {after}; retention "
+            "dropped the rest: run strangle_verify --repair, then strangle_consume --from-head"
+        )
+    rows = [
+        RowRecord(position=r[0], kind=r[1], relation=r[2], key=tuple(r[3]), values=tuple(r[4]) if r[4] is not None else None,
+                  occurred=r[5])  # fmt: skip
+        for r in found
+        if r[1] != "e"
+    ]
+    events = [_envelope(stream, origin, r) for r in found if r[1] == "e"]
+    heads = read_heads(cursor, {row.relation for row in rows})
+    return Batch(stream=stream, origin=origin, first=after, last=last, relations=heads, rows=rows, events=events)
+
+
+def read_heads(cursor: Cursor, numbers: Iterable[int]) -> dict[int, RelationHead]:
+    """Describe the relations with these numbers, as a consumer needs them."""
+    wanted = sorted(numbers)
+    if not wanted:
+        return {}
+    cursor.execute(
+        "SELECT id, target_table, key_columns, columns, rank, owned FROM strangle_relation WHERE id = ANY (%s)", [wanted]
+    )
+    return {
+        int(row[0]): RelationHead(table=row[1], key=tuple(row[2]), columns=tuple(row[3]), rank=row[4], owned=row[5])
+        for row in cursor.fetchall()
+    }
+
+
+def _envelope(stream: str, origin: str, row: Any) -> Envelope:
+    return Envelope(
+        position=row[0], stream=stream, origin=origin, timestamp=dt.datetime.fromtimestamp(row[5], dt.UTC),
+        event_id=row[6] if isinstance(row[6], uuid.UUID) else uuid.UUID(str(row[6])), event_type=row[7], event_version=row[8],
+        aggregate_type=row[9], aggregate_id=row[10], payload=json.loads(row[11]), correlation_id=row[12], causation_id=row[13],
+        metadata=json.loads(row[14]) if row[14] else {},
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Number the outbox: each tick turns what became visible since the last one into dense stream positions.
+
+Note [commit order of outbox rows]. Ids of an outbox become visible out of order, so a cursor on them loses rows.
+A tick is read in one REPEATABLE READ transaction; it is *the set of outbox rows visible in its snapshot and not in the
+snapshot of the tick before*, by index: xid >= xmax(previous) or xid in xip(previous). The idea is PgQ's. Each
+committed row is in exactly one tick, whatever the order of commits; rows of one key keep their order because `seq` is
+drawn under the row lock. The relay materialises the tick's records in the same transaction: domain events as they are,
+touched rows *as they are in this very snapshot*. So a consumer that has applied tick T holds exactly the mapped source
+at T; copy and verification stand on that. A crash before the commit leaves no trace; a second relay violates the
+primary key of strangle_tick and loses nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from migration_tools.kernel import points
+from migration_tools.messaging.models import OutboxKind
+from migration_tools.stores.postgres import Connection
+
+CHANNEL = "strangle_stream"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Touch:
+    """One captured statement: which keys of which table it touched (see capture.triggers for `keys`)."""
+
+    table: str
+    echo: bool
+    keys: dict[str, Any]
+    occurred: float
+
+
+class Projector(Protocol):
+    """Writes the row records of a tick, numbered from `base` + 1; returns how many. See capture.projector."""
+
+    def project(self, conn: Connection, *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TickResult:
+    """The stream's end after a tick: its number, last position and how many records it added."""
+
+    number: int
+    head: int
+    records: int
+
+
+_PREVIOUS = """SELECT number, snapshot::text, base + records FROM strangle_tick
+               WHERE stream = %s ORDER BY number DESC LIMIT 1"""
+
+_TAKEN = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
+            WHERE stream = %s ORDER BY seq"""
+
+_TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
+                  WHERE stream = %s AND (xid >= pg_snapshot_xmax(%s::pg_snapshot)
+                        OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%s::pg_snapshot))))
+                  ORDER BY seq"""
+
+_EVENTS = """INSERT INTO strangle_stream (stream, position, tick, kind, event_id, event_type, event_version,
+                 aggregate_type, aggregate_id, payload, correlation_id, causation_id, metadata, occurred_at)
+             SELECT stream, %s + row_number() OVER (ORDER BY seq), %s, 'e', event_id, event_type, event_version,
+                 aggregate_type, aggregate_id, payload, correlation_id, causation_id, metadata, occurred_at
+             FROM strangle_outbox WHERE seq = ANY (%s)"""
+
+
+def append_tick(conn: Connection, stream: str, projector: Projector, *, always: bool = False) -> TickResult:
+    """Append one tick; call inside a REPEATABLE READ transaction that began after LockClass.TICK was held.
+
+    Without news no tick is written, unless `always` (then the tick marks this snapshot's place in the stream).
+    """
+    previous = conn.execute(_PREVIOUS, [stream]).fetchone()
+    number, head = (int(previous[0]), int(previous[2])) if previous else (0, 0)
+    if previous:
+        taken = conn.execute(_TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
+    else:
+        taken = conn.execute(_TAKEN, [stream]).fetchall()
+    if not taken and not always:
+        return TickResult(number=number, head=head, records=0)
+    tick = number + 1
+    touches = [
+        Touch(table=row[2], echo=row[1] == OutboxKind.ECHO, keys=json.loads(row[3]), occurred=row[4])
+        for row in taken
+        if row[1] != OutboxKind.EVENT
+    ]
+    added = projector.project(conn, stream=stream, tick=tick, base=head, touches=touches) if touches else 0
+    events = [row[0] for row in taken if row[1] == OutboxKind.EVENT]
+    if events:
+        conn.execute(_EVENTS, [head + added, tick, events])
+    records = added + len(events)
+    points.reached("tick.before_row")
+    conn.execute(
+        """INSERT INTO strangle_tick (stream, number, snapshot, base, records)
+           VALUES (%s, %s, pg_current_snapshot(), %s, %s)""",
+        [stream, tick, head, records],
+    )
+    if records:
+        conn.execute("SELECT pg_notify(%s, %s)", [CHANNEL, stream])
+    points.reached("tick.before_commit")
+    return TickResult(number=tick, head=head + records, records=records)

@@ -1,0 +1,84 @@
+"""Which tables and columns an expression reads: what its denormalised columns depend on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import F, Model
+from django.db.models.expressions import Subquery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hop:
+    """One relation crossed by a field path.
+
+    `table` is the table reached, `column` the one of its columns that identifies touched rows to the relation,
+    `path` the field path whose value equals that column, `watched` the columns read there.
+    """
+
+    table: str
+    column: str
+    path: str
+    watched: frozenset[str]
+
+
+class UnreadablePath(Exception):
+    """A path cannot be followed; the message is a sentence for the playbook's author."""
+
+
+def fields_of(expression: Any) -> Iterator[F]:
+    """Every F inside an expression.
+
+    Raises:
+        UnreadablePath: the expression holds a subquery, whose tables cannot be watched.
+    """
+    if isinstance(expression, F):
+        yield expression
+        return
+    flatten = getattr(expression, "flatten", None)
+    if flatten is None:
+        return
+    for part in flatten():
+        if isinstance(part, Subquery):
+            raise UnreadablePath("it holds a subquery; use field paths, so that changes in the other table are seen")
+        if isinstance(part, F):
+            yield part
+
+
+def hops(model: type[Model], path: str) -> list[Hop]:
+    """The relations that `path` crosses, each with what it reads on the far side.
+
+    Raises:
+        UnreadablePath: a name is unknown, or a many-to-many or generic relation is crossed.
+    """
+    found: list[Hop] = []
+    current = model
+    crossed: list[str] = []
+    parts = path.split("__")
+    for part in parts:
+        try:
+            field: Any = current._meta.pk if part == "pk" else current._meta.get_field(part)
+        except FieldDoesNotExist as error:
+            raise UnreadablePath(f"{path!r}: {error}") from error
+        crossed.append(part)
+        reverse = field.is_relation and field.auto_created and not field.concrete
+        if found:
+            read = field.field.target_field.column if reverse else field.column
+            found[-1] = replace(found[-1], watched=found[-1].watched | {read})
+        if not field.is_relation:
+            return found  # whatever follows are transforms of the value
+        if field.many_to_many:
+            raise UnreadablePath(f"{path!r} crosses a many-to-many relation; make a projection of its through table")
+        related = field.related_model
+        if not isinstance(related, type):
+            raise UnreadablePath(f"{path!r} crosses a generic relation, which cannot be watched")
+        if reverse:
+            column, value = field.field.column, [*crossed[:-1], field.field.target_field.attname]
+        else:
+            column, value = field.target_field.column, [*crossed, field.target_field.attname]
+        found.append(Hop(table=related._meta.db_table, column=column, path="__".join(value), watched=frozenset({column})))
+        current = related
+    if found and not reverse:
+        found.pop()  # the last part is the reference itself, a column on this side of it
+    return found

@@ -1,0 +1,98 @@
+"""Mistakes that can be seen in a playbook without a database, and in its turning round."""
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Model
+
+from migration_tools.conf import settings
+from migration_tools.playbook.compiler import uncovered
+from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.paths import UnreadablePath, fields_of, hops
+from migration_tools.stores.postgres.catalog import Table
+
+
+def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
+    """Everything wrong with the declaration by itself, one sentence each."""
+    mistakes = []
+    databases = django_settings.DATABASES
+    for role in ("source", "target"):
+        alias = getattr(playbook, role)
+        if not alias:
+            mistakes.append(f"it names no {role} database; set {role} = 'alias'")
+        elif alias not in databases:
+            mistakes.append(f"its {role} database {alias!r} is not in settings.DATABASES, which has {sorted(databases)}")
+    if not playbook.projections:
+        mistakes.append("it has no projections, so there is nothing to move")
+    into = [p.into for p in (*playbook.projections, *playbook.references)]
+    mistakes += [f"two projections go into {name!r}" for name in dict.fromkeys(into) if into.count(name) > 1]
+    for projection in (*playbook.projections, *playbook.references):
+        mistakes += _projection_mistakes(projection)
+    return mistakes + _route_mistakes(playbook)
+
+
+def _projection_mistakes(projection: Projection) -> list[str]:
+    where = repr(projection)
+    try:
+        model = apps.get_model(projection.model)
+    except (LookupError, ValueError):
+        return [f"{where}: there is no model {projection.model!r}; write 'app_label.Model'"]
+    mistakes = []
+    if not projection.key:
+        mistakes.append(f"{where}: it has no key; map the target's key to the model's, key={{'id': 'id'}}")
+    for target, path in projection.key.items():
+        try:
+            field = model._meta.get_field(path)
+            if not getattr(field, "concrete", False):
+                mistakes.append(f"{where}: key {target!r} is mapped to {path!r}, which is no column")
+        except FieldDoesNotExist as error:
+            mistakes.append(f"{where}: key {target!r}: {error}")
+    for target, expression in projection.columns.items():
+        mistakes += [f"{where}: column {target!r}: {text}" for text in _expression_mistakes(model, expression)]
+    for name in projection.reverse:
+        try:
+            model._meta.get_field(name)
+        except FieldDoesNotExist as error:
+            mistakes.append(f"{where}: reverse of {name!r}: {error}")
+    return mistakes
+
+
+def _expression_mistakes(model: type[Model], expression: object) -> list[str]:
+    try:
+        for field in fields_of(expression):
+            hops(model, field.name)
+    except UnreadablePath as error:
+        return [str(error)]
+    return []
+
+
+def _route_mistakes(playbook: type[Playbook]) -> list[str]:
+    mistakes = []
+    paths = [route.path for route in playbook.routes]
+    upstreams = settings().UPSTREAMS
+    for route in playbook.routes:
+        if not route.path.startswith("/"):
+            mistakes.append(f"route {route.path!r} must begin with '/'")
+        if upstreams and route.service not in upstreams:
+            mistakes.append(f"route {route.path!r} goes to {route.service!r}, which UPSTREAMS does not name: {sorted(upstreams)}")
+    mistakes += [f"route {path!r} is declared twice" for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    services = {route.service for route in playbook.routes}
+    if len(services) > 1:
+        mistakes.append(f"its routes go to several services {sorted(services)}; a context has one")
+    return mistakes
+
+
+def check_turned(projection: Projection, model: type[Model], stand_in: type[Model], source: Table) -> list[str]:
+    """Mistakes of the way back: unknown target columns, and source columns that would be left without a value."""
+    where = repr(projection)
+    mistakes = []
+    covered = [model._meta.get_field(path).column for path in projection.key.values()]  # type: ignore[union-attr]
+    for name, expression in projection.turned().items():
+        mistakes += [f"{where}: reverse of {name!r}: {text}" for text in _expression_mistakes(stand_in, expression)]
+        covered.append(model._meta.get_field(name).column)  # type: ignore[union-attr]
+    for column in uncovered(source, covered):
+        mistakes.append(
+            f"{where}: source column {column.name!r} has no way back; add reverse={{{column.name!r}: …}} so that "
+            "a rollback can write it"
+        )
+    return mistakes

@@ -1,0 +1,32 @@
+"""Write and read the journal and the phase; only the phases call the writing half."""
+
+import getpass
+import os
+from typing import Any
+
+from migration_tools.conf import settings
+from migration_tools.state.models import Context, JournalEntry
+from migration_tools.state.phase import Phase
+
+
+def actor() -> str:
+    """Who runs this: STRANGLE_ACTOR, else the account's name."""
+    return os.environ.get("STRANGLE_ACTOR") or getpass.getuser()
+
+
+def record(context: str, move: str, step: str, evidence: dict[str, Any] | None = None, reason: str = "") -> None:
+    """Append one entry."""
+    JournalEntry.objects.using(settings().DATABASE).create(
+        context=context, move=move, step=step, actor=actor(), reason=reason, evidence=evidence or {}
+    )
+
+
+def read_context(context: str) -> Context:
+    """The context's row, made on first sight."""
+    return Context.objects.using(settings().DATABASE).get_or_create(name=context)[0]
+
+
+def phase_of(context: str) -> Phase:
+    """The phase a context is in: the cheap read that anything may ask."""
+    row = Context.objects.using(settings().DATABASE).filter(name=context).values_list("phase", flat=True).first()
+    return Phase(row) if row else Phase.MONOLITH_ONLY

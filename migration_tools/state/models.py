@@ -1,0 +1,55 @@
+"""The tables of state: each context's phase, the journal of moves, the results of verifications."""
+
+from django.db import models
+
+from migration_tools.messaging.fields import ClockTimestamp
+from migration_tools.state.phase import Phase
+
+
+class Context(models.Model):
+    """Where a context stands, and the move under way if one was begun and not ended."""
+
+    name = models.TextField(primary_key=True)
+    phase = models.CharField(max_length=16, choices=[(p.value, p.value) for p in Phase], default=Phase.MONOLITH_ONLY.value)
+    since = models.DateTimeField(db_default=ClockTimestamp())
+    move = models.TextField(null=True)
+    move_started_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "strangle_context"
+        constraints = [
+            models.CheckConstraint(condition=models.Q(phase__in=[p.value for p in Phase]), name="strangle_context_phase")
+        ]
+
+
+class JournalEntry(models.Model):
+    """What was done to a context: who, when, why, with what evidence. Append-only."""
+
+    id = models.BigAutoField(primary_key=True)
+    context = models.TextField()
+    move = models.TextField()
+    step = models.TextField()
+    actor = models.TextField()
+    reason = models.TextField(default="", blank=True)
+    evidence = models.JSONField(default=dict)
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_journal"
+        indexes = [models.Index(fields=["context", "id"], name="strangle_journal_context")]
+
+
+class Verification(models.Model):
+    """One comparison of a context's two sides, in one direction, at one instant of the stream."""
+
+    id = models.BigAutoField(primary_key=True)
+    context = models.TextField()
+    direction = models.CharField(max_length=6)
+    rows = models.BigIntegerField()
+    differences = models.BigIntegerField()
+    report = models.JSONField(default=dict)
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_verification"
+        indexes = [models.Index(fields=["context", "id"], name="strangle_verification_context")]

@@ -1,0 +1,1 @@
+"""Where rows live, one room per engine; PostgreSQL first."""

@@ -1,0 +1,14 @@
+"""PostgreSQL through psycopg 3: the only room that imports the driver."""
+
+from migration_tools.stores.postgres.connection import (
+    Connection,
+    connect,
+    describe_failure,
+    django_connection,
+    errors,
+    is_lost,
+    sql,
+    transaction,
+)
+
+__all__ = ["Connection", "connect", "describe_failure", "django_connection", "errors", "is_lost", "sql", "transaction"]

@@ -1,0 +1,108 @@
+"""Open the toolkit's own connections, with every setting that changes how a value is written pinned."""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from django.db import connections
+from psycopg import errors, sql
+from psycopg.types.json import set_json_loads
+
+from migration_tools.errors import StrangleError
+
+__all__ = ["Connection", "connect", "describe_failure", "django_connection", "errors", "is_lost", "sql", "transaction"]
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+# Note [text of values]: rows travel as PostgreSQL's text of each value, so both ends must write and read it alike
+# whatever the server, the role or the database say; lossless for every type that has input and output functions.
+PINNED = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+}
+
+
+def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
+    """Open an autocommit connection to the Django database `alias`, named strangle:`purpose` in pg_stat_activity.
+
+    With `raw_json` JSON columns arrive as text, so that large numbers and key order survive.
+
+    Raises:
+        StrangleError: the alias is unknown, not PostgreSQL, or the server does not answer.
+    """
+    if alias not in connections.settings:
+        raise StrangleError(f"database alias {alias!r} is not in settings.DATABASES; add it or fix the playbook")
+    wrapper = connections[alias]
+    if wrapper.vendor != "postgresql":
+        raise StrangleError(f"database {alias!r} is {wrapper.vendor}; the toolkit moves PostgreSQL databases")
+    params = {
+        key: value
+        for key, value in wrapper.get_connection_params().items()
+        if key in {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "passfile"}
+    }
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in PINNED.items())
+    try:
+        conn = psycopg.connect(
+            **params, autocommit=True, options=options, application_name=f"strangle:{purpose}",
+            connect_timeout=5, keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
+        )  # fmt: skip
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise StrangleError(
+            f"database {alias!r} does not answer: {reason}; start it, then run the same command again"
+        ) from error
+    if raw_json:
+        set_json_loads(lambda text: text.decode() if isinstance(text, bytes) else text, conn)
+    return conn
+
+
+def django_connection(alias: str) -> Connection:
+    """The psycopg connection under Django's `alias`, pinned like our own; inside atomic() it shares its transaction.
+
+    Raises:
+        StrangleError: Django uses another driver for it.
+    """
+    wrapper = connections[alias]
+    wrapper.ensure_connection()
+    conn = wrapper.connection
+    if not isinstance(conn, psycopg.Connection):
+        raise StrangleError(f"database {alias!r} is driven by {type(conn).__module__}; consumers need psycopg 3")
+    if conn not in _pinned:
+        for name, value in PINNED.items():
+            conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+        _pinned.add(conn)
+    return conn
+
+
+_pinned: "weakref.WeakSet[Connection]" = weakref.WeakSet()
+
+
+@contextmanager
+def transaction(conn: Connection, *, repeatable: bool = False, lock_timeout_seconds: float | None = None) -> Iterator[None]:
+    """Run the block in one transaction of its own; REPEATABLE READ when `repeatable`."""
+    with conn.transaction():
+        if repeatable:
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        if lock_timeout_seconds is not None:
+            conn.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_timeout_seconds * 1000)}ms"])
+        yield
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether `error` means the server or the connection went away, so that trying again may help."""
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
+        getattr(error, "sqlstate", None) is None or str(error.sqlstate)[:2] in {"08", "57"}  # type: ignore[union-attr]
+    )
+
+
+def describe_failure(error: BaseException) -> str:
+    """One line of what PostgreSQL said, without values of rows (its DETAIL may hold personal data)."""
+    diagnosis = getattr(error, "diag", None)
+    message = getattr(diagnosis, "message_primary", None)
+    return str(message or str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)

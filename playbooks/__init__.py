@@ -1,0 +1,1 @@
+"""One module per context: the whole extraction, declared once."""
