@@ -21,6 +21,7 @@ LARGEST_BODY_BYTES = 1_000_000
 LARGEST_BIGINT = 2**63 - 1
 LARGEST_INTEGER = 2**31 - 1
 DEEPEST_JSON = 64
+LONGEST_TEXT = 2000
 
 
 class BodyTooLarge(APIException):
@@ -87,19 +88,19 @@ class PurchaseLineSerializer(serializers.Serializer[Any]):
     product = serializers.IntegerField(min_value=1, max_value=LARGEST_BIGINT)
     quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_INTEGER)
     gift_message = serializers.CharField(
-        allow_null=True, allow_blank=True, default=None, trim_whitespace=False
+        allow_null=True, allow_blank=True, default=None, max_length=LONGEST_TEXT, trim_whitespace=False
     )
 
 
 class PurchaseSerializer(serializers.Serializer[Any]):
     """What a customer sends to buy."""
 
-    client_reference = serializers.CharField(
-        max_length=64, allow_blank=True, default="", trim_whitespace=False
+    client_reference = serializers.CharField(max_length=64, allow_blank=True, default="")
+    note = serializers.CharField(
+        allow_null=True, allow_blank=True, default=None, max_length=LONGEST_TEXT, trim_whitespace=False
     )
-    note = serializers.CharField(allow_null=True, allow_blank=True, default=None, trim_whitespace=False)
-    shipping_address = AddressField()
-    lines = serializers.ListField(child=PurchaseLineSerializer(), min_length=1, max_length=1000)
+    shipping_address = AddressField(default=dict)
+    lines = serializers.ListField(child=PurchaseLineSerializer(), min_length=1, max_length=100)
 
     def wanted(self) -> list[Line]:
         """Give the validated lines as the domain knows them."""

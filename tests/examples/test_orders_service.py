@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import time_machine
 
 from tests.examples.orders_service import CSRF, RunningService, Shopper, signed_identity
 
@@ -121,6 +122,7 @@ LINE = {"product": 1, "quantity": 1, "gift_message": None}
         pytest.param({"lines": [LINE | {"product": 3, "quantity": 200}]}, id="total too large"),
         pytest.param({"lines": [LINE, LINE | {"product": 5}]}, id="two currencies"),
         pytest.param({"client_reference": "x" * 65}, id="reference too long"),
+        pytest.param({"note": "x" * 2001}, id="note too long"),
         pytest.param({"note": "a\0b"}, id="NUL in text"),
         pytest.param({"shipping_address": {"a": ["b\0"]}}, id="NUL in JSON"),
         pytest.param({"shipping_address": "Köln"}, id="address no object"),
@@ -240,13 +242,16 @@ def test_another_customers_order_does_not_exist(shopper: Shopper, uid: int) -> N
         assert_problem(stranger.post(f"{url}{move}/"), 404)
 
 
-@pytest.mark.parametrize("cookie", [None, "nonsense", "forged"])
+@pytest.mark.parametrize("cookie", [None, "nonsense", "forged", "expired"])
 @pytest.mark.parametrize("path", ["", "products/", f"{uuid.uuid4()}/"])
 def test_without_a_valid_identity_nothing_is_shown(
     orders_service: RunningService, cookie: str | None, path: str
 ) -> None:
     if cookie == "forged":
         cookie = signed_identity(1, "Mallory", key="another key")
+    elif cookie == "expired":
+        with time_machine.travel(dt.datetime.now(dt.UTC) - dt.timedelta(hours=2), tick=False):
+            cookie = signed_identity(1, "Ada")
     cookies = {"strangler_identity": cookie} if cookie else {}
     with httpx2.Client(base_url=orders_service.url, cookies=cookies, timeout=30) as client:
         assert_problem(client.get(f"/api/orders/{path}"), 401)
@@ -270,3 +275,24 @@ def test_the_service_sets_no_cookie_and_keeps_no_session(
     for answer in (client.get("/api/orders/"), client.post("/api/orders/", json=WANTED)):
         assert "set-cookie" not in answer.headers
     assert orders_service.rows("SELECT to_regclass('django_session')") == [(None,)]
+
+
+def test_a_write_that_meets_the_fence_is_a_503_that_the_proxy_may_retry(
+    orders_service: RunningService, shopper: Shopper, uid: int
+) -> None:
+    client = shopper(uid)
+    orders_service.rows(
+        "CREATE FUNCTION planted_fence() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'not the owner' USING ERRCODE = '40S01'; END $$"
+    )
+    orders_service.rows(
+        "CREATE TRIGGER planted_fence BEFORE INSERT ON sales_order EXECUTE FUNCTION planted_fence()"
+    )
+    try:
+        fenced = client.post("/api/orders/", json=WANTED)
+    finally:
+        orders_service.rows("DROP FUNCTION planted_fence CASCADE")
+    assert_problem(fenced, 503)
+    assert (fenced.headers["x-strangler-fenced"], fenced.headers["retry-after"]) == ("1", "1")
+    assert client.get("/api/orders/").json()["count"] == 0
+    place(client)

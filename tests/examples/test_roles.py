@@ -55,9 +55,14 @@ def test_the_app_role_may_not_change_the_schema(orders_service: RunningService, 
         "INSERT INTO strangle_ownership SELECT * FROM strangle_ownership",
         "UPDATE strangle_ownership SET context = context",
         "DELETE FROM strangle_ownership",
+        "TRUNCATE strangle_ownership",
+        "DELETE FROM strangle_outbox",
+        "UPDATE strangle_inbox SET position = 0",
     ],
 )
-def test_the_app_role_may_not_decide_who_owns_a_context(orders_service: RunningService, write: str) -> None:
+def test_the_app_role_may_decide_neither_who_owns_a_context_nor_what_happened(
+    orders_service: RunningService, write: str
+) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         orders_service.rows(write, user="orders_app")
 
