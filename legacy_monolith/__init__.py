@@ -1,0 +1,1 @@
+"""The shop monolith: the example that a context is extracted from."""

@@ -1,0 +1,1 @@
+"""Customers: who may sign in, and under which name they shop."""

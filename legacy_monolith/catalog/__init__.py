@@ -1,0 +1,1 @@
+"""What the shop sells: categories and products, and the visitor's cart."""

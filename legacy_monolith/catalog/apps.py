@@ -1,0 +1,9 @@
+"""Django's registration of the catalog app."""
+
+from django.apps import AppConfig
+
+
+class CatalogConfig(AppConfig):
+    name = "legacy_monolith.catalog"
+    label = "catalog"
+    default_auto_field = "django.db.models.BigAutoField"

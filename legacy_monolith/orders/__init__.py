@@ -1,0 +1,1 @@
+"""Orders: purchase, transitions, and the jobs that change orders behind the API."""

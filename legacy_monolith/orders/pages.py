@@ -1,0 +1,37 @@
+"""Pages of orders: they show no order themselves but fetch /api/orders/, whoever answers it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET
+
+from legacy_monolith.catalog.cart import Cart
+
+
+@require_GET
+@login_required
+@ensure_csrf_cookie
+def checkout(request: HttpRequest) -> HttpResponse:
+    lines = list(Cart(request))
+    return render(
+        request,
+        "orders/checkout.html",
+        {
+            "lines": lines,
+            "total": sum(line.amount for line in lines),
+            "cart": [{"product": line.product.pk, "quantity": line.quantity} for line in lines],
+            "client_reference": f"page-{uuid.uuid4()}",
+        },
+    )
+
+
+@require_GET
+@login_required
+@ensure_csrf_cookie
+def my_orders(request: HttpRequest) -> HttpResponse:
+    return render(request, "orders/my_orders.html")

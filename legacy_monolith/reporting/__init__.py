@@ -1,0 +1,1 @@
+"""Reports that join the tables of every app: one of the sins."""

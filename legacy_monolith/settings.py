@@ -1,0 +1,131 @@
+"""Settings of the monolith: everything that differs by machine comes from the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from migration_tools import MONOLITH_APPS
+
+HERE = Path(__file__).resolve().parent
+env = os.environ.get
+
+
+def database(prefix: str, name: str, user: str) -> dict[str, Any]:
+    """Describe one PostgreSQL database from the variables `<prefix>_DB_*`."""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": env(f"{prefix}_DB_HOST", "127.0.0.1"),
+        "PORT": env(f"{prefix}_DB_PORT", "5432"),
+        "NAME": env(f"{prefix}_DB_NAME", name),
+        "USER": env(f"{prefix}_DB_USER", user),
+        "PASSWORD": env(f"{prefix}_DB_PASSWORD", ""),
+        "CONN_MAX_AGE": int(env(f"{prefix}_DB_CONN_MAX_AGE", "60")),
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+SECRET_KEY = env("SHOP_SECRET_KEY", "development-only-key-of-the-shop-not-for-production")
+DEBUG = env("SHOP_DEBUG", "0") == "1"
+ALLOWED_HOSTS = env("SHOP_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+ROOT_URLCONF = "legacy_monolith.urls"
+WSGI_APPLICATION = "legacy_monolith.wsgi.application"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "legacy_monolith.accounts",
+    "legacy_monolith.catalog",
+    "legacy_monolith.orders",
+    "legacy_monolith.inventory",
+    "legacy_monolith.payments",
+    "legacy_monolith.reporting",
+    *MONOLITH_APPS,
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "migration_tools.routing.middleware.IdentityCookieMiddleware",
+    "migration_tools.routing.middleware.FenceMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [HERE / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": database("SHOP", "shop", "shop_app") | {"ATOMIC_REQUESTS": True}}
+if env("ORDERS_DB_NAME"):
+    # For the operator's commands only; the roles keep the web processes out of it.
+    DATABASES["orders"] = database("ORDERS", "orders", "orders_app")
+DATABASE_ROUTERS = ["legacy_monolith.routers.DefaultOnly"]
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "products"
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+if env("SHOP_FAST_HASHER") == "1":
+    # A demo on two cores should spend its time on orders, not on key derivation.
+    PASSWORD_HASHERS.insert(0, "django.contrib.auth.hashers.MD5PasswordHasher")
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-gb"
+STATIC_URL = "static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["legacy_monolith.accounts.authentication.CsrfSessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
+    "PAGE_SIZE": 20,
+    "EXCEPTION_HANDLER": "legacy_monolith.problems.problem_response",
+}
+
+ORDERS_ADDRESS = env("ORDERS_ADDRESS", "127.0.0.1:8002")
+MIGRATION_TOOLS = {
+    "SIDE": "monolith",
+    "PLAYBOOKS": ["playbooks.orders"],
+    "FEED_TOKENS": {"orders": env("FEED_TOKEN_ORDERS", "development-feed-token-of-orders")},
+    "FEEDS": {
+        "orders": {
+            "url": f"http://{ORDERS_ADDRESS}/strangle/feed/",
+            "token": env("FEED_TOKEN_MONOLITH", "development-feed-token-of-the-monolith"),
+        }
+    },
+    "TRANSPORT": env("STRANGLE_TRANSPORT", "feed"),
+    "BROKER_URL": env("STRANGLE_BROKER_URL", ""),
+    "UPSTREAMS": {
+        "monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"),
+        "orders": ORDERS_ADDRESS,
+    },
+    "IDENTITY_KEY": env("STRANGLE_IDENTITY_KEY", "development-only-identity-key-shared-by-both-sides"),
+}
