@@ -45,7 +45,7 @@ venv: $(STAMP) ## Make or refresh the virtual environment in .venv from requirem
 
 # django-strangler's extras name each other; --unsafe-package keeps the project itself out of its lock file.
 lock: $(STAMP) ## Pin again what pyproject.toml asks for (ARGS="--upgrade" for newer releases)
-	$(PYTHON) -m piptools compile pyproject.toml --extra dev --output-file requirements.lock \
+	CUSTOM_COMPILE_COMMAND="make lock" $(PYTHON) -m piptools compile pyproject.toml --extra dev --output-file requirements.lock \
 		--quiet --generate-hashes --strip-extras --unsafe-package django-strangler \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options $(ARGS)
 	@sed -i.old '/^# WARNING: The following packages were not pinned/,$$d' requirements.lock && rm -f requirements.lock.old

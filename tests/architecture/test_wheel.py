@@ -1,4 +1,4 @@
-"""The wheel holds the toolkit and nothing else, and what runs inside a monolith needs Django alone."""
+"""The wheel holds the toolkit and nothing else; inside a monolith it needs Django and its driver alone."""
 
 import importlib.metadata
 import json
@@ -90,8 +90,8 @@ def test_only_the_toolkit_can_be_imported_from_the_wheel(environment: Path) -> N
 
 
 @pytest.mark.parametrize("apps", ["MONOLITH_APPS", "SERVICE_APPS"])
-def test_what_runs_inside_a_project_needs_django_alone(apps: str, environment: Path, tmp_path: Path) -> None:
-    for distribution in ("Django", "asgiref", "sqlparse"):
+def test_a_project_that_has_psycopg2_needs_no_other_driver(apps: str, environment: Path, tmp_path: Path) -> None:
+    for distribution in ("Django", "asgiref", "sqlparse", "psycopg2-binary"):
         for file in importlib.metadata.files(distribution) or ():
             top = Path(distribution_root(distribution)) / file.parts[0]
             if file.parts[0] != ".." and not (tmp_path / file.parts[0]).exists():
@@ -103,7 +103,7 @@ def test_what_runs_inside_a_project_needs_django_alone(apps: str, environment: P
         from django.conf import settings
         settings.configure(
             INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *migration_tools.{apps}],
-            DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
+            DATABASES={{"default": {{"ENGINE": "django.db.backends.postgresql"}}}},
             ROOT_URLCONF="migration_tools.urls",
             MIGRATION_TOOLS={{}},
             USE_TZ=True,
