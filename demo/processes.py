@@ -172,6 +172,8 @@ class Supervisor:
     def dismiss_watchdog(self) -> None:
         """Say that everything was put away (call when the directory is gone, or is to be kept)."""
         self._tell("done")
+        if self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
         self._watchdog.wait(STOP_SECONDS)
 
     def _end(self, children: Sequence[Child]) -> None:
