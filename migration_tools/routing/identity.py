@@ -79,6 +79,6 @@ def _key() -> str:
     key = settings().IDENTITY_KEY
     if not key:
         raise SettingsError(
-            "MIGRATION_TOOLS['IDENTITY_KEY'] is empty; set the same secret in the monolith and in every service"
+            "MIGRATION_TOOLS['IDENTITY_KEY'] is empty; set the same secret in the monolith and every service"
         )
     return key

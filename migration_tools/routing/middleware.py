@@ -66,7 +66,7 @@ class FenceMiddleware(MiddlewareMixin):
 
 
 class IdentityCookieMiddleware(MiddlewareMixin):
-    """Keep the signed identity cookie in step with who is logged in; place it after AuthenticationMiddleware."""
+    """Keep the signed identity cookie in step with who is logged in; goes after AuthenticationMiddleware."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if _is_unknown_visitor(request):
