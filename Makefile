@@ -42,6 +42,7 @@ wheel: $(STAMP) ## Build the wheel into dist/
 	$(PYTHON) -m build --wheel --no-isolation --outdir dist
 
 venv: $(STAMP) ## Make or refresh the virtual environment in .venv from requirements.lock
+	@echo "$(VENV) holds what requirements.lock says"
 
 # django-strangler's extras name each other; --unsafe-package keeps the project itself out of its lock file.
 lock: $(STAMP) ## Pin again what pyproject.toml asks for (ARGS="--upgrade" for newer releases)

@@ -15,6 +15,8 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manag
 #: Where a plain sleep is right, and why.
 SLEEPERS = {
     ".ci/left_running.py": "polls /proc, which cannot be waited on",
+    "demo/watchdog.py": "waits for processes that are not its children",
+    "migration_tools/routing/publishing.py": "polls the proxies' confirmations, within a time limit",
 }
 
 # Joined here so that this file does not hold what it looks for.
