@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,14 @@ class RunningService:
         with psycopg.connect(self.dsn(self.database, user), autocommit=True) as connection:
             cursor = connection.execute(query.encode(), args)
             return cursor.fetchall() if cursor.description else []
+
+    def wait_until(self, condition: str, seconds: float = 20) -> None:
+        """Return when a query about the service's database gives true."""
+        deadline = time.monotonic() + seconds
+        with psycopg.connect(self.dsn(self.database, "postgres"), autocommit=True) as connection:
+            while connection.execute(condition.encode()).fetchone() != (True,):
+                assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+                connection.execute("SELECT pg_sleep(0.01)")
 
     def manage(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a management command of the service to its end, as the owner role unless told otherwise."""

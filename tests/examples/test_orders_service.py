@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 import time_machine
 
@@ -195,6 +196,27 @@ def test_a_repeated_transition_answers_the_same_and_tells_nothing_new(
         assert {answer.status_code for answer in again} == {200}
         assert all(answer.json() == first.json() for answer in again)
     assert len(events(orders_service, order["id"])) == 1 + len(moves)
+
+
+def test_payments_that_wait_for_the_same_order_pay_it_once(
+    orders_service: RunningService, shopper: Shopper, uid: int
+) -> None:
+    client = shopper(uid)
+    order = place(client)
+    dsn = orders_service.dsn(orders_service.database, "orders_owner")
+    with ThreadPoolExecutor(4) as pool, psycopg.connect(dsn) as holder:
+        holder.execute("SELECT 1 FROM sales_order WHERE public_id = %s FOR UPDATE", [order["id"]])
+        answers = [pool.submit(client.post, f"/api/orders/{order['id']}/pay/") for _ in range(4)]
+        orders_service.wait_until(
+            "SELECT count(*) = 4 FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        holder.rollback()
+        assert [answer.result().status_code for answer in answers] == [200] * 4
+    assert [event_type for event_type, _ in events(orders_service, order["id"])] == [
+        "order.placed",
+        "order.paid",
+    ]
 
 
 @pytest.mark.parametrize(
