@@ -3,10 +3,11 @@
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from migration_tools.routing.identity import StranglerUser, read_identity
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
+
+from migration_tools.routing.identity import StranglerUser, read_identity
 
 
 class IdentityAuthentication(BaseAuthentication):
