@@ -80,7 +80,7 @@ def cancel(user: User, public_id: uuid.UUID) -> Order:
 
 def _locked(user: User, public_id: uuid.UUID, to: Status) -> tuple[Order, bool]:
     """Lock the customer's order; say whether the transition is still to be made."""
-    order = Order.objects.select_for_update().get(user=user, public_id=public_id)
+    order = Order.objects.select_for_update(no_key=True).get(user=user, public_id=public_id)
     if order.status == to:
         return order, False
     if order.status not in LEGAL_FROM[to]:
