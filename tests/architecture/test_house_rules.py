@@ -12,12 +12,8 @@ from tests.architecture.tree import ROOT, project_files, relative
 LINES_AT_MOST = 350
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
-#: Where a plain sleep is right, and why.
-SLEEPERS = {
-    ".ci/left_running.py": "polls /proc, which cannot be waited on",
-    "demo/watchdog.py": "waits for processes that are not its children",
-    "migration_tools/routing/publishing.py": "polls the proxies' confirmations, within a time limit",
-}
+#: Where a sleep that is no bounded poll is right, and why.
+SLEEPERS: dict[str, str] = {}
 
 # Joined here so that this file does not hold what it looks for.
 MACHINE_PATH = re.compile(r"(?<![\w.~{}])/(?:work|root|home|opt/wheels|Users)/\w")
@@ -62,13 +58,24 @@ def lacks_docstring(path: str, text: str) -> Iterable[str]:
 
 
 def sleeps(path: str, text: str) -> Iterable[str]:
-    """Wait for a condition, never for a time."""
+    """Wait for a condition, never for a time: a sleep stands in a loop that looks at the clock."""
     if path in SLEEPERS:
         return
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    polls = {
+        id(inner)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and "monotonic" in ast.dump(function)
+        for loop in ast.walk(function)
+        if isinstance(loop, ast.While)
+        for inner in ast.walk(loop)
+    }
+    for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr="sleep")):
-                yield f"line {node.lineno}: time.sleep()"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr="sleep")) if (
+                id(node) not in polls
+            ):
+                yield f"line {node.lineno}: time.sleep() outside a poll with a time limit"
             case ast.ImportFrom(module="time", names=names) if any(name.name == "sleep" for name in names):
                 yield f"line {node.lineno}: from time import sleep"
 
@@ -122,6 +129,8 @@ def test_no_sleeper_is_excused_in_vain() -> None:
         (lacks_docstring, "migration_tools/x.py", '"""no sentence"""\n'),
         (sleeps, "tests/x.py", "import time\ntime.sleep(1)\n"),
         (sleeps, "tests/x.py", "from time import sleep\n"),
+        (sleeps, "tests/x.py", "def wait():\n    while not ready():\n        time.sleep(1)\n"),
+        (sleeps, "tests/x.py", "def wait():\n    end = time.monotonic() + 1\n    time.sleep(1)\n"),
         (names_a_machine, "x.toml", "cache = '/" + "home/someone/.cache'"),
         (names_a_machine, "x.lock", "--index-url https://" + "pypi" + ".org/simple"),
     ],
