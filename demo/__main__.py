@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ FAILURES = (StoryFailed, CommandFailed, ProcessDied, NotReady)
 
 def main() -> int:
     options = _parser().parse_args()
+    # The wheel of PostgreSQL asks for a directory it does not need.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return up(options) if options.command == "up" else run(options)

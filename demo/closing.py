@@ -32,14 +32,10 @@ def close_the_books(story: Story) -> None:
     findings = settled(look)
     if story.look_at_untouched(OWNER_AT_THE_END) != story.untouched:
         findings.lost.append("the seeded orders that nobody touched are not what they were at the start")
-    summary = story.traffic.tally.summary()
     figures = story.report.traffic
-    figures.requests, figures.failed = summary["requests"], summary["failed"]
     figures.writes_acknowledged = book.acknowledged
     figures.writes_lost, figures.writes_duplicated = len(findings.lost), len(findings.duplicated)
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    details = {"audit": findings.as_dict(), "traffic": summary}
-    (OUTPUT / "audit.json").write_text(json.dumps(details, indent=2, ensure_ascii=False, default=str) + "\n")
+    record_traffic(story, findings)
     shortcomings = story.report.shortcomings()
     if findings.resurrected:
         shortcomings.append(f"{len(findings.resurrected)} writes resurrected")
@@ -48,13 +44,19 @@ def close_the_books(story: Story) -> None:
     for name in ("lost", "duplicated", "resurrected", "wrong"):
         for sentence in getattr(findings, name)[:5]:
             story.narrator.bad(f"{name}: {sentence}")
-    for failure in story.traffic.tally.failures[:5]:
-        story.narrator.bad(
-            f"failed: {failure.who} {failure.request}: {failure.status} {failure.detail[:200]}"
-        )
     checked = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.checked.items()))
     story.narrator.say(f"checked {checked}, {story.untouched[0]:,} untouched seeded orders")
     story.report.result = "; ".join(shortcomings) or "ok"
+
+
+def record_traffic(story: Story, findings: Findings | None = None) -> None:
+    """Enter the requests in the report, and write the details beside it; also when the story breaks off."""
+    summary = story.traffic.tally.summary()
+    story.report.traffic.requests, story.report.traffic.failed = summary["requests"], summary["failed"]
+    details = {"audit": findings.as_dict() if findings else None, "traffic": summary}
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(details, indent=2, ensure_ascii=False, default=str) + "\n"
+    (OUTPUT / "audit.json").write_text(text, encoding="utf-8")
 
 
 def summarise(story: Story) -> list[tuple[str, str]]:

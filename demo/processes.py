@@ -56,7 +56,7 @@ class Supervisor:
         self.logs.mkdir(parents=True, exist_ok=True)
         self._children: list[Child] = []
         self._pause = threading.Event()
-        self._watchdog = subprocess.Popen(  # noqa: S603
+        self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", watchdog.__file__],
             stdin=subprocess.PIPE,
             start_new_session=True,
@@ -76,7 +76,7 @@ class Supervisor:
         """Start ``argv`` at the root of the checkout, its output going to ``logs/<name>.log``."""
         log = self.logs / f"{name.replace(' ', '-')}.log"
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 list(argv),
                 cwd=ROOT,
                 env=dict(environment),
@@ -114,7 +114,7 @@ class Supervisor:
         self, argv: Sequence[str], environment: Mapping[str, str], seconds: float
     ) -> tuple[int, str, str]:
         """Run ``argv`` to its end while the stack is watched; give exit code, output and errors."""
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(
             list(argv),
             cwd=ROOT,
             env=dict(environment),

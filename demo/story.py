@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from demo import OUTPUT
 from demo.agreement import compare
 from demo.audit import fingerprint
 from demo.chapters import LegacyWrites, measured_cutover, verify
-from demo.closing import close_the_books
+from demo.closing import close_the_books, record_traffic
 from demo.commands import Code, Operator, Outcome
 from demo.legacy_writers import TOUCHED_MODULUS, TOUCHED_REMAINDER
 from demo.narrate import Narrator
@@ -59,7 +58,7 @@ class Story:
 
     def __post_init__(self) -> None:
         self.operator = Operator(self.stack, self.supervisor, say=self.narrator.say)
-        self._pause = threading.Event()
+        self._told_failures = 0
 
     def tell(self) -> None:
         """Run all phases, then audit.
@@ -68,10 +67,13 @@ class Story:
             StoryFailed, CommandFailed, ProcessDied, NotReady: What went wrong, in one message.
         """
         self._take_stock()
-        with self.traffic:
-            for chapter in self._chapters():
-                chapter()
-            self.narrator.chapter("The traffic stops; the audit begins")
+        try:
+            with self.traffic:
+                for chapter in self._chapters():
+                    chapter()
+                self.narrator.chapter("The traffic stops; the audit begins")
+        finally:
+            record_traffic(self)
         close_the_books(self)
 
     def _chapters(self) -> tuple[Callable[[], None], ...]:
@@ -214,6 +216,14 @@ class Story:
         if outcome.message:
             self.narrator.good(outcome.message)
         self.report.write(OUTPUT / "report.json")
+        self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        """Tell of failed requests as soon as a phase has ended, a few at a time."""
+        failures = self.traffic.tally.failures
+        for failure in failures[self._told_failures :][:3]:
+            self.narrator.bad(f"{failure.who}: {failure.request}: {failure.status} {failure.detail[:300]}")
+        self._told_failures = len(failures)
 
     def _shop_for(self, seconds: float) -> None:
         """Let the traffic go on for ``seconds`` and at least a few writes, watching the processes."""

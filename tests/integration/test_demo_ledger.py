@@ -38,7 +38,12 @@ def test_an_acknowledged_purchase_is_promised_with_all_it_said(path: Path) -> No
     with Ledger(path) as written:
         bought(written)
     (purchase,) = folded(path).kept
-    assert (purchase.order, purchase.total, purchase.states, purchase.lines) == ("o-1", "2.00", {"placed"}, [(1, 2)])
+    assert (purchase.order, purchase.total, purchase.states, purchase.lines) == (
+        "o-1",
+        "2.00",
+        {"placed"},
+        [(1, 2)],
+    )
 
 
 def test_an_unanswered_transition_leaves_two_states_possible_until_the_next_answer(path: Path) -> None:
@@ -106,7 +111,13 @@ def test_the_report_has_the_keys_that_others_read(tmp_path: Path) -> None:
     Report().write(tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text())
     assert list(written) == ["phases", "traffic", "backfill", "verification", "cutover", "lag_ms", "result"]
-    assert list(written["traffic"]) == ["requests", "failed", "writes_acknowledged", "writes_lost", "writes_duplicated"]
+    assert list(written["traffic"]) == [
+        "requests",
+        "failed",
+        "writes_acknowledged",
+        "writes_lost",
+        "writes_duplicated",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,5 +134,7 @@ def test_the_verdict_names_every_shortcoming(
     figures: dict[str, int], verification: dict[str, int], sentence: str
 ) -> None:
     report = Report(traffic=TrafficFigures(**{"writes_acknowledged": 9} | figures))
-    report.verification.append(Verification(**{"rows": 1, "differences": 0, "false_alarms": 0} | verification))
+    report.verification.append(
+        Verification(**{"rows": 1, "differences": 0, "false_alarms": 0} | verification)
+    )
     assert report.shortcomings() == [sentence]

@@ -81,7 +81,8 @@ def test_closing_ends_children_and_grandchildren(tmp_path: Path) -> None:
 
 def test_a_process_deaf_to_sigterm_is_killed(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demo.processes.STOP_SECONDS", 0.5)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    deaf = f"{ignore} print('deaf', flush=True); time.sleep(600)"
     child = python(supervisor, "deaf", deaf)
     supervisor.await_condition("deafness", lambda: child.log.read_text().strip() == "deaf")
     supervisor.stop(child)
