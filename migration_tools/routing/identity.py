@@ -55,7 +55,7 @@ def sign_identity(user: StranglerUser) -> str:
     return signing.dumps(document, key=_key(), salt=SALT, compress=True)
 
 
-def verify_identity(value: str, *, max_age_seconds: float = LIFE_SECONDS) -> StranglerUser | None:
+def verify_identity(value: str, *, max_age_seconds: int = LIFE_SECONDS) -> StranglerUser | None:
     """Read a cookie's value; None when it is forged, malformed or older than `max_age_seconds`."""
     try:
         document: Any = signing.loads(value, key=_key(), salt=SALT, max_age=max_age_seconds)

@@ -22,11 +22,12 @@ Writes = Literal["old", "hold", "new"]
 class InvalidTable(RoutingError):
     """A routing table's mistakes, collected: `mistakes` is a list of sentences."""
 
-    def __init__(self, mistakes: list[str]) -> None:
+    def __init__(self, mistakes: list[str], version: int = 0) -> None:
         self.mistakes = mistakes
+        self.version = version
         lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(mistakes, 1))
         noun = "mistake" if len(mistakes) == 1 else "mistakes"
-        super().__init__(f"the routing table has {len(mistakes)} {noun}; nothing was published:\n{lines}")
+        super().__init__(f"the routing table has {len(mistakes)} {noun}:\n{lines}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def parse_document(document: object, *, version: int = 0) -> RoutingTable:
     """
     mistakes = find_mistakes(document)
     if mistakes or not isinstance(document, Mapping):
-        raise InvalidTable(mistakes)
+        raise InvalidTable(mistakes, version)
     contexts = {
         name: ContextRoute(**{**route, "paths": tuple(normal_path(path) for path in route["paths"])})
         for name, route in document["contexts"].items()

@@ -1,0 +1,235 @@
+"""The agent: reads the table, renders, validates, publishes to Envoy, confirms, and reports what is in force."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from migration_tools.errors import RoutingError, StrangleError
+from migration_tools.routing.table import InvalidTable, RoutingTable, released
+from proxy.admin import answered_marker
+from proxy.files import Directory
+from proxy.options import ProxyOptions
+from proxy.process import EnvoyProcess, find_envoy
+from proxy.render_envoy import Documents, render
+from proxy.validation import RejectedByEnvoy, validate
+
+HEARTBEAT_SECONDS = 1.0
+OUTAGE_PAUSE_SECONDS = 0.25
+CONFIRM_POLL_SECONDS = 0.002
+
+logger = logging.getLogger(__name__)
+
+Source = Callable[[], RoutingTable]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one proxy is doing now."""
+
+    proxy: str
+    listen: str
+    applied_version: int | None = None
+    rejected_version: int | None = None
+    rejected_reason: str = ""
+    note: str = ""
+
+
+class NotConfirmed(RoutingError):
+    """Envoy does not answer by the new files yet; they stay, and are asked for again."""
+
+
+class Agent:
+    """Keep one Envoy answering by the current table; when the table cannot be read, by the last good one.
+
+    Args:
+        source: reads the current table; any exception means "not now".
+        report: told about every change and once a second; exceptions are logged and it is told again.
+    """
+
+    def __init__(
+        self, options: ProxyOptions, source: Source, report: Callable[[Report], None] | None = None
+    ) -> None:
+        self.options = options
+        self.stopping = threading.Event()
+        self.state = Report(proxy=options.name, listen=str(options.listen))
+        self._source = source
+        self._report = report
+        self._directory = Directory(options.directory)
+        self._envoy_binary = find_envoy(options.envoy)
+        self._envoy = EnvoyProcess(options, self._envoy_binary)
+        self._good: RoutingTable | None = None
+        self._good_documents: Documents | None = None
+        self._started = False
+        self._settled: object = None
+        self._holds: dict[tuple[str, str | None], float] = {}
+        self._reported_at = float("-inf")
+        self._outage = ""
+
+    @property
+    def envoy(self) -> EnvoyProcess:
+        return self._envoy
+
+    def run(self) -> None:
+        """Work until `stop()`; then Envoy is stopped too.
+
+        Raises:
+            RoutingError: another agent runs on the same directory.
+        """
+        with self._directory.locked():
+            try:
+                while not self.stopping.is_set():
+                    self.step()
+                    self.stopping.wait(OUTAGE_PAUSE_SECONDS if self._outage else self.options.poll_seconds)
+            finally:
+                if self._started:
+                    self._envoy.stop()
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    def step(self) -> None:
+        """One round: apply the table if it is not in force yet, and say so."""
+        table = self._read()
+        if table is None and not self._started:
+            table = self._last_good()
+        if table is not None:
+            lifted = self._expired_holds(table)
+            key = (table.version, table.digest, lifted)
+            if key != self._settled:
+                self._settle(table, lifted, key)
+        self._tell()
+
+    def _read(self) -> RoutingTable | None:
+        try:
+            table = self._source()
+        except InvalidTable as error:
+            self._reject(error.version, str(error))
+            return None
+        except Exception as error:
+            # Whatever keeps the table from being read must not keep users from being served.
+            if not self._outage:
+                logger.warning("the routing table cannot be read: %s; serving by the last good one", error)
+            self._outage = str(error) or type(error).__name__
+            return None
+        if self._outage:
+            logger.info("the routing table can be read again")
+            self._outage = ""
+        return table
+
+    def _last_good(self) -> RoutingTable | None:
+        try:
+            return self._directory.last_good()
+        except StrangleError as error:
+            logger.error("%s", error)
+            return None
+
+    def _settle(self, table: RoutingTable, lifted: frozenset[str], key: object) -> None:
+        effective = table
+        for context in lifted:
+            effective = released(effective, context)
+        try:
+            self._apply(effective)
+        except NotConfirmed as error:
+            logger.warning("%s", error)
+            self._change(note=str(error))
+            return
+        except RoutingError as error:
+            self._settled = key
+            self._reject(table.version, str(error))
+            if not self._started:
+                self._start_with_last_good()
+            return
+        self._settled = key
+        notes = [f"the hold of {name!r} was lifted at its deadline" for name in sorted(lifted)]
+        self._directory.save_last_good(table)
+        self._change(
+            applied_version=table.version, rejected_version=None, rejected_reason="", note="; ".join(notes)
+        )
+
+    def _apply(self, table: RoutingTable) -> None:
+        documents = render(table, self.options)
+        # Endpoints are plain addresses of ours; leaving them out makes a hold about 100 ms faster.
+        if self._good_documents is None or documents.shape != self._good_documents.shape:
+            validate(documents, binary=self._envoy_binary, directory=self._directory.path)
+        offset = self._envoy.log_offset()
+        changed = self._directory.write(documents.files())
+        if not self._started:
+            self._envoy.start()
+            self._started = True
+        try:
+            self._confirm(documents, offset)
+        except RejectedByEnvoy:
+            if self._good_documents is not None:
+                self._directory.write(self._good_documents.files())
+            raise
+        self._good, self._good_documents = table, documents
+        logger.info("routing version %s is in force (%s)", table.version, ", ".join(changed) or "no change")
+
+    def _start_with_last_good(self) -> None:
+        table = self._last_good()
+        if table is None:
+            return
+        try:
+            self._apply(table)
+        except RoutingError as error:
+            logger.error("the last good table cannot be used either: %s", error)
+            return
+        self._change(applied_version=table.version)
+
+    def _confirm(self, documents: Documents, offset: int) -> None:
+        deadline = time.monotonic() + self.options.confirm_seconds
+        expected = documents.hosts()
+        while True:
+            reason = self._envoy.rejections(offset)
+            if reason:
+                raise RejectedByEnvoy(reason)
+            if self._hosts_are(expected) and answered_marker(self.options.listen) == documents.marker:
+                return
+            if time.monotonic() > deadline or self.stopping.is_set():
+                raise NotConfirmed(
+                    f"envoy does not answer by the new routes after {self.options.confirm_seconds:g} s; "
+                    f"is {self.options.listen} taken? see envoy.log in {str(self.options.directory)!r}"
+                )
+            time.sleep(CONFIRM_POLL_SECONDS)
+
+    def _hosts_are(self, expected: dict[str, set[str]]) -> bool:
+        try:
+            found = self._envoy.admin.hosts()
+        except (OSError, ValueError):
+            return False
+        return all(found.get(cluster) == hosts for cluster, hosts in expected.items())
+
+    def _expired_holds(self, table: RoutingTable) -> frozenset[str]:
+        """Contexts held for longer than their deadline, by this machine's clock since it saw the hold."""
+        now = time.monotonic()
+        held = {
+            (name, route.held_at): route for name, route in table.contexts.items() if route.writes == "hold"
+        }
+        self._holds = {key: self._holds.get(key, now) for key in held}
+        return frozenset(
+            name
+            for (name, at), route in held.items()
+            if now - self._holds[name, at] > route.hold_deadline_seconds
+        )
+
+    def _reject(self, version: int, reason: str) -> None:
+        if (self.state.rejected_version, self.state.rejected_reason) != (version, reason):
+            logger.error("routing version %s is refused: %s", version, reason)
+            self._change(rejected_version=version, rejected_reason=reason)
+
+    def _change(self, **values: int | str | None) -> None:
+        changed = replace(self.state, **values)  # type: ignore[arg-type]
+        if changed != self.state:
+            self.state = changed
+            self._reported_at = float("-inf")
+
+    def _tell(self) -> None:
+        if self._report is None or time.monotonic() - self._reported_at < HEARTBEAT_SECONDS:
+            return
+        self._reported_at = time.monotonic()
+        try:
+            self._report(self.state)
+        except Exception as error:
+            logger.warning("the proxy's state cannot be reported: %s", error)

@@ -1,0 +1,86 @@
+"""The agent's ties to Django: the table read from the database, reports written to it, signals obeyed."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from django.db import Error, connections
+
+from migration_tools.conf import settings
+from migration_tools.routing import publishing
+from migration_tools.routing.table import RoutingTable
+from proxy.agent import Agent, Report
+from proxy.options import read_options
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseSource:
+    """Read the current table; after an error the connection is made anew."""
+
+    def __init__(self) -> None:
+        self._reader = publishing.TableReader()
+
+    def __call__(self) -> RoutingTable:
+        try:
+            return self._reader()
+        except Error:
+            connections[settings().DATABASE].close()
+            raise
+
+
+def report(state: Report) -> None:
+    """Write what this proxy does into the monolith's database."""
+    try:
+        publishing.report_proxy(
+            state.proxy,
+            {
+                "listen": state.listen,
+                "applied_version": state.applied_version,
+                "rejected_version": state.rejected_version,
+                "rejected_reason": state.rejected_reason,
+                "note": state.note,
+            },
+        )
+    except Error:
+        connections[settings().DATABASE].close()
+        raise
+
+
+def run(*, listen: str | None = None, directory: str | None = None) -> None:
+    """Run the agent until SIGTERM or SIGINT; both stop Envoy in order.
+
+    Raises:
+        RoutingError: options that cannot be used, no usable envoy, or another agent in the directory.
+    """
+    options = read_options(listen=listen, directory=directory)
+    logger.info("proxy %s listens on %s, files in %s", options.name, options.listen, options.directory)
+    run_until_signalled(Agent(options, DatabaseSource(), report))
+
+
+def run_until_signalled(agent: Agent) -> None:
+    """Run an agent beside this thread, so that a database that hangs cannot keep a signal waiting."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            agent.run()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        agent.stop()
+
+    worker = threading.Thread(target=work, name="proxy-agent", daemon=True)
+    previous = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        worker.start()
+        worker.join()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,126 @@
+"""Envoy's listeners: the front with its hygiene of requests, and the fence that tells held writes to wait."""
+
+from typing import Any
+
+from proxy.options import ProxyOptions
+from proxy.routes import FENCED_HEADER, FORCE_HEADER, ROUTES
+
+Json = dict[str, Any]
+
+_TYPE = "type.googleapis.com/envoy"
+_MUTATION = f"{_TYPE}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+_HCM = "envoy.filters.network.http_connection_manager"
+# Headers by which a client could pose as a proxy, another host, another URL or the toolkit itself.
+SPOOFABLE = ("forwarded", "proxy", "x-original-url", "x-rewrite-url", "x-real-ip", "x-request-id")
+SPOOFABLE_WITHOUT_TRUSTED_PROXY = (
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+)
+SPOOFABLE_PREFIXES = ("x-strangler-", "x-sx-", "x-envoy-")
+
+
+def front_listener(options: ProxyOptions) -> Json:
+    """The listener clients talk to."""
+    manager = {
+        **_manager("front"),
+        "rds": {
+            "route_config_name": ROUTES,
+            "config_source": {
+                "resource_api_version": "V3",
+                "path_config_source": {"path": str(options.directory / "rds.json")},
+            },
+        },
+        # Paths are brought to one spelling first, so that //api/orders cannot miss its route.
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
+        "common_http_protocol_options": {
+            # WSGI cannot tell X_User from X-User.
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "idle_timeout": f"{options.connection_idle_timeout_seconds:.3f}s",
+        },
+        "max_request_headers_kb": options.header_kilobytes,
+        "request_headers_timeout": f"{options.request_headers_timeout_seconds:.3f}s",
+        "request_timeout": f"{options.request_timeout_seconds:.3f}s",
+        "stream_idle_timeout": f"{options.stream_idle_timeout_seconds:.3f}s",
+        "use_remote_address": True,
+        "xff_num_trusted_hops": options.trusted_hops,
+        "skip_xff_append": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "generate_request_id": True,
+        # Trace bits written into the id would move a first visitor to another bucket than their cookie's.
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{_TYPE}.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+            }
+        },
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": {
+                    "@type": _MUTATION,
+                    "mutations": _hygiene(options),
+                },
+            }
+        ],
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+    }
+    address = {"socket_address": {"address": options.listen.host, "port_value": options.listen.port}}
+    return _listener("front", address, manager)
+
+
+def fence_listener(options: ProxyOptions) -> Json:
+    """The hold: a private socket on which Envoy answers itself "not now", which makes it try again."""
+    answer = {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 503, "body": {"inline_string": "writes are held for a moment\n"}},
+        "response_headers_to_add": [
+            {"header": {"key": FENCED_HEADER, "value": "1"}},
+            {"header": {"key": "retry-after", "value": "1"}},
+        ],
+    }
+    routes = {"name": "fence", "virtual_hosts": [{"name": "fence", "domains": ["*"], "routes": [answer]}]}
+    manager = {**_manager("fence"), "route_config": routes}
+    address = {"pipe": {"path": str(options.fence_socket), "mode": 0o600}}
+    return _listener("fence", address, manager)
+
+
+def _hygiene(options: ProxyOptions) -> list[Json]:
+    spoofable = SPOOFABLE if options.trusted_hops else SPOOFABLE + SPOOFABLE_WITHOUT_TRUSTED_PROXY
+    force: list[Json] = []
+    if options.allow_force_header:
+        header = {"key": FORCE_HEADER, "value": "%REQ(X-STRANGLER-FORCE)%"}
+        force = [{"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]
+    strangler, *others = (
+        {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in SPOOFABLE_PREFIXES
+    )
+    return [*({"remove": name} for name in spoofable), *others, *force, strangler]
+
+
+def _manager(name: str) -> Json:
+    router = f"{_TYPE}.extensions.filters.http.router.v3.Router"
+    return {
+        "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": router, "suppress_envoy_headers": True},
+            }
+        ],
+    }
+
+
+def _listener(name: str, address: Json, manager: Json) -> Json:
+    return {
+        "@type": f"{_TYPE}.config.listener.v3.Listener",
+        "name": name,
+        "address": address,
+        "filter_chains": [{"filters": [{"name": _HCM, "typed_config": manager}]}],
+    }

@@ -1,0 +1,202 @@
+"""Render a routing table and options into Envoy's documents, one per file it watches."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from migration_tools.errors import RoutingError
+from migration_tools.routing.table import ContextRoute, RoutingTable
+from proxy import http_edge, routes
+from proxy.options import Address, ProxyOptions
+
+Json = dict[str, Any]
+
+_TYPE = "type.googleapis.com/envoy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """What Envoy is told: endpoints by service name, clusters, routes, listeners, and its start-up file."""
+
+    bootstrap: Json
+    endpoints: dict[str, Json]
+    clusters: list[Json]
+    routes: Json
+    listeners: list[Json]
+    marker: str
+
+    @property
+    def shape(self) -> str:
+        """Digest of all but the endpoints: what a flip of writes leaves as it is."""
+        return digest([self.bootstrap, self.clusters, self.routes, self.listeners])
+
+    def hosts(self) -> dict[str, set[str]]:
+        """For each cluster, the hosts it must have: what a flip of endpoints is confirmed by."""
+        return {
+            cluster["name"]: {
+                address_text(item["endpoint"]["address"])
+                for item in self.endpoints[cluster["eds_cluster_config"]["service_name"]]["endpoints"][0][
+                    "lb_endpoints"
+                ]
+            }
+            for cluster in self.clusters
+        }
+
+    def files(self) -> dict[str, Json]:
+        """File name to content, in the order in which they may be replaced; see Note [order of files]."""
+        # Note [order of files]: endpoints first, then the clusters that name them, then the routes that name
+        # clusters, then the listeners: nothing ever refers to what Envoy does not know yet.
+        watched: dict[str, Json] = {
+            f"eds_{name}.json": {"resources": [endpoints]} for name, endpoints in self.endpoints.items()
+        }
+        watched["cds.json"] = {"resources": self.clusters}
+        watched["rds.json"] = {"resources": [self.routes]}
+        watched["lds.json"] = {"resources": self.listeners}
+        watched["envoy.json"] = self.bootstrap
+        return watched
+
+
+def render(table: RoutingTable, options: ProxyOptions) -> Documents:
+    """
+    Raises:
+        RoutingError: the table names an upstream that UPSTREAMS does not, or two clusters share a name.
+    """
+    _check(table, options)
+    plain = routes.route_configuration(table, options, marker="")
+    marker = digest(plain)[:16]
+    return Documents(
+        bootstrap=_bootstrap(options),
+        endpoints=_endpoints(table, options),
+        clusters=list(_clusters(table, options)),
+        routes=routes.route_configuration(table, options, marker=marker),
+        listeners=[http_edge.front_listener(options), http_edge.fence_listener(options)],
+        marker=marker,
+    )
+
+
+def address_text(address: Json) -> str:
+    """An address of Envoy's JSON, here and in its admin answers, as one string."""
+    if "pipe" in address:
+        return str(address["pipe"]["path"])
+    found = address["socket_address"]
+    return f"{found['address']}:{found['port_value']}"
+
+
+def digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _check(table: RoutingTable, options: ProxyOptions) -> None:
+    needed = {table.default: "the default"}
+    for name, route in table.contexts.items():
+        needed |= {route.old: f"{name}.old", route.service: f"{name}.service"}
+    mistakes = [
+        f"{where} is the upstream {upstream!r}, which MIGRATION_TOOLS['UPSTREAMS'] does not name"
+        for upstream, where in needed.items()
+        if upstream not in options.upstreams
+    ]
+    clusters = [cluster for name in table.contexts for cluster in routes.cluster_names(name)]
+    if table.default in clusters:
+        mistakes.append(f"the upstream {table.default!r} has the name of a context's cluster; rename it")
+    if mistakes:
+        raise RoutingError("; ".join(mistakes))
+
+
+def _endpoints(table: RoutingTable, options: ProxyOptions) -> dict[str, Json]:
+    used = {table.default} | {up for route in table.contexts.values() for up in (route.old, route.service)}
+    found = {name: _assignment(name, _sockets(options.upstreams[name])) for name in sorted(used)}
+    for name, route in sorted(table.contexts.items()):
+        cluster = routes.write_cluster(name)
+        found[cluster] = _assignment(cluster, _write_endpoints(route, options))
+    return found
+
+
+def _write_endpoints(route: ContextRoute, options: ProxyOptions) -> list[Json]:
+    # A hold points writes at Envoy's own socket, which answers "try again"; no endpoints would be an error.
+    if route.writes == "hold":
+        return [{"pipe": {"path": str(options.fence_socket)}}]
+    return _sockets(options.upstreams[route.upstream(route.writes)])
+
+
+def _sockets(addresses: tuple[Address, ...]) -> list[Json]:
+    return [{"socket_address": {"address": item.host, "port_value": item.port}} for item in addresses]
+
+
+def _assignment(name: str, addresses: list[Json]) -> Json:
+    return {
+        "@type": f"{_TYPE}.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}],
+    }
+
+
+def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
+    yield _cluster(table.default, table.default, options)
+    for name, route in sorted(table.contexts.items()):
+        yield _cluster(routes.write_cluster(name), routes.write_cluster(name), options)
+        yield _cluster(routes.read_cluster(name, "old"), route.old, options)
+        yield _cluster(routes.read_cluster(name, "new"), route.service, options)
+
+
+def _cluster(name: str, service: str, options: ProxyOptions) -> Json:
+    limits = {
+        "max_connections": 4096,
+        "max_pending_requests": 8192,
+        "max_requests": 16_384,
+        # The default of 3 answers 503 to the fourth held write.
+        "max_retries": 100_000,
+    }
+    protocol = f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "@type": f"{_TYPE}.config.cluster.v3.Cluster",
+        "name": name,
+        "type": "EDS",
+        "connect_timeout": seconds(options.connect_timeout_seconds),
+        # Without it a removed host keeps its share of the writes for as long as it is healthy.
+        "ignore_health_on_host_removal": True,
+        "circuit_breakers": {"thresholds": [limits]},
+        "eds_cluster_config": {"service_name": service, "eds_config": _file(options, f"eds_{service}.json")},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": protocol,
+                # Below the application server's keep-alive, or it closes a connection under a reused POST.
+                "common_http_protocol_options": {"idle_timeout": seconds(options.upstream_idle_seconds)},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _bootstrap(options: ProxyOptions) -> Json:
+    connections = "envoy.resource_monitors.global_downstream_max_connections"
+    limit = f"{_TYPE}.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    return {
+        "node": {"id": options.name, "cluster": "strangler"},
+        "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
+        "dynamic_resources": {
+            "lds_config": _file(options, "lds.json"),
+            "cds_config": _file(options, "cds.json"),
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": connections,
+                    "typed_config": {
+                        "@type": limit,
+                        "max_active_downstream_connections": options.connections_maximum,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _file(options: ProxyOptions, name: str) -> Json:
+    return {"resource_api_version": "V3", "path_config_source": {"path": str(options.directory / name)}}
+
+
+def seconds(value: float) -> str:
+    """A duration as Envoy's JSON spells it."""
+    return f"{value:.3f}s"

@@ -1,0 +1,155 @@
+"""Envoy's route configuration of a routing table: forced, pinned, shared reads; held or owned writes."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from migration_tools.routing.table import BUCKETS, ContextRoute, RoutingTable, Side
+from proxy.options import ProxyOptions
+
+Json = dict[str, Any]
+
+ROUTES = "main"
+VERSION_PATH = "/.strangler/version"
+FENCED_HEADER = "x-strangler-fenced"
+FORCE_HEADER = "x-sx-force"
+BUCKET_COOKIE = "sx_bucket"
+PIN_SECONDS = 2
+BUCKET_SECONDS = 365 * 86_400
+# Envoy ends retrying at a route's timeout, so this number only has to be out of reach.
+HOLD_RETRIES = 100_000
+PLAIN_RETRIES = 4
+
+
+def write_cluster(context: str) -> str:
+    return f"{context}_write"
+
+
+def read_cluster(context: str, side: Side) -> str:
+    return f"{context}_read_{side}"
+
+
+def cluster_names(context: str) -> tuple[str, ...]:
+    return write_cluster(context), read_cluster(context, "old"), read_cluster(context, "new")
+
+
+def pin_cookie(context: str) -> str:
+    """The cookie that sends a reader to the owner for a moment after they wrote."""
+    return f"sx_pin_{context}"
+
+
+def route_configuration(table: RoutingTable, options: ProxyOptions, *, marker: str) -> Json:
+    """All routes; `marker` is what the version path answers, so that applying them can be confirmed."""
+    found: list[Json] = [
+        {
+            "match": {"path": VERSION_PATH},
+            "direct_response": {"status": 200, "body": {"inline_string": marker}},
+        }
+    ]
+    # The longest prefix first: contexts may nest, and the deeper one is meant.
+    pairs = [(path, name) for name, route in table.contexts.items() for path in route.paths]
+    for path, name in sorted(pairs, key=lambda pair: (-len(pair[0]), pair)):
+        found += _context_routes(name, path, table.contexts[name], options)
+    found.append(
+        {
+            "match": {"prefix": "/"},
+            # No overall limit: the rest of the site may stream; an idle stream is cut by the listener.
+            "route": {"cluster": table.default, "timeout": "0s", "retry_policy": _retries(PLAIN_RETRIES)},
+        }
+    )
+    return {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": ROUTES,
+        "validate_clusters": True,
+        "response_headers_to_remove": [FENCED_HEADER],
+        "request_headers_to_remove": [FORCE_HEADER],
+        "request_headers_to_add": _request_headers(options),
+        "virtual_hosts": [{"name": "site", "domains": ["*"], "routes": found}],
+    }
+
+
+def _request_headers(options: ProxyOptions) -> list[Json]:
+    headers = {"x-forwarded-for": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    if options.trusted_hops == 0:
+        headers["x-forwarded-host"] = "%REQ(:AUTHORITY)%"
+    return [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in headers.items()
+    ]
+
+
+def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOptions) -> Iterator[Json]:
+    reading = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+    timeout = {"timeout": f"{route.read_timeout_seconds:.3f}s", "retry_policy": _retries(PLAIN_RETRIES)}
+
+    def match(*headers: Json) -> Json:
+        return {"path_separated_prefix": path, "headers": [reading, *headers]}
+
+    if options.allow_force_header:
+        sides: tuple[Side, ...] = ("old", "new")
+        for side in sides:
+            forced = {"name": FORCE_HEADER, "string_match": {"exact": side}}
+            yield {"match": match(forced), "route": {"cluster": read_cluster(name, side), **timeout}}
+    yield {
+        "match": match(_has_cookie(pin_cookie(name), "1")),
+        "route": {"cluster": write_cluster(name), **_write_timeout(route)},
+    }
+    if 0 < route.reads_weight < BUCKETS:
+        share = _share(name, route)
+        yield {
+            "match": match(_has_cookie(BUCKET_COOKIE, "[^;]+")),
+            "route": {**share, "hash_policy": [{"cookie": {"name": BUCKET_COOKIE}}], **timeout},
+        }
+        # A first visit is decided by the request's own id, which becomes the visitor's cookie.
+        yield {
+            "match": match(),
+            "route": {**share, "hash_policy": [{"header": {"header_name": "x-request-id"}}], **timeout},
+            "response_headers_to_add": [
+                _set_cookie(BUCKET_COOKIE, "%REQ(X-REQUEST-ID)%", BUCKET_SECONDS, options)
+            ],
+        }
+    else:
+        side = "new" if route.reads_weight else "old"
+        yield {"match": match(), "route": {"cluster": read_cluster(name, side), **timeout}}
+    yield {
+        "match": {"path_separated_prefix": path},
+        "request_body_buffer_limit": route.buffer_bytes,
+        "route": {"cluster": write_cluster(name), **_write_timeout(route)},
+        "response_headers_to_add": [_set_cookie(pin_cookie(name), "1", PIN_SECONDS, options)],
+    }
+
+
+def _share(name: str, route: ContextRoute) -> Json:
+    weight = route.reads_weight
+    # The new side comes first: it owns the lowest buckets, so a growing share never sends anybody back.
+    clusters = [
+        {"name": read_cluster(name, "new"), "weight": weight},
+        {"name": read_cluster(name, "old"), "weight": BUCKETS - weight},
+    ]
+    return {"weighted_clusters": {"clusters": clusters, "use_hash_policy": True}}
+
+
+def _write_timeout(route: ContextRoute) -> Json:
+    return {"timeout": f"{route.write_timeout_seconds:.3f}s", "retry_policy": _retries(HOLD_RETRIES)}
+
+
+def _retries(count: int) -> Json:
+    # Nothing else may be retried: a write that failed in any other way may have been applied.
+    return {
+        "retry_on": "retriable-headers,connect-failure",
+        "retriable_headers": [{"name": FENCED_HEADER, "string_match": {"exact": "1"}}],
+        "num_retries": count,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.250s"},
+    }
+
+
+def _has_cookie(name: str, value: Literal["1", "[^;]+"]) -> Json:
+    return {
+        "name": "cookie",
+        "string_match": {"safe_regex": {"regex": rf"(.*;\s*)?{name}={value}(\s*;.*)?"}},
+    }
+
+
+def _set_cookie(name: str, value: str, max_age_seconds: int, options: ProxyOptions) -> Json:
+    secure = "; Secure" if options.secure_cookies else ""
+    text = f"{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
+    return {"header": {"key": "set-cookie", "value": text}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}

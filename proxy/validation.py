@@ -1,0 +1,73 @@
+"""Ask Envoy itself whether documents are right, before any of them is published."""
+
+import json
+import re
+import subprocess
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from migration_tools.errors import RoutingError
+from proxy.render_envoy import Documents
+
+Json = dict[str, Any]
+
+TIMEOUT_SECONDS = 30.0
+
+
+class RejectedByEnvoy(RoutingError):
+    """Envoy does not accept the documents; `reason` is its own sentence."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"envoy rejects the routes: {reason}; the last good ones stay in force")
+
+
+def validate(documents: Documents, *, binary: Path, directory: Path) -> None:
+    """
+    Raises:
+        RejectedByEnvoy: with Envoy's reason.
+    """
+    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".validate.", suffix=".json") as file:
+        json.dump(as_static(documents), file)
+        file.flush()
+        command = [str(binary), "--mode", "validate", "--disable-hot-restart", "-l", "error", "-c", file.name]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RejectedByEnvoy(f"no verdict after {TIMEOUT_SECONDS:g} s") from error
+    if done.returncode != 0:
+        raise RejectedByEnvoy(_reason(done.stderr or done.stdout))
+
+
+def as_static(documents: Documents) -> Json:
+    """The same configuration in one file: `--mode validate` does not read watched files."""
+    bootstrap = deepcopy(documents.bootstrap)
+    del bootstrap["dynamic_resources"], bootstrap["admin"]
+    listeners, clusters = deepcopy(documents.listeners), deepcopy(documents.clusters)
+    for listener in listeners:
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        if manager.pop("rds", None):
+            manager["route_config"] = _untyped(documents.routes)
+    for cluster in clusters:
+        service = cluster.pop("eds_cluster_config")["service_name"]
+        cluster["type"] = "STATIC"
+        cluster["load_assignment"] = _untyped(documents.endpoints[service])
+    bootstrap["static_resources"] = {
+        "listeners": [_untyped(listener) for listener in listeners],
+        "clusters": [_untyped(cluster) for cluster in clusters],
+    }
+    return bootstrap
+
+
+def _untyped(resource: Json) -> Json:
+    return {key: value for key, value in resource.items() if key != "@type"}
+
+
+def _reason(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = next((line for line in lines if "error initializing" in line), lines[-1] if lines else "no reason")
+    return re.sub(r"^(\[[^\]]*\]\s*)+", "", said)[:2000]
