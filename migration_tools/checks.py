@@ -77,12 +77,16 @@ def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[c
 def check_live_playbooks(
     app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    """E011: a playbook does not fit the live databases (run with `check --database default`)."""
+    """W011: a playbook does not fit the live databases (run with `check --database default`).
+
+    A warning, because `migrate` runs it too and may be what mends it; silent before the first migrate. The moves refuse.
+    """
     if not databases:
         return []
     from migration_tools.playbook.compiled import compile_playbook
     from migration_tools.playbook.registry import load
     from migration_tools.stores.postgres import connect
+    from migration_tools.stores.postgres.catalog import read_table
 
     found: list[checks.CheckMessage] = []
     for context, playbook in load().items():
@@ -90,12 +94,13 @@ def check_live_playbooks(
             continue
         try:
             with connect(playbook.source, "check") as source, connect(playbook.target, "check") as target:
-                compile_playbook(playbook, source, target)
+                if read_table(source, "strangle_context") is not None:
+                    compile_playbook(playbook, source, target)
         except PlaybookError as error:
             found += [
-                checks.Error(text, hint=f"correct the playbook of {context!r}", id="strangle.E011", obj=playbook)
+                checks.Warning(text, hint=f"correct the playbook of {context!r}", id="strangle.W011", obj=playbook)
                 for text in error.mistakes
             ]
         except StrangleError as error:
-            found.append(checks.Error(str(error), id="strangle.E011", obj=playbook))
+            found.append(checks.Warning(str(error), id="strangle.W011", obj=playbook))
     return found

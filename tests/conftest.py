@@ -120,3 +120,32 @@ def _recreate(cluster: Cluster, name: str, *, owner: str, template: str = "templ
                     db=sql.Identifier(name), a=sql.Identifier(f"{side}_owner"), b=sql.Identifier(f"{side}_app")
                 )
             )
+
+
+@pytest.fixture
+def stage(pair: Pair) -> Iterator[Any]:
+    """The pair with a small shop seeded and capture installed on both sides."""
+    from tests.stage import Stage
+
+    with pair.connect("shop") as conn:
+        conn.execute(SMALL_SHOP)
+    made = Stage(pair)
+    yield made
+    made.close()
+
+
+SMALL_SHOP = """
+    INSERT INTO accounts_user (password, is_superuser, is_staff, is_active, date_joined, email, first_name, last_name)
+    SELECT '!', false, false, true, now(), 'u' || n || '@example.com', 'Ünï' || n, 'Näme' || n FROM generate_series(1, 20) n;
+    INSERT INTO catalog_category (name) VALUES ('things');
+    INSERT INTO catalog_product (sku, name, price, currency, category_id, attributes, active)
+    SELECT 'sku' || n, 'Thing ' || n, n * 1.25, 'EUR', (SELECT min(id) FROM catalog_category), '{}', true FROM generate_series(1, 10) n;
+    INSERT INTO inventory_stock (product_id, on_hand) SELECT id, 1000000 FROM catalog_product;
+    INSERT INTO orders_order (public_id, user_id, status, total, discount, currency, note, client_reference,
+        shipping_address, placed_at, updated_at)
+    SELECT gen_random_uuid(), 1 + (n % 20), 'placed', n * 0.01, CASE n % 3 WHEN 0 THEN NULL ELSE 0.10 END, 'EUR',
+        CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'ñ' || n END, 'seed' || n, '{"b": [1, null, 1e400], "a": "ü"}',
+        now(), now() FROM generate_series(1, 300) n;
+    INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price, gift_message)
+    SELECT o.id, p.id, 2, 3.10, NULL FROM orders_order o JOIN catalog_product p ON p.id % 4 = o.id % 4;
+"""

@@ -10,13 +10,17 @@ from migration_tools.messaging.envelope import Envelope
 
 @dataclass(frozen=True, kw_only=True)
 class RelationHead:
-    """What a consumer must know of a relation to apply its rows: the target table and the order of values."""
+    """What a consumer must know of a relation to apply its rows: the target table and the order of values.
+
+    `owned` rows follow the context's owner; a `patch` holds only columns denormalised from another context.
+    """
 
     table: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
     rank: int
     owned: bool
+    patch: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +56,7 @@ class Batch:
                 "first": self.first,
                 "last": self.last,
                 "relations": {
-                    str(number): [head.table, head.key, head.columns, head.rank, head.owned]
+                    str(number): [head.table, head.key, head.columns, head.rank, head.owned, head.patch]
                     for number, head in self.relations.items()
                 },
                 "rows": [[r.position, r.kind, r.relation, r.key, r.values, r.occurred] for r in self.rows],
@@ -72,7 +76,9 @@ class Batch:
             first=int(document["first"]),
             last=int(document["last"]),
             relations={
-                int(number): RelationHead(table=head[0], key=tuple(head[1]), columns=tuple(head[2]), rank=head[3], owned=head[4])
+                int(number): RelationHead(
+                    table=head[0], key=tuple(head[1]), columns=tuple(head[2]), rank=head[3], owned=head[4], patch=head[5]
+                )
                 for number, head in document["relations"].items()
             },
             rows=[

@@ -26,13 +26,17 @@ def head(cursor: Cursor, stream: str) -> int:
     return int(row[0]) if row else 0
 
 
-def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: int) -> Batch:
+def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: int, upto: int | None = None) -> Batch:
     """Read whole ticks after position `after`: about `limit` records, at least one tick, less at the end.
+
+    With `upto`, the end of some tick, nothing behind that position.
 
     Raises:
         TransferError: `after` is ahead of the stream, or so far behind that retention has dropped its records.
     """
     end = head(cursor, stream)
+    if upto is not None:
+        end = min(end, upto)
     if after > end:
         raise TransferError(
             f"stream {stream!r} of {origin!r} ends at {end} but position {after} was asked for; "
@@ -76,10 +80,10 @@ def read_heads(cursor: Cursor, numbers: Iterable[int]) -> dict[int, RelationHead
     if not wanted:
         return {}
     cursor.execute(
-        "SELECT id, target_table, key_columns, columns, rank, owned FROM strangle_relation WHERE id = ANY (%s)", [wanted]
+        "SELECT id, target_table, key_columns, columns, rank, owned, kind FROM strangle_relation WHERE id = ANY (%s)", [wanted]
     )
     return {
-        int(row[0]): RelationHead(table=row[1], key=tuple(row[2]), columns=tuple(row[3]), rank=row[4], owned=row[5])
+        int(row[0]): RelationHead(table=row[1], key=tuple(row[2]), columns=tuple(row[3]), rank=row[4], owned=row[5], patch=row[6] == "p")
         for row in cursor.fetchall()
     }
 

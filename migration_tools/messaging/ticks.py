@@ -65,10 +65,10 @@ _EVENTS = """INSERT INTO strangle_stream (stream, position, tick, kind, event_id
              FROM strangle_outbox WHERE seq = ANY (%s)"""
 
 
-def append_tick(conn: Connection, stream: str, projector: Projector, *, always: bool = False) -> TickResult:
+def append_tick(conn: Connection, stream: str, projector: Projector) -> TickResult:
     """Append one tick; call inside a REPEATABLE READ transaction that began after LockClass.TICK was held.
 
-    Without news no tick is written, unless `always` (then the tick marks this snapshot's place in the stream).
+    Without news no tick is written: then this snapshot stands at the stream's present end.
     """
     previous = conn.execute(_PREVIOUS, [stream]).fetchone()
     number, head = (int(previous[0]), int(previous[2])) if previous else (0, 0)
@@ -76,7 +76,7 @@ def append_tick(conn: Connection, stream: str, projector: Projector, *, always: 
         taken = conn.execute(_TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
     else:
         taken = conn.execute(_TAKEN, [stream]).fetchall()
-    if not taken and not always:
+    if not taken:
         return TickResult(number=number, head=head, records=0)
     tick = number + 1
     touches = [

@@ -1,0 +1,37 @@
+"""Who owns a context, read and handed over in the databases themselves."""
+
+from dataclasses import dataclass
+
+from migration_tools.capture.models import Side
+from migration_tools.stores.postgres import Connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """What one database's fence believes."""
+
+    side: Side
+    owner: Side
+    epoch: int
+
+    @property
+    def may_write(self) -> bool:
+        """Whether applications may write the context here."""
+        return self.side is self.owner
+
+
+def read_owner(conn: Connection, context: str) -> Owner | None:
+    """The fence's belief in this database; None when no capture is installed."""
+    row = conn.execute("SELECT side, owner, epoch FROM strangle_ownership WHERE context = %s", [context]).fetchone()
+    return Owner(side=Side(row[0]), owner=Side(row[1]), epoch=int(row[2])) if row else None
+
+
+def set_owner(conn: Connection, context: str, owner: Side, epoch: int) -> None:
+    """Write the fence's belief; on the closing side call with LockClass.FENCE held exclusively.
+
+    An epoch never goes back, so a late step of an older hand-over changes nothing.
+    """
+    conn.execute(
+        "UPDATE strangle_ownership SET owner = %s, epoch = %s, changed_at = clock_timestamp() WHERE context = %s AND epoch < %s",
+        [owner.value, epoch, context, epoch],
+    )

@@ -1,0 +1,1 @@
+"""Copy and sync, both directions, over the same compiled relations; throttle."""

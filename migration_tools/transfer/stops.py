@@ -1,0 +1,108 @@
+"""Hold the receiving side exactly at a tick of the sending side, for as short as the work at hand allows.
+
+Note [exact stops]. The stop takes the GATE of the receiving database, which every apply shares, so nothing is applied.
+Then it appends a tick itself, exports that tick's snapshot, and applies what is left up to it. Now the receiving
+tables hold exactly the mapping of what `reader` sees. A chunk copied here has an exact place in the order of events; two
+snapshots taken here show the same instant. All locks are held by connections: a kill -9 ends the stop, and whatever was
+committed is a state that the consumer goes on from.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from migration_tools.capture.projector import RelationProjector
+from migration_tools.conf import settings
+from migration_tools.errors import FenceBusy
+from migration_tools.kernel import points
+from migration_tools.kernel.locks import LockClass
+from migration_tools.messaging.inbox import apply_rows, positions
+from migration_tools.messaging.stream import read_batch
+from migration_tools.messaging.ticks import append_tick
+from migration_tools.stores.postgres import Connection, advisory, errors, transaction
+from migration_tools.transfer.sync import TableWriter
+
+GATE_TIMEOUT_SECONDS = 10.0
+DRAIN_ROWS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """The connections of one direction: rows flow from `sender` to `receiver`; `reader` is a second one to the sender."""
+
+    stream: str
+    sender: Connection
+    reader: Connection
+    receiver: Connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """A moment at which the receiver equals the sender: its position, and how many records were applied to get there."""
+
+    position: int
+    drained: int
+
+
+@contextmanager
+def stopped_at_tick(ends: Ends) -> Iterator[Stop]:
+    """For the block: `reader` is in a transaction on the tick's snapshot and the receiver stands exactly there.
+
+    Raises:
+        FenceBusy: the consumer's transaction did not end in time.
+    """
+    with _gate(ends):
+        position = _tick_and_export(ends)
+        try:
+            drained = _drain(ends, position)
+            points.reached("stop.drained")
+            yield Stop(position=position, drained=drained)
+        finally:
+            if not ends.reader.closed:
+                ends.reader.execute("ROLLBACK")
+
+
+def pre_drain(ends: Ends) -> int:
+    """Apply what the sender has numbered so far, without stopping anybody for longer; returns how many records."""
+    with _gate(ends):
+        row = ends.sender.execute(
+            "SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1", [ends.stream]
+        ).fetchone()
+        return _drain(ends, int(row[0]) if row else 0)
+
+
+@contextmanager
+def _gate(ends: Ends) -> Iterator[None]:
+    ends.receiver.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(GATE_TIMEOUT_SECONDS * 1000)}ms"])
+    try:
+        with advisory.held(ends.receiver, LockClass.GATE, ends.stream):
+            ends.receiver.execute("SELECT set_config('lock_timeout', '0', false)")
+            yield
+    except errors.LockNotAvailable as error:
+        raise FenceBusy(
+            f"the consumer of {ends.stream!r} did not finish its batch within {GATE_TIMEOUT_SECONDS:.0f} s; "
+            "see strangle_status, then run the same command again"
+        ) from error
+
+
+def _tick_and_export(ends: Ends) -> int:
+    with advisory.held(ends.sender, LockClass.TICK, ends.stream), transaction(ends.sender, repeatable=True):
+        result = append_tick(ends.sender, ends.stream, RelationProjector())
+        exported = ends.sender.execute("SELECT pg_export_snapshot()").fetchone()
+        ends.reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        ends.reader.execute(f"SET TRANSACTION SNAPSHOT '{exported[0] if exported else ''}'")  # type: ignore[arg-type]
+        return result.head
+
+
+def _drain(ends: Ends, position: int) -> int:
+    writer = TableWriter()
+    drained = 0
+    cursor = ends.sender.cursor()
+    while True:
+        with transaction(ends.receiver):
+            _, at = positions(ends.receiver, ends.stream, lock=True)
+            batch = read_batch(cursor, ends.stream, origin=settings().SIDE, after=at, limit=DRAIN_ROWS, upto=position)
+            if batch.first >= batch.last:
+                return drained
+            apply_rows(ends.receiver, batch, writer)
+            drained += len(batch.rows)

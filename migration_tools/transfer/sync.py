@@ -1,0 +1,207 @@
+"""Apply row records to the tables of this database: the newest state of each key, in the order references need."""
+
+from collections.abc import Iterable, Sequence
+
+from migration_tools.capture.ownership import read_owner
+from migration_tools.errors import TransferError
+from migration_tools.kernel import points
+from migration_tools.messaging.batch import RelationHead, RowRecord
+from migration_tools.stores.postgres import Connection, errors, sql
+from migration_tools.stores.postgres.catalog import Table, read_table
+
+ROWS_PER_STATEMENT = 5_000
+
+
+class TableWriter:
+    """The RowApplier of messaging.inbox: upserts, patches and deletes by key; idempotent, order-free within a batch.
+
+    Note [the last state wins]. A record holds the whole mapped row as of its tick and positions are dense, so of several
+    records of one key only the last counts; applying it twice, or after a copy of a later instant, changes nothing wrong
+    that a later record does not mend. Rows of an owned relation are refused where this side owns the context.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: dict[str, Table] = {}
+        self._awaiting: set[str] = set()
+
+    def apply(self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]) -> int:
+        """Write the rows; call inside a transaction. Returns how many records counted."""
+        if not rows:
+            return 0
+        wanted = self._permitted(conn, stream, relations)
+        self._awaiting = self._uncopied(conn, stream)
+        newest, patches = _newest(relations, (row for row in rows if row.relation in wanted))
+        _set_applying(conn, "row")
+        tables = sorted(newest, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
+        for table in tables:
+            changed = [row for row in newest[table].values() if row.kind == "r"]
+            for part in _by_relation(changed):
+                self._upsert(conn, relations[part[0].relation], part)
+        points.reached("sync.rows_upserted")
+        for table in reversed(tables):
+            gone = [row for row in newest[table].values() if row.kind == "g"]
+            if gone:
+                self._delete(conn, relations[gone[0].relation], gone)
+        _set_applying(conn, "patch")
+        for part in _by_relation(patches):
+            self._patch(conn, relations[part[0].relation], part)
+        _set_applying(conn, "")
+        return len(rows)
+
+    def _permitted(self, conn: Connection, stream: str, relations: dict[int, RelationHead]) -> set[int]:
+        """Relations whose rows may be written here: registered tables, and owned ones only while the other side owns."""
+        known = {row[0] for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [stream])}
+        owner = read_owner(conn, stream)
+        for head in relations.values():
+            if head.table not in known:
+                raise TransferError(
+                    f"stream {stream!r} carries rows of {head.table!r}, which is not registered here; "
+                    "run strangle_dual_write again, it installs what is missing"
+                )
+        refuses = owner is not None and owner.may_write
+        return {number for number, head in relations.items() if head.patch or not (head.owned and refuses)}
+
+    def _uncopied(self, conn: Connection, stream: str) -> set[str]:
+        """Tables whose history is not copied yet: a child there may come before its parent, see Note [early children]."""
+        rows = conn.execute(
+            """SELECT t.table_name FROM strangle_captured_table t JOIN strangle_ownership o ON o.context = t.stream
+               LEFT JOIN strangle_copied_range c ON c.stream = t.stream AND c.projection = t.table_name AND c.done
+               WHERE t.stream = %s AND o.side = 'target' AND t.fenced AND c.stream IS NULL""",
+            [stream],
+        )
+        return {row[0] for row in rows}
+
+    def _shape(self, conn: Connection, table: str) -> Table:
+        if table not in self._shapes:
+            shape = read_table(conn, table)
+            if shape is None:
+                raise TransferError(f"table {table!r} is not in this database; run the schema migrations")
+            self._shapes[table] = shape
+        return self._shapes[table]
+
+    def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
+        shape = self._shape(conn, head.table)
+        statement = upsert_statement(shape, head, only_with_parents=head.table in self._awaiting)
+        for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            part = rows[start : start + ROWS_PER_STATEMENT]
+            columns = [list(values) for values in zip(*(row.values or () for row in part), strict=True)]
+            try:
+                with conn.transaction():
+                    conn.execute(statement, columns)
+            except errors.UniqueViolation:
+                # Two rows swapped a unique value: take both out first. References are deferred to the commit.
+                self._delete(conn, head, part)
+                conn.execute(statement, columns)
+
+    def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
+        shape = self._shape(conn, head.table)
+        match, arrays = _key_match(shape, head)
+        conn.execute(
+            sql.SQL("DELETE FROM {} t USING {} WHERE {}").format(sql.Identifier(head.table), arrays, match),
+            [[row.key[i] for row in rows] for i in range(len(head.key))],
+        )
+
+    def _patch(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
+        shape = self._shape(conn, head.table)
+        free = [name for name in head.columns if name not in head.key]
+        sets = sql.SQL(", ").join(sql.SQL("{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in free)  # type: ignore[arg-type]
+        names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
+        match = sql.SQL(" AND ").join(
+            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key  # type: ignore[arg-type]
+        )
+        arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
+        conn.execute(
+            sql.SQL("UPDATE {} t SET {} FROM unnest({}) AS u({}) WHERE {}").format(
+                sql.Identifier(head.table), sets, arrays, names, match
+            ),
+            [list(values) for values in zip(*(row.values or () for row in rows), strict=True)],
+        )
+
+
+def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: bool = False) -> sql.Composed:
+    """INSERT … SELECT from one text array per column … ON CONFLICT DO UPDATE, only where something differs.
+
+    Note [early children]. While a table's history is not copied, an old row's children may change before the row itself is
+    here. With `only_with_parents` such children are left out: parents are copied first and whole, so the chunk that copies
+    the child later brings it, as of a later tick.
+    """
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
+    casts = sql.SQL(", ").join(
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in head.columns  # type: ignore[arg-type]
+    )
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
+    key = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
+    free = [name for name in head.columns if name not in head.key]
+    overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
+    action = sql.SQL("DO NOTHING")
+    if free:
+        action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+            sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in free),
+            sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in free),
+            sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(sql.Identifier(name)) for name in free),
+        )
+    parents = sql.SQL(" WHERE {}").format(_parents_exist(shape)) if only_with_parents else sql.SQL("")
+    return sql.SQL(
+        """INSERT INTO {table} AS t ({names}) {overriding}SELECT {casts} FROM unnest({arrays}) AS u({names}){parents}
+           ON CONFLICT ({key}) {action}"""
+    ).format(
+        table=sql.Identifier(head.table), names=names, overriding=overriding, casts=casts, arrays=arrays, parents=parents,
+        key=key, action=action,
+    )  # fmt: skip
+
+
+def _parents_exist(shape: Table) -> sql.Composed:
+    """Every reference of the row finds its row, or is NULL."""
+    checks: list[sql.Composable] = [sql.SQL("true")]
+    for reference in shape.references:
+        pairs = list(zip(reference.columns, reference.target_columns, strict=True))
+        nulls = sql.SQL(" OR ").join(sql.SQL("u.{} IS NULL").format(sql.Identifier(ours)) for ours, _ in pairs)
+        match = sql.SQL(" AND ").join(
+            sql.SQL("p.{} = u.{}::{}").format(
+                sql.Identifier(theirs), sql.Identifier(ours), sql.SQL(shape.columns[ours].type)  # type: ignore[arg-type]
+            )
+            for ours, theirs in pairs
+        )
+        checks.append(
+            sql.SQL("({} OR EXISTS (SELECT FROM {} p WHERE {}))").format(nulls, sql.Identifier(reference.target), match)
+        )
+    return sql.SQL(" AND ").join(checks)
+
+
+def _set_applying(conn: Connection, mode: str) -> None:
+    """Tell the triggers that this transaction is the apply path; see Note [applying]."""
+    conn.execute("SELECT set_config('strangle.applying', %s, true)", [mode])
+
+
+def _newest(
+    relations: dict[int, RelationHead], rows: Iterable[RowRecord]
+) -> tuple[dict[str, dict[tuple[str, ...], RowRecord]], list[RowRecord]]:
+    """Per table the last whole record of each key, and the patches that came after it."""
+    newest: dict[str, dict[tuple[str, ...], RowRecord]] = {}
+    patches: dict[tuple[str, tuple[str, ...]], RowRecord] = {}
+    for row in rows:
+        table = relations[row.relation].table
+        if row.kind == "p":
+            patches[(table, row.key)] = row
+        else:
+            newest.setdefault(table, {})[row.key] = row
+            patches.pop((table, row.key), None)
+    return newest, list(patches.values())
+
+
+def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:
+    """Group rows by relation, since two declarations of one projection may order values differently."""
+    groups: dict[int, list[RowRecord]] = {}
+    for row in rows:
+        groups.setdefault(row.relation, []).append(row)
+    return list(groups.values())
+
+
+def _key_match(shape: Table, head: RelationHead) -> tuple[sql.Composed, sql.Composed]:
+    """(condition joining t and u on the key, unnest of one text array per key column AS u)."""
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.key)
+    match = sql.SQL(" AND ").join(
+        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key  # type: ignore[arg-type]
+    )
+    return match, sql.SQL("unnest({}) AS u({})").format(arrays, names)
