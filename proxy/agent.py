@@ -1,4 +1,4 @@
-"""The agent: reads the table, renders, validates, publishes to Envoy, confirms, and reports what is in force."""
+"""The agent: reads the table, renders, validates, publishes to Envoy, confirms, and reports."""
 
 import logging
 import threading
@@ -138,7 +138,7 @@ class Agent:
         except RoutingError as error:
             self._settled = key
             self._reject(table.version, str(error))
-            if not self._started:
+            if self._good is None:
                 self._start_with_last_good()
             return
         self._settled = key

@@ -22,6 +22,8 @@ WATCH_SECONDS = 0.05
 STOP_SECONDS = 5.0
 RESTART_SECONDS_MAXIMUM = 2.0
 LOG_BYTES_MAXIMUM = 10_000_000
+# How Envoy words the refusal of a file in its log.
+REFUSALS = ("update rejected", "update failure", "error adding")
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class EnvoyProcess:
         with self._log.open("rb") as log:
             log.seek(offset)
             text = log.read().decode(errors="replace")
-        lines = [line for line in text.splitlines() if "rejected" in line or "error adding" in line]
+        lines = [line for line in text.splitlines() if any(word in line for word in REFUSALS)]
         return "; ".join(lines)[:2000]
 
     def log_offset(self) -> int:
@@ -144,9 +146,8 @@ class EnvoyProcess:
             if self._alive():
                 continue
             # One that dies at once is given time; one that served for a while is replaced immediately.
-            pause = (
-                WATCH_SECONDS if time.monotonic() - started > 5 else min(pause * 2, RESTART_SECONDS_MAXIMUM)
-            )
+            served = time.monotonic() - started > STOP_SECONDS
+            pause = WATCH_SECONDS if served else min(pause * 2, RESTART_SECONDS_MAXIMUM)
             logger.error("envoy %s died; starting it again on the last good files", self._pid)
             if self._stopping.wait(pause):
                 return

@@ -54,7 +54,6 @@ class ProxyInstance(models.Model):
     proxy = models.CharField(max_length=100, primary_key=True)
     listen = models.CharField(max_length=100, default="")
     applied_version = models.BigIntegerField(null=True)
-    applied_at = models.DateTimeField(null=True)
     rejected_version = models.BigIntegerField(null=True)
     rejected_reason = models.TextField(default="")
     note = models.TextField(default="")

@@ -1,7 +1,7 @@
 """Publish versions of the routing table, go back to older ones, and wait until proxies answer by them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -171,6 +171,11 @@ def wait_applied(
             }
             raise RoutingNotConfirmed(version, late)
         time.sleep(_POLL_SECONDS)
+
+
+def report_proxy(proxy: str, values: Mapping[str, str | int | None]) -> None:
+    """Record what a proxy does now, stamped by the database's clock."""
+    ProxyInstance.objects.using(_alias()).update_or_create(proxy=proxy, defaults={**values, "seen_at": Now()})
 
 
 class TableReader:

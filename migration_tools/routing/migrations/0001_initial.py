@@ -17,7 +17,6 @@ class Migration(migrations.Migration):
                 ("proxy", models.CharField(max_length=100, primary_key=True, serialize=False)),
                 ("listen", models.CharField(default="", max_length=100)),
                 ("applied_version", models.BigIntegerField(null=True)),
-                ("applied_at", models.DateTimeField(null=True)),
                 ("rejected_version", models.BigIntegerField(null=True)),
                 ("rejected_reason", models.TextField(default="")),
                 ("note", models.TextField(default="")),
