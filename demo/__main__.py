@@ -59,6 +59,9 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             report.result = "interrupted"
             raise
+        except Exception as error:
+            report.result = f"the demo itself failed: {error!r}"
+            raise
         finally:
             report.write(OUTPUT / "report.json")
             if report.result != "ok":

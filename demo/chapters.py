@@ -17,6 +17,9 @@ from demo.traffic import Traffic
 if TYPE_CHECKING:
     from demo.story import Story
 
+BASELINE_SECONDS = 3.0
+"""How long the probes write, at least, before the owner changes."""
+
 SETTLE_SECONDS = 1.0
 """Watched after the command, so that a late failure counts as the cutover's."""
 
@@ -85,23 +88,23 @@ def measured_cutover(story: Story, command: str, direction: str) -> Outcome:
     """
     traffic = story.traffic
     with traffic.probing():
+        probing_since = time.monotonic()
         dry = story.operator.call(command, "--dry-run")
         if dry.code not in (Code.DONE, Code.GATE_NOT_MET):
-            raise CommandFailed(
-                f"{dry.command} ended with exit code {dry.code}: {dry.message}\n{dry.errors[-2000:]}"
-            )
+            told = f"{dry.command} ended with exit code {dry.code}"
+            raise CommandFailed(f"{told}: {dry.message}\n{dry.errors[-2000:]}")
+        _watch(story, "the quiet stretch before the cutover", probing_since + BASELINE_SECONDS)
+        started = time.monotonic()
         outcome = story.operator.move(command)
-        story.supervisor.await_condition(
-            "the watch after the cutover", lambda: time.monotonic() > outcome.ended + SETTLE_SECONDS, 30.0
-        )
-    length = outcome.seconds
-    gap = traffic.clock.longest_gap(outcome.started, outcome.ended)
-    baseline = traffic.clock.longest_gap(outcome.started - length, outcome.started)
+        ended = time.monotonic()
+        _watch(story, "the stretch after the cutover", ended + SETTLE_SECONDS)
+    gap = traffic.clock.longest_gap(started, ended)
+    baseline = traffic.clock.longest_gap(max(started - (ended - started), probing_since), started)
     entry = Cutover(
         direction=direction,
         longest_write_gap_ms=round(1000 * gap, 1),
         baseline_write_gap_ms=round(1000 * baseline, 1),
-        failed_requests=traffic.tally.failed_between(outcome.started, time.monotonic()),
+        failed_requests=traffic.tally.failed_between(started, time.monotonic()),
     )
     story.report.cutover.append(entry)
     story.narrator.good(
@@ -110,3 +113,7 @@ def measured_cutover(story: Story, command: str, direction: str) -> Outcome:
         f"fence held {outcome.evidence.get('pause_ms', '?')} ms"
     )
     return outcome
+
+
+def _watch(story: Story, what: str, until: float) -> None:
+    story.supervisor.await_condition(what, lambda: time.monotonic() >= until, 60.0)
