@@ -27,6 +27,7 @@ ROOMS = "a room imports only the rooms below it"
 ALONE = "the toolkit imports no example, no proxy and no demo"
 APART = "monolith, services and proxy stand apart"
 DRIVERS = "a driver is imported only by its adapter"
+DEMO = "the demo's customers and audit trust no code under test"
 SERVICES = "no service imports another"
 PROXY = "the proxy reads the routing table and the state, nothing else of the toolkit"
 
@@ -48,6 +49,7 @@ PLANTS = [
     Plant("extracted_services/orders/planted.py", "import legacy_monolith", APART),
     Plant("proxy/planted.py", "import legacy_monolith", APART),
     Plant("proxy/planted.py", "import migration_tools.transfer", PROXY),
+    Plant("demo/planted.py", "from migration_tools.verification import compare", DEMO),
 ]  # fmt: skip
 
 
