@@ -124,7 +124,34 @@ LINES = Comparison(
     ),
 )
 
-COMPARISONS = (ORDERS, LINES)
+PRODUCTS = Comparison(
+    name="product",
+    shop=Side(
+        source="catalog_product p",
+        key="p.id",
+        columns={
+            "sku": "p.sku::text",
+            "name": "p.name::text",
+            "price_cents": "trim_scale(p.price * 100)",
+            "currency": "p.currency::text",
+            "active": "p.active",
+        },
+    ),
+    orders=Side(
+        source="sales_product p",
+        key="p.id",
+        columns={
+            "sku": "p.sku::text",
+            "name": "p.name::text",
+            "price_cents": "trim_scale(p.price_cents::numeric)",
+            "currency": "p.currency::text",
+            "active": "p.active",
+        },
+    ),
+)
+"""The catalogue stays with the monolith; the service has a replica."""
+
+COMPARISONS = (ORDERS, LINES, PRODUCTS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,8 +158,9 @@ class Stack:
         self._manage_forever("consumer of the monolith", "shop_owner", "strangle_consume", CONTEXT)
 
     def _start_proxy(self) -> None:
-        listen = f"127.0.0.1:{self.addresses.proxy}"
-        proxy = self._manage_forever("proxy", "shop_owner", "strangle_proxy", "run", "--listen", listen)
+        where = ("--listen", f"127.0.0.1:{self.addresses.proxy}")
+        files = ("--directory", str(self._supervisor.directory / "proxy"))
+        proxy = self._manage_forever("proxy", "shop_owner", "strangle_proxy", "run", *where, *files)
         self._supervisor.await_http(proxy, f"{self.addresses.url}/.strangler/version")
         self._supervisor.await_http(proxy, f"{self.addresses.url}/livez")
 

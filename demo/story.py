@@ -25,6 +25,9 @@ from demo.stack import Stack
 from demo.traffic import Traffic
 
 PLANTED = 20
+CLEAN_VERIFICATIONS = 2
+"""As many in a row as the playbook's gate asks for before readers may move."""
+
 READ_STEPS = (25, 100)
 """Percent of the readers that the service answers, one move each."""
 
@@ -145,7 +148,8 @@ class Story:
 
     def _repair(self) -> None:
         self.operator.expect("strangle_verify", "--repair", codes=(Code.DONE, Code.DIFFERENCES))
-        verify(self, "repaired")
+        for turn in range(1, CLEAN_VERIFICATIONS + 1):
+            verify(self, f"repaired, clean {turn} of {CLEAN_VERIFICATIONS}")
 
     def _switch_reads(self) -> None:
         self.narrator.chapter("Phase 5, switch_reads: the service answers readers")

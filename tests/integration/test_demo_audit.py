@@ -28,6 +28,10 @@ COPY_LINES = """
     FROM orders_orderline l JOIN orders_order o ON o.id = l.order_id"""
 
 
+COPY_PRODUCTS = """
+    SELECT id, sku, name, (price * 100)::bigint, currency, active FROM catalog_product"""
+
+
 @pytest.fixture
 def dsns(pair: Pair) -> tuple[str, str]:
     seeded = pair.manage("shop_seed", "--orders", str(SEEDED), "--seed", "5")
@@ -53,6 +57,7 @@ def copied(shop: psycopg.Connection[Any], service: psycopg.Connection[Any]) -> N
     for statement, table, columns in (
         (COPY_ORDERS, "sales_order", "id, public_id, customer_id, customer_name, state, total_cents,"
          "discount_cents, currency, remark, reference, ship_to, ordered_at, paid_at, modified_at"),
+        (COPY_PRODUCTS, "sales_product", "id, sku, name, price_cents, currency, active"),
         (COPY_LINES, "sales_orderitem", "id, order_public_id, product_id, qty, unit_cents, gift_note"),
     ):  # fmt: skip
         with (
