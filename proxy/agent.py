@@ -154,12 +154,16 @@ class Agent:
         if self._good_documents is None or documents.shape != self._good_documents.shape:
             validate(documents, binary=self._envoy_binary, directory=self._directory.path)
         offset = self._envoy.log_offset()
-        changed = self._directory.write(documents.files())
-        if not self._started:
-            self._envoy.start()
-            self._started = True
         try:
-            self._confirm(documents, offset)
+            # Clusters that go away must first be named by no route; see Note [order of files].
+            bridge = documents.keeping_clusters_of(self._good_documents)
+            changed = self._directory.write(bridge.files())
+            if not self._started:
+                self._envoy.start()
+                self._started = True
+            self._confirm(bridge, offset)
+            if bridge is not documents:
+                self._directory.write(documents.files())
         except RejectedByEnvoy:
             if self._good_documents is not None:
                 self._directory.write(self._good_documents.files())

@@ -1,4 +1,4 @@
-"""The directory of watched files: each changed file is replaced by one rename; the last good table is kept."""
+"""The directory of watched files: changed files are replaced by renames; the last good table is kept."""
 
 import fcntl
 import json

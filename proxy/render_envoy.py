@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from migration_tools.errors import RoutingError
@@ -31,6 +31,15 @@ class Documents:
     def shape(self) -> str:
         """Digest of all but the endpoints: what a flip of writes leaves as it is."""
         return digest([self.bootstrap, self.clusters, self.routes, self.listeners])
+
+    def keeping_clusters_of(self, before: "Documents | None") -> "Documents":
+        """These documents with the clusters that only `before` had; themselves when there are none."""
+        names = {cluster["name"] for cluster in self.clusters}
+        left = [cluster for cluster in before.clusters if cluster["name"] not in names] if before else []
+        if before is None or not left:
+            return self
+        endpoints = {**before.endpoints, **self.endpoints}
+        return replace(self, clusters=[*self.clusters, *left], endpoints=endpoints)
 
     def hosts(self) -> dict[str, set[str]]:
         """For each cluster, the hosts it must have: what a flip of endpoints is confirmed by."""
