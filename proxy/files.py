@@ -55,6 +55,7 @@ class Directory:
             RoutingError: another agent runs here.
         """
         with (self.path / LOCK).open("a") as lock:
+            os.fchmod(lock.fileno(), 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

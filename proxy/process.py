@@ -125,6 +125,7 @@ class EnvoyProcess:
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._pid = self._child.pid
+        self._pid_file.touch(mode=0o600)
         self._pid_file.write_text(json.dumps({"pid": self._pid, "start": self._start_digest()}))
 
     def _command(self) -> list[str]:

@@ -68,6 +68,6 @@ def _untyped(resource: Json) -> Json:
 
 
 def _reason(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = next((line for line in lines if "error initializing" in line), lines[-1] if lines else "no reason")
-    return re.sub(r"^(\[[^\]]*\]\s*)+", "", said)[:2000]
+    """Envoy's own sentence: it prints the whole message it refuses, and why on the last line."""
+    said = re.split(r"error initializing configuration '[^']*': ", text)[-1].strip() or "no reason given"
+    return said.splitlines()[-1].split(" | caused by ")[-1].lstrip(": ").rstrip(")")[:2000]
