@@ -88,7 +88,7 @@ def test_the_table_in_the_database_is_what_clients_are_answered_by(
 
     typo = ContextRoute(paths=("/billing",), service="biling")
     wrong = publishing.publish(lambda table: with_context(table, "billing", typo), author="t", reason="t")
-    with pytest.raises(RoutingNotConfirmed, match="refused it: billing.service is the upstream 'biling'"):
+    with pytest.raises(RoutingNotConfirmed, match=r"refused it: billing\.service is the upstream 'biling'"):
         publishing.wait_applied(wrong.version)
     assert side(port) == "new"
     back = publishing.rollback()
@@ -107,5 +107,4 @@ def test_the_table_in_the_database_is_what_clients_are_answered_by(
     again.terminate()
     assert again.wait(20) == 0
     assert side(port) is None
-    with pytest.raises(ProcessLookupError):
-        os.kill(envoy, 0)
+    assert not (directory / "envoy.pid").exists()

@@ -124,7 +124,7 @@ def test_a_version_is_confirmed_by_every_live_proxy(first: RoutingTable) -> None
     assert publishing.wait_applied(first.version) == []
     report("edge-1", first.version)
     report("edge-2", first.version - 1)
-    with pytest.raises(RoutingNotConfirmed, match="'edge-2' still answers by version 0 after 0.05 s"):
+    with pytest.raises(RoutingNotConfirmed, match="'edge-2' still answers by version 0 after"):
         publishing.wait_applied(first.version, 0.05)
     report("edge-2", first.version + 1)
     assert [row.proxy for row in publishing.wait_applied(first.version)] == ["edge-1", "edge-2"]

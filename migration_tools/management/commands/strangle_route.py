@@ -10,8 +10,15 @@ from django.core.management.base import BaseCommand, CommandError
 
 from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.routing import publishing
-from migration_tools.routing.publishing import RoutingVersion
-from migration_tools.routing.table import RoutingTable, difference, to_document, with_reads, with_writes
+from migration_tools.routing.models import RoutingVersion
+from migration_tools.routing.table import (
+    RoutingTable,
+    Writes,
+    difference,
+    to_document,
+    with_reads,
+    with_writes,
+)
 
 
 class Command(BaseCommand):
@@ -136,24 +143,7 @@ def _publish(options: dict[str, Any]) -> RoutingTable:
 
 def _parse(context: str, assignments: list[str]) -> publishing.Change:
     """`reads=25%` and `writes=new` as one change of a table."""
-    changes: list[publishing.Change] = []
-    for text in assignments:
-        key, _, value = text.partition("=")
-        if key == "writes" and (value == "old" or value == "new"):
-            side = value
-            changes.append(lambda table, side=side: with_writes(table, context, side))
-            continue
-        try:
-            percent = float(value.removesuffix("%")) if key == "reads" else None
-        except ValueError:
-            percent = None
-        if percent is None:
-            raise CommandError(
-                f"{text!r} is not an assignment; write reads=25%, writes=old or writes=new "
-                f"(or use the actions hold and release)",
-                returncode=ExitCode.USAGE,
-            )
-        changes.append(lambda table, percent=percent: with_reads(table, context, percent))
+    changes = [_parse_one(context, text) for text in assignments]
 
     def apply(table: RoutingTable) -> RoutingTable:
         for change in changes:
@@ -161,6 +151,24 @@ def _parse(context: str, assignments: list[str]) -> publishing.Change:
         return table
 
     return apply
+
+
+def _parse_one(context: str, text: str) -> publishing.Change:
+    key, _, value = text.partition("=")
+    if text in ("writes=old", "writes=new"):
+        side: Writes = "new" if value == "new" else "old"
+        return lambda table: with_writes(table, context, side)
+    try:
+        percent = float(value.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if key != "reads" or not 0 <= percent <= 100:
+        raise CommandError(
+            f"{text!r} is not an assignment; write reads=25%, writes=old or writes=new "
+            f"(or use the actions hold and release)",
+            returncode=ExitCode.USAGE,
+        )
+    return lambda table: with_reads(table, context, percent)
 
 
 def _entry(row: RoutingVersion) -> dict[str, Any]:
