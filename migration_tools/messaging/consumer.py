@@ -1,7 +1,9 @@
 """The consumer: takes batches from a transport, applies them, fills holes from the feed, survives every outage."""
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 STANDBY_SECONDS = 0.5
+RECEIPT_SECONDS = 1.0
 
 
 class Feed(Protocol):
@@ -34,11 +37,11 @@ class Subscription(Protocol):
     """The receiving half of a transport that has a broker."""
 
     def receive(self, wait_seconds: float) -> Batch | None:
-        """The next batch, or None; the one before is acknowledged by `done`."""
+        """The batch not yet `done`, else the next one, or None; TransportError when the broker is away."""
         ...
 
     def done(self) -> None:
-        """Acknowledge what was received: it is applied, or already was."""
+        """Acknowledge what was received: it is applied, or already was. Raises nothing: a repetition is harmless."""
         ...
 
 
@@ -54,6 +57,8 @@ class Consumer:
         self.using = using or settings().DATABASE
         self.subscription = subscription
         self._leads = False
+        self._asked = -RECEIPT_SECONDS
+        self._hears = True
 
     def run(self, stop: threading.Event, on_applied: Callable[[int], None] | None = None) -> None:
         """Work until `stop` is set: one consumer leads, others of the same stream stand by."""
@@ -78,25 +83,45 @@ class Consumer:
 
     def step(self, wait_seconds: float) -> int:
         """Take and apply one batch; returns the position after it."""
-        batch = self._next(wait_seconds)
-        if batch is None or batch.first == batch.last:
-            return batch.last if batch is not None else self._position()
-        try:
-            position = apply_batch(batch, self.applier, using=self.using)
-        except StreamHole:
-            position = self._fill()
-        if self.subscription is not None:
+        batch, from_broker = self._next(wait_seconds)
+        position = batch.last
+        if batch.first != batch.last:
+            try:
+                position = apply_batch(batch, self.applier, using=self.using)
+            except StreamHole:
+                position = self._fill()
+        if from_broker and self.subscription is not None:
             self.subscription.done()
         return position
 
-    def _next(self, wait_seconds: float) -> Batch | None:
+    def _next(self, wait_seconds: float) -> tuple[Batch, bool]:
+        """The next batch and whether the broker sent it."""
         if self.subscription is None:
-            return self.feed.fetch(after=self._position(), limit=settings().BATCH_ROWS, wait_seconds=wait_seconds)
-        batch = self.subscription.receive(min(wait_seconds, 1.0))
-        if batch is None:
-            # Silence may mean a lost message: ask the owner, who knows.
-            return self.feed.fetch(after=self._position(), limit=settings().BATCH_ROWS, wait_seconds=0)
-        return batch
+            return self._ask(settings().BATCH_ROWS, wait_seconds), False
+        if time.monotonic() > self._asked + RECEIPT_SECONDS:
+            # However much the broker sends: the position we ask for is our receipt, and the owner waits for it.
+            with contextlib.suppress(TransportError):
+                batch = self._ask(1, 0)
+                if batch.first != batch.last:
+                    return batch, False
+        try:
+            received = self.subscription.receive(min(wait_seconds, 1.0))
+        except TransportError as error:
+            if self._hears:
+                self._hears = False
+                log.warning("consumer %s reads the feed: %s", self.stream, error, extra={"context": self.stream})
+            return self._ask(settings().BATCH_ROWS, min(wait_seconds, 1.0)), False
+        if not self._hears:
+            self._hears = True
+            log.info("consumer %s hears the broker again", self.stream, extra={"context": self.stream})
+        if received is not None:
+            return received, True
+        # Silence may mean a lost message: ask the owner, who knows.
+        return self._ask(settings().BATCH_ROWS, 0), False
+
+    def _ask(self, limit: int, wait_seconds: float) -> Batch:
+        self._asked = time.monotonic()
+        return self.feed.fetch(after=self._position(), limit=limit, wait_seconds=wait_seconds)
 
     def _fill(self) -> int:
         """Read what is missing from the feed, up to the end of the stream."""

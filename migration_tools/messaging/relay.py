@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from migration_tools.conf import settings
-from migration_tools.errors import StrangleError
+from migration_tools.errors import StrangleError, TransferError, TransportError
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.stream import read_batch
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 RETENTION_EVERY_SECONDS = 30.0
 STANDBY_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
+PUBLISH_SECONDS = 0.5
 DELETE_ROWS = 10_000
 
 
@@ -44,7 +45,10 @@ class Relay:
         self.alias = alias or settings().DATABASE
         self.projector = projector
         self.publisher = publisher
+        self.failed = False
         self._published: int | None = None
+        self._publish_from = 0.0
+        self._publishes = True
         self._cleaned = time.monotonic()
 
     def run(self, stop: threading.Event, on_tick: Callable[[TickResult], None] | None = None) -> None:
@@ -85,18 +89,37 @@ class Relay:
         return result
 
     def _publish(self, conn: Connection, publisher: Publisher) -> None:
+        """Publish what follows the last confirmed batch, for a moment; a broker that is away never stops the numbering."""
+        now = time.monotonic()
+        if now < self._publish_from:
+            return
+        try:
+            while time.monotonic() < now + PUBLISH_SECONDS and self._publish_next(conn, publisher):
+                if not self._publishes:
+                    self._publishes = True
+                    log.info("relay %s publishes again", self.stream, extra={"context": self.stream})
+        except (TransportError, TransferError) as error:
+            if isinstance(error, TransferError):
+                # Retention went past it, as every consumer did by the feed: begin again where the slowest one is.
+                self._published = None
+            self._publish_from = time.monotonic() + RECONNECT_SECONDS
+            if self._publishes:
+                self._publishes = False
+                log.warning("relay %s numbers but does not publish: %s", self.stream, error, extra={"context": self.stream})
+
+    def _publish_next(self, conn: Connection, publisher: Publisher) -> bool:
         cursor = conn.cursor()
         if self._published is None:
             row = cursor.execute(
                 "SELECT COALESCE(min(position), 0) FROM strangle_consumer WHERE stream = %s", [self.stream]
             ).fetchone()
             self._published = int(row[0]) if row else 0
-        while True:
-            batch = read_batch(cursor, self.stream, origin=settings().SIDE, after=self._published, limit=settings().BATCH_ROWS)
-            if batch.first == batch.last:
-                return
-            publisher.publish(batch)
-            self._published = batch.last
+        batch = read_batch(cursor, self.stream, origin=settings().SIDE, after=self._published, limit=settings().BATCH_ROWS)
+        if batch.first == batch.last:
+            return False
+        publisher.publish(batch)
+        self._published = batch.last
+        return True
 
     def _retain(self, conn: Connection) -> None:
         if time.monotonic() - self._cleaned < RETENTION_EVERY_SECONDS:

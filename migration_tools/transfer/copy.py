@@ -116,6 +116,15 @@ class CopyRun:
         self._types = [shape.columns[name].type for name in relation.columns]
         self._key_types = tuple(shape.columns[name].type for name in relation.key_columns)
 
+    def is_new(self) -> bool:
+        """Whether no chunk of this copy was done yet."""
+        return read_checkpoint(self.ends.receiver, self.ends.stream, self.relation, self.declaration) is None
+
+    def rows_done(self) -> int:
+        """Rows copied so far, by this run and earlier ones."""
+        at = read_checkpoint(self.ends.receiver, self.ends.stream, self.relation, self.declaration)
+        return at.rows if at is not None else 0
+
     def __iter__(self) -> "CopyRun":
         return self
 

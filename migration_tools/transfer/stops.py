@@ -45,8 +45,10 @@ class Stop:
 
 
 @contextmanager
-def stopped_at_tick(ends: Ends) -> Iterator[Stop]:
+def stopped_at_tick(ends: Ends, *, keep_snapshot: bool = False) -> Iterator[Stop]:
     """For the block: `reader` is in a transaction on the tick's snapshot and the receiver stands exactly there.
+
+    With `keep_snapshot` the reader's transaction outlives the block; its caller rolls it back.
 
     Raises:
         FenceBusy: the consumer's transaction did not end in time.
@@ -57,8 +59,11 @@ def stopped_at_tick(ends: Ends) -> Iterator[Stop]:
             drained = _drain(ends, position)
             points.reached("stop.drained")
             yield Stop(position=position, drained=drained)
+        except BaseException:
+            keep_snapshot = False
+            raise
         finally:
-            if not ends.reader.closed:
+            if not keep_snapshot and not ends.reader.closed:
                 ends.reader.execute("ROLLBACK")
 
 

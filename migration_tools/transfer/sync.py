@@ -65,8 +65,8 @@ class TableWriter:
         """Tables whose history is not copied yet: a child there may come before its parent, see Note [early children]."""
         rows = conn.execute(
             """SELECT t.table_name FROM strangle_captured_table t JOIN strangle_ownership o ON o.context = t.stream
-               LEFT JOIN strangle_copied_range c ON c.stream = t.stream AND c.projection = t.table_name AND c.done
-               WHERE t.stream = %s AND o.side = 'target' AND t.fenced AND c.stream IS NULL""",
+               LEFT JOIN strangle_copied_range c ON c.stream = t.stream AND c.projection = t.table_name
+               WHERE t.stream = %s AND t.fenced AND NOT COALESCE(c.done, o.side = 'source')""",
             [stream],
         )
         return {row[0] for row in rows}

@@ -1,0 +1,1 @@
+"""Management commands: one per phase and tool, thin over the API."""

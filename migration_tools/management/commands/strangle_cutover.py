@@ -1,0 +1,18 @@
+"""Phase 6: make the service the owner of a context's writes."""
+
+import threading
+from typing import Any
+
+from migration_tools.management.operation import Operation
+from migration_tools.state.phase import Phase
+
+
+class Command(Operation):
+    """switch_reads → cutover; run it again to complete one that was cut off."""
+
+    help = "Hand the context's writes over to the service; its writes are carried back, so strangle_rollback loses nothing."
+    purpose = "cutover"
+
+    def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        with self.surroundings(options, stop) as env:
+            return self.move(env, Phase.CUTOVER, options)

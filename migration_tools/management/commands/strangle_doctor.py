@@ -1,0 +1,77 @@
+"""Examine a context's installation and say what to mend; with --mend, put back what is declared."""
+
+import threading
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from migration_tools.capture.installation import Status, inspect, install
+from migration_tools.capture.models import Side
+from migration_tools.errors import StrangleError
+from migration_tools.management.operation import Operation
+from migration_tools.messaging import lag as lags
+from migration_tools.phases.machine import operating
+from migration_tools.phases.surroundings import Surroundings
+from migration_tools.state.journal import phase_of, record
+from migration_tools.state.phase import Phase
+
+OLD_TRANSACTION_SECONDS = 60.0
+CAPTURED = {Phase.DUAL_WRITE, Phase.BACKFILL, Phase.VERIFY, Phase.SWITCH_READS, Phase.CUTOVER}
+
+
+class Command(Operation):
+    """Exit 0 when nothing is wrong, 1 otherwise."""
+
+    help = "Examine playbook, triggers, fences, old transactions and consumers of a context; --mend reinstalls what drifted."
+    purpose = "doctor"
+    can_dry_run = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--mend", action="store_true", help="reinstall capture and fence where they are not as declared")
+
+    def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        with self.surroundings(options, stop) as env:
+            if options["mend"] and phase_of(env.context) in CAPTURED:
+                with operating(env.source, env.context):
+                    for side in (Side.TARGET, Side.SOURCE):
+                        install(env.connection(side), env.compiled.side(side), wait=env.wait)
+                    record(env.context, "doctor", "mended")
+            findings = [*_capture(env), *_owners(env), *_sessions(env)]
+        if findings:
+            raise StrangleError("found:\n" + "\n".join(f"  - {text}" for text in findings))
+        return {"evidence": {"findings": []}, "message": f"{options['context']!r}: nothing is wrong"}
+
+
+def _capture(env: Surroundings) -> list[str]:
+    if phase_of(env.context) not in CAPTURED:
+        return []
+    return [
+        f"{finding.object} on the {side.value} is {finding.status.value}; run strangle_doctor {env.context} --mend"
+        for side in Side
+        for finding in inspect(env.connection(side), env.compiled.side(side))
+        if finding.status is not Status.INSTALLED
+    ]
+
+
+def _owners(env: Surroundings) -> list[str]:
+    owners = {side: env.owner(side) for side in Side}
+    found = [side for side, owner in owners.items() if owner is not None and owner.may_write]
+    if len(found) > 1:
+        return [f"both sides believe they own {env.context!r}; stop the writers and call for help, this must never be"]
+    if not found and any(owners.values()):
+        return [f"nobody owns {env.context!r}: a hand-over was cut off; run strangle_cutover {env.context} (or strangle_rollback) again"]
+    return []
+
+
+def _sessions(env: Surroundings) -> list[str]:
+    findings = []
+    for side in Side:
+        conn = env.connection(side)
+        oldest = lags.horizon(conn)
+        if oldest is not None and oldest[0] > OLD_TRANSACTION_SECONDS:
+            findings.append(f"on the {side.value} a transaction is open since {oldest[0]:.0f} s: {oldest[1]}; it keeps old rows alive, end it")
+        row = conn.execute("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()").fetchone()
+        if row and row[0]:
+            findings.append(f"on the {side.value} {row[0]} prepared transactions wait; commit or roll them back (pg_prepared_xacts)")
+    return findings

@@ -1,0 +1,35 @@
+"""One step back: undo the present phase, or a move that was cut off."""
+
+import threading
+import time
+from typing import Any
+
+from migration_tools.management.operation import Operation
+from migration_tools.phases.dry_run import DryRunExecutor
+from migration_tools.phases.live import LiveExecutor
+from migration_tools.phases.machine import MOVES, move_back
+from migration_tools.state.journal import phase_of
+from migration_tools.state.phase import BACKWARD, Phase
+
+
+class Command(Operation):
+    """Any phase → the one before it."""
+
+    help = "Undo the present phase of the context; after a cutover nothing that was written since is lost."
+    purpose = "rollback"
+
+    def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        with self.surroundings(options, stop) as env:
+            phase = phase_of(env.context)
+            if options["dry_run"]:
+                plan = DryRunExecutor(env)
+                if phase in BACKWARD:
+                    MOVES[phase].rollback(plan, options)
+                after = BACKWARD.get(phase, Phase.MONOLITH_ONLY)
+                return {"plan": plan.plan, "evidence": {}, "phase_after": phase.value,
+                        "message": f"nothing was touched; the context would be in {after.value!r}"}  # fmt: skip
+            began = time.monotonic()
+            evidence = move_back(env, LiveExecutor(env), reason=options["reason"])
+            after = phase_of(env.context)
+            return {"phase_after": after.value, "seconds": round(time.monotonic() - began, 3), "evidence": evidence,
+                    "message": f"{env.context!r} is back in phase {after.value!r}"}  # fmt: skip

@@ -1,0 +1,50 @@
+"""Where a context stands: phase, owner, lag, last verification, routes."""
+
+import threading
+from typing import Any
+
+from migration_tools.management.operation import Operation
+from migration_tools.phases.status import read_status
+from migration_tools.playbook.registry import get
+
+
+class Command(Operation):
+    """Reads only; works while one side is down."""
+
+    help = "Show where a context stands: phase, owner, lag in both directions, last verification, routes."
+    purpose = "status"
+    can_dry_run = False
+
+    def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        status = read_status(get(options["context"]))
+        return {
+            "phase_after": status["phase"], "evidence": status, "lines": list(_lines(options["context"], status)),
+            "message": "",
+        }  # fmt: skip
+
+
+def _lines(context: str, status: dict[str, Any]) -> list[str]:
+    lines = [f"{context}: phase {status['phase']}, owner {status['owner'] or 'monolith (no fence installed)'}"]
+    if status["move"]:
+        lines.append(f"  a move was cut off: {status['move']!r}; run its command again, or strangle_rollback {context}")
+    for name, side in status["sides"].items():
+        if "unreachable" in side:
+            lines.append(f"  {name}: {side['unreachable']}")
+            continue
+        for each in side["consumers"]:
+            lines.append(
+                f"  {name} stream at {side['head']}: consumer {each['consumer']} {each['events']} records, "
+                f"{each['seconds']:.1f} s behind, heard of {each['silent_seconds']:.0f} s ago"
+            )
+        if side["unnumbered"]["rows"]:
+            lines.append(f"  {name}: {side['unnumbered']['rows']} outbox rows wait for the relay since {side['unnumbered']['seconds']:.1f} s")
+        if side["dead_letters"]:
+            lines.append(f"  {name}: {side['dead_letters']} events are parked")
+    last = status["verification"]
+    if last:
+        verdict = "equal" if not last["differences"] else f"{last['differences']} differences"
+        lines.append(f"  last verification {last['at'][:19]}: {last['rows']:,} rows, {verdict}")
+    if status["route"]:
+        route = status["route"]
+        lines.append(f"  route: {route['reads_percent']:g} % of reads to the service, writes to {route['writes']}, {route['proxies']} proxies live")
+    return lines

@@ -1,0 +1,85 @@
+"""Phase 4: compare both sides exactly while writes go on, report every difference, repair when told to."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.management.base import CommandParser
+
+from migration_tools.management.operation import Operation
+from migration_tools.phases.gates import clean_streak
+from migration_tools.phases.machine import MOVES, operating
+from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.verifying import run_repair, run_verification
+from migration_tools.state.journal import phase_of
+from migration_tools.state.models import Context
+from migration_tools.state.phase import Phase
+from migration_tools.verification.report import VerificationReport
+from migration_tools.verification.writing import write_report
+
+
+class Command(Operation):
+    """A verification in any phase; backfill → verify once enough of them were clean."""
+
+    help = "Compare both sides exactly while writes go on; exit 3 when they differ. Enough clean runs complete phase 4."
+    purpose = "verify"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--repair", action="store_true", help="replace differing rows by the owner's, then compare again")
+        parser.add_argument("--runs", type=int, help="how many comparisons (default: what the gate still needs, else 1)")
+        parser.add_argument("--reveal", action="store_true", help="show values in reports (journalled); default: their shape only")
+        parser.add_argument("--directory", help="where reports go (default var/reports/<context>)")
+
+    def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        with self.surroundings(options, stop) as env:
+            if options["dry_run"]:
+                tables = [f"Compare {r.source_table!r} with {r.target_table!r}." for r in env.compiled.source.relations if r.kind == "r"]
+                return {"plan": tables, "evidence": {}, "message": "nothing was touched", "phase_after": phase_of(env.context).value}
+            return self._verify(env, options)
+
+    def _verify(self, env: Surroundings, options: dict[str, Any]) -> dict[str, Any]:
+        began = time.monotonic()
+        with operating(env.source, env.context):
+            report = run_verification(env)
+            repaired = 0
+            if options["repair"] and not report.equal:
+                repaired = run_repair(env, report)
+                report = run_verification(env)
+            for _ in range(1, options["runs"] or self._needed(env, report)):
+                if not report.equal:
+                    break
+                env.heed()
+                report = run_verification(env)
+        entered = self._enter_phase(env, options) if report.equal else False
+        base = Path(getattr(django_settings, "BASE_DIR", "."))
+        place = Path(options["directory"] or base / "var" / "reports" / env.context)
+        files = write_report(report, place, reveal=options["reveal"])
+        verdict = "equal" if report.equal else f"{report.differences} differences"
+        return {
+            "phase_after": phase_of(env.context).value,
+            "seconds": round(time.monotonic() - began, 3),
+            "differences_found": not report.equal,
+            "evidence": {
+                "rows": report.rows, "differences": report.differences, "by_class": report.by_class, "position": report.position,
+                "report": str(files["json"]), "reports": {form: str(path) for form, path in files.items()}, "repaired": repaired,
+                "clean_in_a_row": clean_streak(env),
+                "pairs": [{"projection": t.projection, "rows": t.rows, "differences": t.count} for t in report.tables],
+            },
+            "message": f"{env.context!r}: {report.rows:,} rows compared at position {report.position}: {verdict}"
+            + ("; phase 'verify' is reached" if entered else "") + f". Report: {files.get('html', files['json'])}",
+        }  # fmt: skip
+
+    def _needed(self, env: Surroundings, report: VerificationReport) -> int:
+        if not report.equal or phase_of(env.context) is not Phase.BACKFILL:
+            return 1
+        return max(env.playbook.gates.clean_verifications - clean_streak(env) + 1, 1)
+
+    def _enter_phase(self, env: Surroundings, options: dict[str, Any]) -> bool:
+        row = Context.objects.using(env.playbook.source).get(name=env.context)
+        if row.phase != Phase.BACKFILL or row.move is not None or MOVES[Phase.VERIFY].check(env):
+            return False
+        self.move(env, Phase.VERIFY, options)
+        return True

@@ -1,0 +1,154 @@
+"""What every strangle command shares: options, output for people and machines, signals, exit codes."""
+
+import json
+import signal
+import sys
+import threading
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.utils import Error as DatabaseFailure
+
+from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.progress import progress
+from migration_tools.phases.dry_run import DryRunExecutor
+from migration_tools.phases.live import LiveExecutor
+from migration_tools.phases.machine import check_gates, move_forward, refuse_unless
+from migration_tools.phases.surroundings import Surroundings, surroundings
+from migration_tools.playbook.registry import get
+from migration_tools.state.journal import phase_of
+from migration_tools.state.phase import Phase
+from migration_tools.stores.postgres import describe_failure, errors
+
+
+class Operation(BaseCommand):
+    """A command on one context; subclasses implement `operate` and return evidence."""
+
+    purpose = ""
+    can_dry_run = True
+    requires_system_checks: list[str] = []  # noqa: RUF012  (the command reports a playbook's mistakes itself)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Keep the examples of the epilogue as they are written."""
+        kwargs.setdefault("formatter_class", _Formatter)
+        kwargs.setdefault("epilog", f"example:\n  manage.py {subcommand} orders\n\nexit codes: docs/reference/exit-codes.md")
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The options of every operation."""
+        parser.add_argument("context", help="the bounded context, as its playbook names it")
+        if self.can_dry_run:
+            parser.add_argument("--dry-run", action="store_true", help="tell the plan in sentences; touch nothing")
+            parser.add_argument("--reason", default="", help="why, for the journal")
+        parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints one object on stdout")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run `operate`, print its evidence, turn errors into messages and exit codes."""
+        name = type(self).__module__.rsplit(".", 1)[-1]
+        stop = threading.Event()
+        result: dict[str, Any] = {"context": options["context"], "command": name, "phase_before": None}
+        failure: CommandError | None = None
+        try:
+            result["phase_before"] = phase_of(options["context"]).value
+            with heed_signals(stop):
+                result |= self.operate(options, stop)
+        except StrangleError as error:
+            failure = CommandError(str(error), returncode=error.exit_code)
+        except (DatabaseFailure, errors.Error) as error:
+            failure = CommandError(
+                f"a database failed: {describe_failure(error)}; what is committed is kept. When it answers again, run the same command again",
+                returncode=ExitCode.ERROR,
+            )
+        if failure is None and result.pop("differences_found", False):
+            failure = CommandError(result["message"], returncode=ExitCode.DIFFERENCES)
+        if failure is not None:
+            result |= {"error": str(failure), "exit_code": int(failure.returncode)}
+        else:
+            result["exit_code"] = 0
+        self._print(result, options["format"], failed=failure is not None)
+        if failure is not None:
+            raise failure
+
+    def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        """Do it; return at least `message` and `evidence`."""
+        raise NotImplementedError
+
+    @contextmanager
+    def surroundings(self, options: dict[str, Any], stop: threading.Event) -> Iterator[Surroundings]:
+        """The context's surroundings with this command's output."""
+        quiet = options["format"] == "json"
+        with surroundings(
+            get(options["context"]), purpose=self.purpose, stop=stop, options=options,
+            say=(lambda _: None) if quiet else self._say,
+            progress=lambda title, total: progress(title, total, json_mode=quiet),
+        ) as env:  # fmt: skip
+            yield env
+
+    def move(self, env: Surroundings, to: Phase, options: dict[str, Any]) -> dict[str, Any]:
+        """Move forward to a phase, or with --dry-run tell the plan and what its gates say."""
+        import time
+
+        began = time.monotonic()
+        if options["dry_run"]:
+            from migration_tools.phases.machine import MOVES
+
+            refuse_unless(env, to)
+            plan = DryRunExecutor(env)
+            MOVES[to].start(plan, options)
+            blocking = MOVES[to].check(env)
+            return {
+                "plan": plan.plan, "blocking": blocking, "evidence": {}, "phase_after": phase_of(env.context).value,
+                "message": "nothing was touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
+            }  # fmt: skip
+        evidence = move_forward(env, to, LiveExecutor(env), reason=options["reason"])
+        seconds = round(time.monotonic() - began, 3)
+        return {
+            "phase_after": to.value, "seconds": seconds, "evidence": evidence,
+            "message": f"{env.context!r} is in phase {to.value!r} ({seconds:.1f} s)",
+        }  # fmt: skip
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def _print(self, result: dict[str, Any], form: str, *, failed: bool) -> None:
+        if form == "json":
+            self.stdout.write(json.dumps(result, default=str))
+            return
+        for number, sentence in enumerate(result.get("plan", []), 1):
+            self.stdout.write(f"{number}. {sentence}")
+        for line in result.get("lines", []):
+            self.stdout.write(line)
+        if not failed:
+            self.stdout.write(result.get("message", "done"))
+        for sentence in result.get("blocking", []):
+            self.stdout.write(f"  - {sentence}")
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    """Plain epilogues."""
+
+
+@contextmanager
+def heed_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`, so that a checkpoint is saved; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+__all__ = ["Operation", "check_gates", "heed_signals"]

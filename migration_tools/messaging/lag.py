@@ -1,0 +1,62 @@
+"""How far behind a stream's consumers are, measured where the stream is."""
+
+from dataclasses import dataclass
+
+from migration_tools.stores.postgres import Connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lag:
+    """One consumer's distance: records not applied, age of the oldest of them, and when it was last heard of."""
+
+    consumer: str
+    position: int
+    events: int
+    seconds: float
+    silent_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unnumbered:
+    """Outbox rows that no tick has taken yet: how many, and how old the oldest is; grows when no relay runs."""
+
+    rows: int
+    seconds: float
+
+
+def consumers(conn: Connection, stream: str) -> list[Lag]:
+    """Every consumer that ever asked for the stream."""
+    rows = conn.execute(
+        """WITH head AS (SELECT COALESCE(max(base + records), 0) AS at FROM strangle_tick WHERE stream = %(stream)s)
+           SELECT c.name, c.position, GREATEST(head.at - c.position, 0),
+                  COALESCE(extract(epoch FROM clock_timestamp() - (SELECT s.occurred_at FROM strangle_stream s
+                      WHERE s.stream = c.stream AND s.position = c.position + 1)), 0)::float8,
+                  extract(epoch FROM clock_timestamp() - c.seen_at)::float8
+           FROM strangle_consumer c, head WHERE c.stream = %(stream)s ORDER BY c.name""",
+        {"stream": stream},
+    ).fetchall()
+    return [Lag(consumer=r[0], position=r[1], events=r[2], seconds=max(r[3], 0.0), silent_seconds=max(r[4], 0.0)) for r in rows]
+
+
+def unnumbered(conn: Connection, stream: str) -> Unnumbered:
+    """What waits for the relay."""
+    row = conn.execute(
+        """WITH last AS (SELECT snapshot FROM strangle_tick WHERE stream = %(stream)s ORDER BY number DESC LIMIT 1)
+           SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float8 FROM strangle_outbox
+           WHERE stream = %(stream)s AND (NOT EXISTS (SELECT FROM last)
+                 OR xid >= (SELECT pg_snapshot_xmax(snapshot) FROM last)
+                 OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM last)))""",
+        {"stream": stream},
+    ).fetchone()
+    return Unnumbered(rows=int(row[0]), seconds=float(row[1])) if row else Unnumbered(rows=0, seconds=0.0)
+
+
+def horizon(conn: Connection) -> tuple[float, str] | None:
+    """(age in seconds, session) of the oldest open transaction in this database; None when there is none."""
+    row = conn.execute(
+        """SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8,
+                  format('%s (role %s, process %s, %s)', COALESCE(NULLIF(application_name, ''), 'unnamed'), usename, pid, state)
+           FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+             AND application_name NOT LIKE 'strangle:%' ORDER BY xact_start LIMIT 1"""
+    ).fetchone()
+    return (float(row[0]), str(row[1])) if row else None

@@ -1,0 +1,1 @@
+"""The machine that moves a context between phases: gates, executor, dry run, one file per phase."""

@@ -1,0 +1,166 @@
+"""Put the old tables away and bring them back: final dump with checksums, quarantine schema, references cut and restored."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from migration_tools.errors import GateNotMet, StrangleError
+from migration_tools.kernel import points
+from migration_tools.phases.surroundings import Surroundings, quarantine_schema
+from migration_tools.state.models import JournalEntry
+from migration_tools.stores.postgres import Connection, sql, transaction
+
+STATISTICS_SECONDS = 1.5
+
+
+def old_tables(env: Surroundings) -> list[str]:
+    """The source tables of the context's own projections, parents first."""
+    owned = [r for r in env.compiled.source.relations if r.owned and r.kind == "r"]
+    return list(dict.fromkeys(r.source_table for r in sorted(owned, key=lambda r: r.rank)))
+
+
+def incoming_references(conn: Connection, tables: list[str]) -> list[dict[str, str]]:
+    """References of other tables to these: name, table and definition."""
+    rows = conn.execute(
+        """SELECT c.conname, c.conrelid::regclass::text, pg_get_constraintdef(c.oid) FROM pg_constraint c
+           JOIN pg_class t ON t.oid = c.confrelid JOIN pg_class o ON o.oid = c.conrelid
+           WHERE c.contype = 'f' AND t.relname = ANY (%s) AND NOT o.relname = ANY (%s) ORDER BY c.conname""",
+        [tables, tables],
+    ).fetchall()
+    return [{"name": row[0], "table": row[1], "definition": row[2]} for row in rows]
+
+
+def cut_references(env: Surroundings) -> dict[str, Any]:
+    """Drop references of other contexts into the old tables; their definitions go into the journal first."""
+    found = incoming_references(env.source, old_tables(env))
+    known = remembered(env, "references_cut", "references")
+    names = {each["name"] for each in known}
+    cut = [*known, *(each for each in found if each["name"] not in names)]
+    JournalEntry.objects.using(env.playbook.source).create(
+        context=env.context, move="decommission", step="references_cut", actor="strangle", evidence={"references": cut}
+    )
+    for each in found:
+        with transaction(env.source, lock_timeout_seconds=2.0):
+            env.source.execute(
+                sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(sql.SQL(each["table"]), sql.Identifier(each["name"]))  # type: ignore[arg-type]
+            )
+    return {"references_cut": [each["name"] for each in found]}
+
+
+def restore_references(env: Surroundings) -> dict[str, Any]:
+    """Put the dropped references back: NOT VALID first, then validated without blocking writers."""
+    present = {each["name"] for each in incoming_references(env.source, old_tables(env))}
+    restored = []
+    for each in remembered(env, "references_cut", "references"):
+        if each["name"] in present:
+            continue
+        table, name = sql.SQL(each["table"]), sql.Identifier(each["name"])
+        definition = each["definition"].removesuffix(" NOT VALID")
+        env.source.execute(
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table, name, sql.SQL(definition))
+        )
+        env.source.execute(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name))
+        restored.append(each["name"])
+    return {"references_restored": restored}
+
+
+def remembered(env: Surroundings, step: str, key: str) -> list[dict[str, str]]:
+    """What the journal's last entry of a step holds under a key."""
+    entry = JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=step).order_by("-id").first()
+    return list(entry.evidence.get(key, [])) if entry else []
+
+
+def prove_quiet(env: Surroundings) -> dict[str, Any]:
+    """Watch the old tables for the playbook's `quiet`: nobody may read or write them.
+
+    Raises:
+        GateNotMet: naming the tables that were used, and by how many scans.
+    """
+    tables = old_tables(env)
+    env.wait(STATISTICS_SECONDS)  # statistics of sessions that have just stopped arrive late
+    before = _uses(env.source, tables)
+    env.wait(env.playbook.gates.quiet.total_seconds() + STATISTICS_SECONDS)
+    after = _uses(env.source, tables)
+    used = [f"table {t!r} was read or written {after[t] - before[t]} times within {env.playbook.gates.quiet.total_seconds():g} s; "
+            "find who by pg_stat_activity, move it to the service's API" for t in tables if after[t] != before[t]]  # fmt: skip
+    if used:
+        raise GateNotMet(env.context, "decommission", used)
+    return {"quiet_seconds": env.playbook.gates.quiet.total_seconds(), "tables": tables}
+
+
+def _uses(conn: Connection, tables: list[str]) -> dict[str, int]:
+    conn.execute("SELECT pg_stat_clear_snapshot()")
+    rows = conn.execute(
+        """SELECT relname::text, COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del
+           FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
+        [tables],
+    ).fetchall()
+    return {table: dict(rows).get(table, 0) for table in tables}
+
+
+def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
+    """Dump each old table with a checksum, prove the dump by reading it back, then move the tables to quarantine."""
+    schema = quarantine_schema(env.context)
+    tables = [t for t in old_tables(env) if _schema_of(env.source, t) != schema]
+    if not tables:
+        return {"archived": [], "schema": schema}
+    directory.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = {"context": env.context, "made": time.time(), "tables": {}}
+    for table in tables:
+        manifest["tables"][table] = _dump(env.source, table, directory / f"{table}.copy")
+        _prove_dump(env.source, table, directory / f"{table}.copy", manifest["tables"][table])
+    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    points.reached("archive.dumped")
+    with transaction(env.source, lock_timeout_seconds=5.0):
+        env.source.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        for table in tables:
+            env.source.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(table), sql.Identifier(schema)))
+    return {"archived": tables, "schema": schema, "directory": str(directory), "rows": {t: m["rows"] for t, m in manifest["tables"].items()}}
+
+
+def unarchive(env: Surroundings) -> dict[str, Any]:
+    """Move the tables back from quarantine."""
+    schema = quarantine_schema(env.context)
+    rows = env.source.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
+    with transaction(env.source, lock_timeout_seconds=5.0):
+        for (table,) in rows:
+            env.source.execute(
+                sql.SQL("ALTER TABLE {}.{} SET SCHEMA public").format(sql.Identifier(schema), sql.Identifier(table))
+            )
+        env.source.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(schema)))
+    return {"restored": [row[0] for row in rows]}
+
+
+def _schema_of(conn: Connection, table: str) -> str | None:
+    row = conn.execute("SELECT schemaname FROM pg_tables WHERE tablename = %s ORDER BY schemaname = 'public' DESC", [table]).fetchone()
+    return str(row[0]) if row else None
+
+
+def _dump(conn: Connection, table: str, path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("wb") as file, conn.cursor() as cursor:
+        with cursor.copy(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(sql.Identifier(table))) as rows:
+            for block in rows:
+                digest.update(block)
+                file.write(block)
+        return {"rows": cursor.rowcount, "sha256": digest.hexdigest(), "file": path.name}
+
+
+def _prove_dump(conn: Connection, table: str, path: Path, made: dict[str, Any]) -> None:
+    """Load the dump into a temporary table and compare it whole with the original."""
+    copy = sql.Identifier(f"strangle_proof_{table}"[:63])
+    with transaction(conn):
+        conn.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(copy, sql.Identifier(table)))
+        with path.open("rb") as file, conn.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(copy)) as sink:
+            while block := file.read(1 << 20):
+                sink.write(block)
+        sums = [
+            conn.execute(
+                sql.SQL("SELECT count(*), sum(hash_record_extended(r, 0)), sum(hash_record_extended(r, 1)) FROM {} r").format(name)
+            ).fetchone()
+            for name in (sql.Identifier(table), copy)
+        ]
+    if sums[0] != sums[1] or (sums[0] and sums[0][0] != made["rows"]):
+        raise StrangleError(f"the dump of {table!r} does not read back as the table it was made from; nothing was moved. Check the disk of {path.parent}")

@@ -1,0 +1,95 @@
+"""The executor that touches nothing: it tells, in sentences, what each step would do."""
+
+from migration_tools.capture.models import Side
+from migration_tools.messaging import lag as lags
+from migration_tools.phases.archive import incoming_references, old_tables, quarantine_schema
+from migration_tools.phases.ports import Evidence
+from migration_tools.phases.surroundings import Surroundings
+from migration_tools.routing import publishing
+from migration_tools.stores.postgres.catalog import estimated_rows
+
+
+class DryRunExecutor:
+    """Collects sentences in `plan`."""
+
+    def __init__(self, env: Surroundings):
+        self.env = env
+        self.plan: list[str] = []
+
+    def _say(self, *sentences: str) -> Evidence:
+        self.plan += sentences
+        return {}
+
+    def install_capture(self) -> Evidence:
+        for side in (Side.TARGET, Side.SOURCE):
+            for table in self.env.compiled.side(side).tables:
+                what = " and ".join(
+                    text for text in ("capture every write of" if table.captured else "", "fence" if table.fence else "") if text
+                )
+                self._say(f"On the {side.value}, put triggers on {table.table!r} that {what or 'watch'} it; each waits at most 2 s for its lock.")
+        return {}
+
+    def remove_capture(self) -> Evidence:
+        tables = [t.table for side in Side for t in self.env.compiled.side(side).tables]
+        return self._say(f"Remove triggers and fences from {', '.join(tables)}; both sides forget who owns the context.")
+
+    def await_sync(self) -> Evidence:
+        return self._say("Wait until the service's consumer has applied the end of the stream.")
+
+    def copy_history(self) -> Evidence:
+        for relation in self.env.compiled.source.relations:
+            if relation.kind == "r":
+                rows = estimated_rows(self.env.source, relation.source_table)
+                self._say(f"Copy about {rows:,} rows of {relation.source_table!r} into {relation.target_table!r} in key ranges, beside live writes.")
+        return {}
+
+    def clear_target(self) -> Evidence:
+        for relation in self.env.compiled.source.relations:
+            if relation.kind == "r":
+                rows = estimated_rows(self.env.target, relation.target_table)
+                self._say(f"Delete about {rows:,} copied rows from {relation.target_table!r}; the originals stay.")
+        return {}
+
+    def publish_routes(self) -> Evidence:
+        return self._say(*(f"Route {route.path!r} through the proxy, all of it to the monolith." for route in self.env.playbook.routes))
+
+    def shift_reads(self, percent: float) -> Evidence:
+        route = publishing.current().contexts.get(self.env.context)
+        now = route.reads_percent if route is not None else 0
+        return self._say(f"Let the service answer {percent:g} % of the reads instead of {now:g} %, sticky per user.")
+
+    def hand_over(self, to: Side) -> Evidence:
+        owner = self.env.owner(Side.SOURCE)
+        waiting = sum(each.events for each in lags.consumers(self.env.connection(to.other), self.env.context))
+        return self._say(
+            f"Hold writes at {len(publishing.live_proxies())} proxies.",
+            f"Take the write lock of {self.env.context!r} on the {to.other.value}, stepping back whenever it is not had at once.",
+            f"Apply what is left of the stream (now {waiting} records) and move the key sequences of the {to.value}.",
+            f"Close the {to.other.value}, open the {to.value} (epoch {(owner.epoch if owner else 0) + 1}), release the writes to it.",
+        )
+
+    def cut_references(self) -> Evidence:
+        found = incoming_references(self.env.source, old_tables(self.env))
+        return self._say(*(f"Drop the reference {each['name']!r} of {each['table']!r}; its definition is kept." for each in found))
+
+    def stop_carrying_back(self) -> Evidence:
+        return self._say("Stop carrying the service's writes back to the old tables.")
+
+    def prove_quiet(self) -> Evidence:
+        quiet = self.env.playbook.gates.quiet.total_seconds()
+        return self._say(f"Watch the old tables for {quiet:g} s; any reader or writer stops the move.")
+
+    def archive(self) -> Evidence:
+        tables = ", ".join(old_tables(self.env))
+        return self._say(
+            f"Dump {tables} with checksums, read the dump back and compare it.", f"Move {tables} to schema {quarantine_schema(self.env.context)!r}."
+        )
+
+    def unarchive(self) -> Evidence:
+        return self._say(f"Move {', '.join(old_tables(self.env))} back from quarantine.")
+
+    def carry_back_all(self) -> Evidence:
+        return self._say("Capture both ways again and copy the service's rows into the old tables.")
+
+    def restore_references(self) -> Evidence:
+        return self._say("Restore the references of other contexts, without blocking their writers.")

@@ -1,0 +1,23 @@
+"""monolith_only → dual_write: capture every write of the context and keep the service in sync from now on."""
+
+from typing import Any
+
+from migration_tools.phases import gates
+from migration_tools.phases.ports import Evidence, Executor
+from migration_tools.phases.surroundings import Surroundings
+
+
+class DualWrite:
+    """Capture, fence and reverse capture are installed; the consumer proves itself before the phase is entered."""
+
+    def check(self, env: Surroundings) -> list[str]:
+        """The target is empty, unless `adopt`."""
+        return [] if env.options.get("adopt") else gates.target_empty(env)
+
+    def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
+        """Install, then wait until the service's consumer is at the stream's end."""
+        return {**executor.install_capture(), **executor.publish_routes(), **executor.await_sync()}
+
+    def rollback(self, executor: Executor, options: dict[str, Any]) -> Evidence:
+        """Delete what was synced, then stop capture."""
+        return {**executor.clear_target(), **executor.remove_capture()}

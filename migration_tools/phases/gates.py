@@ -1,0 +1,115 @@
+"""Evidence that moves need, each as a function that returns what is missing, in sentences."""
+
+import datetime as dt
+
+from django.utils import timezone
+
+from migration_tools.capture.installation import Status, inspect
+from migration_tools.capture.models import Side
+from migration_tools.conf import settings
+from migration_tools.messaging import lag as lags
+from migration_tools.messaging.dead_letters import count as dead_letters
+from migration_tools.phases.surroundings import Surroundings
+from migration_tools.state.journal import read_context
+from migration_tools.state.models import JournalEntry, Verification
+from migration_tools.stores.postgres import sql
+
+
+def target_empty(env: Surroundings) -> list[str]:
+    """The target tables hold no rows yet."""
+    missing = []
+    for projection in (*env.playbook.projections, *env.playbook.references):
+        query = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT 1000) s").format(sql.Identifier(projection.into))
+        row = env.target.execute(query).fetchone()
+        if row and row[0]:
+            held = f"{row[0]}" if row[0] < 1000 else "1000 or more"
+            missing.append(
+                f"target table {projection.into!r} is not empty ({held} rows); empty it, or run strangle_dual_write "
+                f"{env.context} --adopt to have the backfill replace what it holds"
+            )
+    return missing
+
+
+def capture_installed(env: Surroundings) -> list[str]:
+    """Triggers and relations are as the playbook declares them, on both sides."""
+    missing = []
+    for side in Side:
+        for finding in inspect(env.connection(side), env.compiled.side(side)):
+            if finding.status is not Status.INSTALLED:
+                missing.append(f"{finding.object} on the {side.value} is {finding.status.value}; run strangle_doctor {env.context} --mend")
+    return missing
+
+
+def consumer_alive(env: Surroundings, sender: Side) -> list[str]:
+    """A relay numbers the sender's outbox and a consumer of it has been heard of lately."""
+    conn = env.connection(sender)
+    what = "the service's" if sender is Side.SOURCE else "the monolith's"
+    missing = []
+    waiting = lags.unnumbered(conn, env.context)
+    if waiting.rows and waiting.seconds > env.playbook.gates.max_lag.total_seconds():
+        missing.append(
+            f"{waiting.rows} outbox rows of the {sender.value} wait for a relay since {waiting.seconds:.1f} s; "
+            f"start strangle_relay {env.context} there"
+        )
+    found = lags.consumers(conn, env.context)
+    alive = [each for each in found if each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS]
+    if not alive:
+        missing.append(f"{what} consumer has not been heard of; start strangle_consume {env.context} on that side")
+    return missing
+
+
+def lag_small(env: Surroundings, sender: Side) -> list[str]:
+    """Every living consumer of the sender's stream is within the playbook's max_lag."""
+    limit = env.playbook.gates.max_lag.total_seconds()
+    return [
+        f"consumer {each.consumer!r} of the {sender.value}'s stream is {each.seconds:.1f} s ({each.events} records) behind, "
+        f"more than {limit:g} s; wait for it (strangle_status {env.context})"
+        for each in lags.consumers(env.connection(sender), env.context)
+        if each.seconds > limit and each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS
+    ]
+
+
+def no_dead_letters(env: Surroundings) -> list[str]:
+    """No event waits to be handled on either side."""
+    missing = []
+    for side in Side:
+        waiting = dead_letters(env.connection(side), env.context)
+        if waiting:
+            missing.append(f"{waiting} events are parked on the {side.value}; see strangle_status {env.context}, mend their handler")
+    return missing
+
+
+def verified(env: Surroundings) -> list[str]:
+    """The last verifications were clean, as many as the playbook asks, all since the last copy or repair."""
+    needed = env.playbook.gates.clean_verifications
+    clean = clean_streak(env)
+    if clean >= needed:
+        return []
+    return [f"{clean} of {needed} clean verifications in a row since the last change of rows by us; run strangle_verify {env.context}"]
+
+
+def clean_streak(env: Surroundings) -> int:
+    """How many verifications in a row were clean, the latest backwards, none older than the last copy or repair."""
+    last_change = (
+        JournalEntry.objects.using(env.playbook.source)
+        .filter(context=env.context, step__in=["copied", "repaired", "handed_over", "rolled_back"])
+        .order_by("-id")
+        .values_list("at", flat=True)
+        .first()
+    )
+    results = Verification.objects.using(env.playbook.source).filter(context=env.context).order_by("-id")
+    streak = 0
+    for result in results[:100]:
+        if result.differences or (last_change is not None and result.at < last_change):
+            break
+        streak += 1
+    return streak
+
+
+def soaked(env: Surroundings) -> list[str]:
+    """The context has been in its phase long enough."""
+    since = read_context(env.context).since
+    left = env.playbook.gates.soak - (timezone.now() - since)
+    if left <= dt.timedelta(0):
+        return []
+    return [f"the context is in its phase since {since:%H:%M:%S} and must soak {left.total_seconds():.0f} s more (gates.soak)"]

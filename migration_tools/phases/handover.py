@@ -1,0 +1,188 @@
+"""Hand a context over from one side to the other: close the old owner first, then open the new; never two owners.
+
+Note [hand-over]. The exclusive FENCE lock waits for every transaction that has written the context; behind it a tick
+numbers all they wrote, and it is applied. Closing and the lock's release are one commit, so a writer that waited finds the
+fence closed. A crash before that commit leaves the old owner, one after it leaves nobody: running the command again reads
+both fences and completes it. We are the victim: the lock is asked for with a short timeout, again and again.
+"""
+
+import time
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from migration_tools.capture.models import Side
+from migration_tools.capture.ownership import set_owner
+from migration_tools.conf import settings
+from migration_tools.errors import FenceBusy, StrangleError
+from migration_tools.kernel import points
+from migration_tools.kernel.locks import LockClass
+from migration_tools.messaging import lag as lags
+from migration_tools.messaging.inbox import positions
+from migration_tools.phases.surroundings import Surroundings
+from migration_tools.routing import publishing
+from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
+from migration_tools.stores.postgres.catalog import read_sequence
+from migration_tools.transfer.stops import Ends, pre_drain, stopped_at_tick
+
+SMALL_TAIL = 50
+SEQUENCE_MARGIN = 1_000
+EVENTS_SECONDS = 10.0
+CONFIRM_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOver:
+    """What happened: the new epoch, records drained behind the lock, attempts, how long writers were shut out."""
+
+    epoch: int
+    drained_events: int
+    attempts: int
+    pause_ms: float
+    position: int
+    proxies: int
+
+    def evidence(self) -> dict[str, Any]:
+        """As journalled."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def hand_over(env: Surroundings, to: Side) -> HandOver:
+    """Make `to` the owner; completes a hand-over that was cut off, does nothing when it is done.
+
+    Raises:
+        FenceBusy: writers never paused within the budget; the old owner writes on as before.
+        StrangleError: the new owner's consumer does not handle events; the old owner was opened again.
+    """
+    closing, opening = env.owner(to.other), env.owner(to)
+    if closing is None or opening is None:
+        raise StrangleError(f"no fence is installed for {env.context!r} on both sides; run strangle_doctor {env.context} --mend")
+    if opening.may_write:
+        publish_owner(env, to)
+        return HandOver(epoch=opening.epoch, drained_events=0, attempts=0, pause_ms=0.0, position=0, proxies=0)
+    with env.ends(to.other, "hand-over") as ends:
+        if not closing.may_write:
+            env.say("an earlier hand-over was cut off after the old owner was closed; completing it")
+            return _complete(env, ends, to, max(closing.epoch, opening.epoch))
+        return _attempt(env, ends, to, max(closing.epoch, opening.epoch) + 1)
+
+
+def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
+    _shorten_tail(env, ends)
+    began = time.monotonic()
+    deadline = began + settings().CUTOVER_BUDGET_SECONDS
+    attempts = 0
+    with _writes_held(env, to) as proxies:
+        while True:
+            attempts += 1
+            try:
+                drained, position = _close(env, ends, to, epoch)
+                break
+            except errors.LockNotAvailable:
+                who = advisory.holder(ends.sender, LockClass.FENCE, env.context)
+                if time.monotonic() > deadline:
+                    raise FenceBusy(
+                        f"writers of {env.context!r} did not pause within {settings().CUTOVER_BUDGET_SECONDS:g} s; in the way is {who}; "
+                        "nothing was changed. End it or wait, then run the same command again"
+                    ) from None
+                env.say(f"attempt {attempts}: {who or 'a writer'} is in the way; stepping back")
+                env.wait(min(0.02 * 2 ** min(attempts, 5), 0.5))
+        points.reached("handover.closed")
+        _await_events(env, ends, to, position, epoch)
+        _open(env, ends, to, epoch)
+        publish_owner(env, to)
+    return HandOver(
+        epoch=epoch, drained_events=drained, attempts=attempts, pause_ms=round((time.monotonic() - began) * 1000, 1),
+        position=position, proxies=proxies,
+    )  # fmt: skip
+
+
+def _close(env: Surroundings, ends: Ends, to: Side, epoch: int) -> tuple[int, int]:
+    """Behind the exclusive lock: number and apply the rest, move sequences, close the old owner in the same commit."""
+    with connect(env.alias(to.other), "hand-over fence") as fence, transaction(fence, lock_timeout_seconds=settings().LOCK_TIMEOUT_SECONDS):
+        advisory.take(fence, LockClass.FENCE, env.context)
+        points.reached("handover.locked")
+        with stopped_at_tick(ends) as stop:
+            points.reached("handover.drained")
+            _advance_sequences(env, ends.sender, ends.receiver, to)
+        set_owner(fence, env.context, to, epoch)
+        points.reached("handover.before_close")
+    return stop.drained, stop.position
+
+
+def _complete(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
+    """Go on where a crash left nobody writing."""
+    with _writes_held(env, to) as proxies:
+        with stopped_at_tick(ends) as stop:
+            _advance_sequences(env, ends.sender, ends.receiver, to)
+        _open(env, ends, to, epoch)
+        publish_owner(env, to)
+    return HandOver(epoch=epoch, drained_events=stop.drained, attempts=1, pause_ms=0.0, position=stop.position, proxies=proxies)
+
+
+def _open(env: Surroundings, ends: Ends, to: Side, epoch: int) -> None:
+    set_owner(ends.receiver, env.context, to, epoch)
+    points.reached("handover.opened")
+
+
+def _await_events(env: Surroundings, ends: Ends, to: Side, position: int, epoch: int) -> None:
+    """Wait until the new owner's own consumer has handled every event of the old one; else open the old one again."""
+    deadline = time.monotonic() + EVENTS_SECONDS
+    while positions(ends.receiver, env.context)[0] < position:
+        if time.monotonic() > deadline:
+            set_owner(ends.sender, env.context, to.other, epoch + 1)
+            set_owner(ends.receiver, env.context, to.other, epoch + 1)
+            raise StrangleError(
+                f"the {to.value}'s consumer did not handle the last events of {env.context!r} within {EVENTS_SECONDS:g} s; the "
+                f"{to.other.value} owns it as before. Start strangle_consume {env.context} there, then run the same command again"
+            )
+        env.stop.wait(0.003)
+
+
+def _shorten_tail(env: Surroundings, ends: Ends) -> None:
+    """Apply and have handled all but a few records, so that the pause is short."""
+    deadline = time.monotonic() + settings().CUTOVER_BUDGET_SECONDS
+    while True:
+        drained = pre_drain(ends)
+        behind = lags.consumers(ends.sender, env.context)
+        waiting = max((each.events for each in behind if each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS), default=0)
+        if (drained <= SMALL_TAIL and waiting <= SMALL_TAIL) or time.monotonic() > deadline:
+            return
+        env.wait(0.02)
+
+
+def _advance_sequences(env: Surroundings, closing: Connection, opening: Connection, to: Side) -> None:
+    """Let the new owner draw keys above everything the old one has drawn, whatever became of it; a gap is harmless."""
+    for relation in env.compiled.side(to.other).relations:
+        if relation.kind != "r" or not relation.owned or len(relation.key_columns) != 1:
+            continue
+        theirs = read_sequence(closing, relation.source_table, relation.source_key[0])
+        ours = read_sequence(opening, relation.target_table, relation.key_columns[0])
+        if theirs is not None and ours is not None and ours[1] <= theirs[1]:
+            opening.execute("SELECT setval(%s::regclass, %s)", [ours[0], theirs[1] + SEQUENCE_MARGIN])
+
+
+@contextmanager
+def _writes_held(env: Surroundings, to: Side) -> Iterator[int]:
+    """Hold writes at every live proxy for the block; on failure send them to the owner the fences name."""
+    proxies = len(publishing.live_proxies())
+    try:
+        if proxies:
+            table = publishing.set_writes(env.context, "hold", author="strangle", reason=f"hand-over to {to.value}")
+            publishing.wait_applied(table.version, CONFIRM_SECONDS)
+            points.reached("handover.held")
+        yield proxies
+    except BaseException:
+        owner = env.owner(Side.SOURCE)
+        publish_owner(env, owner.owner if owner is not None else to.other, confirm=False)
+        raise
+
+
+def publish_owner(env: Surroundings, owner: Side, *, confirm: bool = True) -> None:
+    """Route writes to the owner and, with `confirm`, wait until every live proxy does."""
+    if env.context not in publishing.current().contexts:
+        return
+    table = publishing.set_writes(env.context, "new" if owner is Side.TARGET else "old", author="strangle", reason=f"{owner.value} owns it")
+    if confirm and publishing.live_proxies():
+        publishing.wait_applied(table.version, CONFIRM_SECONDS)

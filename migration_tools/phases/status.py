@@ -1,0 +1,90 @@
+"""Where a context stands, gathered from both sides; a side that does not answer is said, not raised."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from migration_tools.capture.models import Side
+from migration_tools.capture.ownership import read_owner
+from migration_tools.errors import StrangleError
+from migration_tools.messaging import lag as lags
+from migration_tools.messaging.dead_letters import count as dead_letters
+from migration_tools.messaging.inbox import lag_percentile
+from migration_tools.messaging.stream import head
+from migration_tools.playbook.declaration import Playbook
+from migration_tools.routing import publishing
+from migration_tools.state.journal import read_context
+from migration_tools.state.models import Verification
+from migration_tools.stores.postgres import Connection, connect
+
+
+def read_status(playbook: type[Playbook]) -> dict[str, Any]:
+    """Phase, owner, lag, verification and routes as JSON values."""
+    context = playbook.context
+    row = read_context(context)
+    last = Verification.objects.using(playbook.source).filter(context=context).order_by("-id").first()
+    route = publishing.current().contexts.get(context)
+    sides: dict[str, Any] = {}
+    for side, alias in ((Side.SOURCE, playbook.source), (Side.TARGET, playbook.target)):
+        with _reachable(alias, sides, side.value) as conn:
+            if conn is not None:
+                sides[side.value] = _read_side(conn, context)
+    lag = {}
+    for side in Side:
+        for each in sides[side.value].get("consumers", []):
+            lag[f"{side.value}:{each['consumer']}"] = {"events": each["events"], "seconds": each["seconds"]}
+    return {
+        "phase": row.phase,
+        "since": row.since.isoformat(),
+        "move": row.move,
+        "owner": sides["source"].get("owner"),
+        "sides": sides,
+        "lag": lag,
+        "lag_ms": sides["target"].get("lag_ms", {"p50": None, "p99": None}),
+        "verification": None
+        if last is None
+        else {"rows": last.rows, "differences": last.differences, "direction": last.direction, "at": last.at.isoformat()},
+        "route": None
+        if route is None
+        else {"reads_percent": route.reads_percent, "writes": route.writes, "proxies": len(publishing.live_proxies())},
+    }
+
+
+def _read_side(conn: Connection, context: str) -> dict[str, Any]:
+    owner = read_owner(conn, context)
+    waiting = lags.unnumbered(conn, context)
+    oldest = lags.horizon(conn)
+    inbox = conn.execute(
+        "SELECT position, rows_position, applied_records, lag_histogram FROM strangle_inbox WHERE stream = %s", [context]
+    ).fetchone()
+    histogram = inbox[3] if inbox else []
+    return {
+        "owner": owner.owner.value if owner else None,
+        "epoch": owner.epoch if owner else None,
+        "head": head(conn.cursor(), context),
+        "unnumbered": {"rows": waiting.rows, "seconds": round(waiting.seconds, 3)},
+        "oldest_transaction": None if oldest is None else {"seconds": round(oldest[0], 3), "session": oldest[1]},
+        "consumers": [
+            {"consumer": each.consumer, "position": each.position, "events": each.events, "seconds": round(each.seconds, 3),
+             "silent_seconds": round(each.silent_seconds, 3)} for each in lags.consumers(conn, context)
+        ],
+        "inbox": None if inbox is None else {"position": inbox[0], "rows_position": inbox[1], "applied_records": inbox[2]},
+        "lag_ms": {"p50": _rounded(lag_percentile(histogram, 0.5)), "p99": _rounded(lag_percentile(histogram, 0.99))},
+        "dead_letters": dead_letters(conn, context),
+    }  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+@contextmanager
+def _reachable(alias: str, sides: dict[str, Any], name: str) -> Iterator[Connection | None]:
+    try:
+        conn = connect(alias, "status")
+    except StrangleError as error:
+        sides[name] = {"unreachable": str(error)}
+        yield None
+        return
+    with conn:
+        yield conn

@@ -1,0 +1,103 @@
+"""What a move works with: the playbook, compiled, and connections to both sides; made once, closed at the end."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from migration_tools.capture.models import Side
+from migration_tools.capture.ownership import Owner, read_owner
+from migration_tools.errors import Interrupted
+from migration_tools.playbook.compiled import Compiled, compile_playbook
+from migration_tools.playbook.declaration import Playbook
+from migration_tools.stores.postgres import Connection, connect
+from migration_tools.transfer.stops import Ends
+
+
+def quarantine_schema(context: str) -> str:
+    """The schema in which a context's old tables wait after the decommission."""
+    return f"strangle_quarantine_{context}"
+
+
+class ProgressBar(Protocol):
+    """What long work tells how far it is."""
+
+    def advance(self, amount: int) -> None: ...
+
+
+class _Silent:
+    def advance(self, amount: int) -> None:
+        """Nobody watches."""
+
+
+@dataclass(kw_only=True)
+class Surroundings:
+    """One operator's view of one context.
+
+    `stop` is set by signals; `say` takes a line for the operator; `options` are the command's own.
+    """
+
+    playbook: type[Playbook]
+    compiled: Compiled
+    source: Connection
+    target: Connection
+    stop: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] = lambda _: None
+    progress: Callable[[str, int], AbstractContextManager[ProgressBar]] = lambda *_: nullcontext(_Silent())
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def context(self) -> str:
+        """The context's name, also its stream's."""
+        return self.playbook.context
+
+    def alias(self, side: Side) -> str:
+        """The Django database of a side."""
+        return self.playbook.source if side is Side.SOURCE else self.playbook.target
+
+    def connection(self, side: Side) -> Connection:
+        """The operator's own connection to a side."""
+        return self.source if side is Side.SOURCE else self.target
+
+    def owner(self, side: Side = Side.SOURCE) -> Owner | None:
+        """Who owns the context as that side's fence knows it."""
+        return read_owner(self.connection(side), self.context)
+
+    @contextmanager
+    def ends(self, sender: Side, purpose: str) -> Iterator[Ends]:
+        """Fresh connections for rows to flow from `sender` to the other side."""
+        with (
+            connect(self.alias(sender), purpose) as first,
+            connect(self.alias(sender), f"{purpose} reader") as second,
+            connect(self.alias(sender.other), purpose) as third,
+        ):
+            yield Ends(stream=self.context, sender=first, reader=second, receiver=third)
+
+    def wait(self, seconds: float) -> None:
+        """Pause, unless the operator asks to stop.
+
+        Raises:
+            Interrupted: the operator did.
+        """
+        if self.stop.wait(seconds):
+            raise Interrupted(f"stopped; what is done is kept: run the same command again to go on with {self.context!r}")
+
+    def heed(self) -> None:
+        """Raise Interrupted when the operator has asked to stop."""
+        self.wait(0)
+
+
+@contextmanager
+def surroundings(playbook: type[Playbook], *, purpose: str, **extra: Any) -> Iterator[Surroundings]:
+    """Connect to both sides and compile the playbook against them.
+
+    Raises:
+        PlaybookError: with every mistake.
+        StrangleError: a database does not answer.
+    """
+    with connect(playbook.source, purpose) as source, connect(playbook.target, purpose) as target:
+        # After the decommission the old tables wait in quarantine; the playbook still describes them.
+        source.execute("SELECT set_config('search_path', %s, false)", [f"public, {quarantine_schema(playbook.context)}"])
+        compiled = compile_playbook(playbook, source, target)
+        yield Surroundings(playbook=playbook, compiled=compiled, source=source, target=target, **extra)

@@ -1,0 +1,24 @@
+"""verify → switch_reads: let the service answer reads, by share, sticky per user."""
+
+from typing import Any
+
+from migration_tools.capture.models import Side
+from migration_tools.phases import gates
+from migration_tools.phases.ports import Evidence, Executor
+from migration_tools.phases.surroundings import Surroundings
+
+
+class SwitchReads:
+    """The share may be changed again while in this phase, without a move."""
+
+    def check(self, env: Surroundings) -> list[str]:
+        """Verified, and the service is timely."""
+        return [*gates.verified(env), *gates.consumer_alive(env, Side.SOURCE), *gates.lag_small(env, Side.SOURCE)]
+
+    def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
+        """Publish the share."""
+        return executor.shift_reads(float(options.get("percent", 100)))
+
+    def rollback(self, executor: Executor, options: dict[str, Any]) -> Evidence:
+        """Every read to the monolith again."""
+        return executor.shift_reads(0)

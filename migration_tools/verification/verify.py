@@ -1,0 +1,104 @@
+"""Verify a context: both directions of its mapping over one pair of snapshots; repair what was confirmed."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from migration_tools.capture.projector import InstalledRelation, keyed_query, key_arrays, read_relations
+from migration_tools.stores.postgres import Connection, sql, transaction
+from migration_tools.stores.postgres.catalog import read_table
+from migration_tools.transfer.stops import Ends, stopped_at_tick
+from migration_tools.verification.compare import compare_relation
+from migration_tools.verification.pairing import Pair, paired_snapshots
+from migration_tools.verification.report import Difference, TableResult, VerificationReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The owner's direction with a second connection to the receiver."""
+
+    ends: Ends
+    receiver_reader: Connection
+    direction: str
+
+
+def verify(sides: Sides, *, on_table: Callable[[str, TableResult | None], None] = lambda *_: None) -> VerificationReport:
+    """Compare every projection of a context at one instant, while writes go on.
+
+    First the owner's mapping against the other side's tables. If that is clean, and the context's source owns it, also the
+    way back: the reverse mapping of the target's rows against the source's own tables, so that a rollback is proven.
+    """
+    started, clock = time.time(), time.monotonic()
+    with paired_snapshots(sides.ends, sides.receiver_reader) as pair:
+        tables = _compare_all(pair, on_table)
+        if not any(t.differences or t.truncated for t in tables) and sides.direction == "forward":
+            back = Pair(stream=pair.stream, position=pair.position, sender=pair.receiver, receiver=pair.sender)
+            tables += _compare_all(back, on_table)
+    return VerificationReport(
+        context=sides.ends.stream, direction=sides.direction, position=pair.position, started=started,
+        seconds=time.monotonic() - clock, tables=tables,
+    )  # fmt: skip
+
+
+def _compare_all(pair: Pair, on_table: Callable[[str, TableResult | None], None]) -> list[TableResult]:
+    results = []
+    for relation in _whole(pair.sender, pair.stream):
+        on_table(relation.target_table, None)
+        results.append(compare_relation(pair, relation))
+        on_table(relation.target_table, results[-1])
+    return results
+
+
+def _whole(conn: Connection, stream: str) -> list[InstalledRelation]:
+    return [relation for relation in read_relations(conn, stream) if relation.kind == "r"]
+
+
+def repair(ends: Ends, differences: Iterable[Difference]) -> int:
+    """Replace the rows with these keys by what the owner holds at a fresh tick; returns how many keys were written.
+
+    All tables in one transaction, at an exact stop, so live writes cannot come between.
+    """
+    by_table: dict[str, set[tuple[str, ...]]] = {}
+    for difference in differences:
+        by_table.setdefault(difference.table, set()).add(difference.key)
+    relations = [r for r in _whole(ends.sender, ends.stream) if r.target_table in by_table]
+    with stopped_at_tick(ends), transaction(ends.receiver):
+        ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+        for relation in reversed(relations):
+            _delete(ends.receiver, relation, sorted(by_table[relation.target_table]))
+        for relation in relations:
+            _insert(ends, relation, sorted(by_table[relation.target_table]))
+    return sum(len(keys) for keys in by_table.values())
+
+
+def _delete(conn: Connection, relation: InstalledRelation, keys: list[tuple[str, ...]]) -> None:
+    key = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in relation.key_columns)
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in relation.key_columns)
+    conn.execute(
+        sql.SQL("DELETE FROM {} t WHERE ({}) IN (SELECT * FROM unnest({}))").format(
+            sql.Identifier(relation.target_table), key, arrays
+        ),
+        key_arrays(keys, len(relation.key_columns)),
+    )
+
+
+def _insert(ends: Ends, relation: InstalledRelation, keys: list[tuple[str, ...]]) -> None:
+    names = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
+    query = sql.SQL("SELECT {} FROM ({}) r").format(names, keyed_query(relation))
+    rows = ends.reader.execute(query, key_arrays(keys, len(relation.key_types))).fetchall()
+    if not rows:
+        return
+    shape = read_table(ends.receiver, relation.target_table)
+    assert shape is not None  # noqa: S101
+    casts = sql.SQL(", ").join(
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in relation.columns  # type: ignore[arg-type]
+    )
+    overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in relation.columns)
+    ends.receiver.execute(
+        sql.SQL("INSERT INTO {} ({}) {}SELECT {} FROM unnest({}) AS u({})").format(
+            sql.Identifier(relation.target_table), columns, overriding, casts, arrays, columns
+        ),
+        [list(values) for values in zip(*rows, strict=True)],
+    )
