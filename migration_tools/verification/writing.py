@@ -1,0 +1,66 @@
+"""Writes a verification report to files, each of them whole or not at all."""
+
+import datetime as dt
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from migration_tools.verification.render_html import render_html
+from migration_tools.verification.render_markdown import render_markdown
+from migration_tools.verification.render_text import render_text
+from migration_tools.verification.report import VerificationReport
+
+
+def write_report(
+    report: VerificationReport,
+    directory: Path,
+    formats: Iterable[str] = ("json", "md", "html"),
+    reveal: bool = False,
+) -> dict[str, Path]:
+    """Write the report in each format (json, md, html, txt); name the file of each.
+
+    The directory is made if need be. A report with revealed values can be read by its owner only.
+
+    Raises:
+        ValueError: A format is not known; nothing was written.
+    """
+    wanted = list(dict.fromkeys(formats))
+    unknown = [name for name in wanted if name not in _RENDERERS]
+    if unknown:
+        raise ValueError(f"report format {unknown[0]!r} is not known; choose from {sorted(_RENDERERS)}")
+    directory.mkdir(parents=True, exist_ok=True)
+    stem = _stem(report)
+    written = {}
+    for name in wanted:
+        written[name] = directory / f"{stem}.{name}"
+        _write(written[name], _RENDERERS[name](report, reveal), private=reveal and not report.redacted)
+    return written
+
+
+def _json(report: VerificationReport, reveal: bool) -> str:
+    return json.dumps(report.to_json(reveal=reveal), ensure_ascii=False, indent=1) + "\n"
+
+
+_RENDERERS: dict[str, Callable[[VerificationReport, bool], str]] = {
+    "json": _json,
+    "md": lambda report, reveal: render_markdown(report, reveal=reveal),
+    "html": lambda report, reveal: render_html(report, reveal=reveal),
+    "txt": lambda report, reveal: render_text(report, reveal=reveal),
+}
+
+
+def _stem(report: VerificationReport) -> str:
+    started = dt.datetime.fromtimestamp(report.started, tz=dt.UTC)
+    context = re.sub(r"[^\w-]+", "_", report.context)
+    return f"verify-{context}-{report.direction}-{started:%Y%m%dT%H%M%S}.{started.microsecond // 1000:03}Z"
+
+
+def _write(path: Path, text: str, *, private: bool) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.write(text)
+    partial.replace(path)
