@@ -26,8 +26,8 @@ LINE_EVERY_SECONDS = 3.0
 class Progress(Protocol):
     """What the work tells; callable from any thread."""
 
-    def advance(self, count: int = 1) -> None:
-        """Say that `count` more are done."""
+    def advance(self, amount: int = 1) -> None:
+        """Say that `amount` more are done."""
 
     def expect(self, total: int) -> None:
         """Correct the total."""
@@ -94,7 +94,7 @@ def duration(seconds: float) -> str:
 class Silence:
     """Progress that nobody watches."""
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, amount: int = 1) -> None:
         """Nothing to show."""
 
     def expect(self, total: int) -> None:
@@ -124,10 +124,10 @@ class Lines:
         self._lock = threading.RLock()
         self._gone = False
 
-    def advance(self, count: int = 1) -> None:
-        """Say that `count` more are done."""
+    def advance(self, amount: int = 1) -> None:
+        """Say that `amount` more are done."""
         with self._lock:
-            self._done += count
+            self._done += amount
 
     def expect(self, total: int) -> None:
         """Correct the total."""
@@ -185,9 +185,9 @@ class Bar:
     def __init__(self, bars: "RichProgress", task: "TaskID") -> None:
         self._bars, self._task = bars, task
 
-    def advance(self, count: int = 1) -> None:
-        """Say that `count` more are done."""
-        self._bars.advance(self._task, count)
+    def advance(self, amount: int = 1) -> None:
+        """Say that `amount` more are done."""
+        self._bars.advance(self._task, amount)
 
     def expect(self, total: int) -> None:
         """Correct the total."""

@@ -19,8 +19,8 @@ VOID = {"meta", "input"}
 OPTIONAL_END = {"th", "td"}
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "p", "h1",
-    "h2", "span", "table", "thead", "tbody", "tr", "th", "td", "a", "svg", "rect", "fieldset", "legend", "label",
-    "input", "b", "i", "details", "summary", "code", "mark", "small",
+    "h2", "span", "table", "thead", "tbody", "tr", "th", "td", "a", "svg", "rect", "fieldset", "legend",
+    "label", "input", "b", "i", "details", "summary", "code", "mark", "small",
 }  # fmt: skip
 
 
