@@ -236,6 +236,7 @@ def _drawn(title: str, total: int | None, done: int, stream: TextIO) -> Abstract
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
     from rich.text import Text
 
     class Figures(ProgressColumn):
@@ -247,11 +248,11 @@ def _drawn(title: str, total: int | None, done: int, stream: TextIO) -> Abstract
             return Text(summary("", int(task.completed), whole, rate=rate, remaining=None).removeprefix(": "))
 
     bars = RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        Figures(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=24),
+        Figures(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}", markup=False, style="yellow"),
+        TextColumn("{task.fields[note]}", markup=False, style="yellow", table_column=Column(no_wrap=True)),
         console=Console(file=stream),
     )
 
