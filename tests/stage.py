@@ -12,7 +12,7 @@ from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.relay import Relay, tick
-from migration_tools.messaging.stream import read_batch
+from migration_tools.messaging.stream import note_receipt, read_batch
 from migration_tools.playbook.compiled import Compiled, compile_playbook
 from migration_tools.playbook.registry import get
 from migration_tools.stores.postgres import connect
@@ -43,6 +43,7 @@ class DirectFeed:
 
     def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
         with connect(self.alias, "test feed") as conn:
+            note_receipt(conn.cursor(), STREAM, "test", after)
             return read_batch(conn.cursor(), STREAM, origin=self.origin_name, after=after, limit=limit)
 
 

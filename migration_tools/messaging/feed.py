@@ -13,7 +13,7 @@ from django.views import View
 from migration_tools.conf import settings
 from migration_tools.errors import TransferError
 from migration_tools.messaging.batch import Batch
-from migration_tools.messaging.stream import read_batch
+from migration_tools.messaging.stream import note_receipt, read_batch
 from migration_tools.messaging.ticks import CHANNEL
 
 LONGEST_WAIT_SECONDS = 30.0
@@ -45,7 +45,8 @@ class FeedView(View):
             return _problem(400, "malformed query", "after and limit are integers, wait is a number of seconds")
         alias = settings().DATABASE
         if limit > 0:
-            _note(alias, stream, consumer, after)
+            with connections[alias].cursor() as cursor:
+                note_receipt(cursor, stream, consumer, after)
         try:
             batch = _wait_for(alias, stream, after, limit, wait)
         except TransferError as error:
@@ -61,15 +62,6 @@ def _consumer_of(request: HttpRequest) -> str | None:
         if expected and hmac.compare_digest(expected.encode(), token.encode()):
             return name
     return None
-
-
-def _note(alias: str, stream: str, consumer: str, position: int) -> None:
-    with connections[alias].cursor() as cursor:
-        cursor.execute(
-            """INSERT INTO strangle_consumer (stream, name, position) VALUES (%s, %s, %s)
-               ON CONFLICT (stream, name) DO UPDATE SET position = EXCLUDED.position, seen_at = clock_timestamp()""",
-            [stream, consumer, position],
-        )
 
 
 def _wait_for(alias: str, stream: str, after: int, limit: int, wait: float) -> Batch:

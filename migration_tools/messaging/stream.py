@@ -88,6 +88,15 @@ def read_heads(cursor: Cursor, numbers: Iterable[int]) -> dict[int, RelationHead
     }
 
 
+def note_receipt(cursor: Cursor, stream: str, consumer: str, position: int) -> None:
+    """Remember how far a consumer says it is, for lag and retention."""
+    cursor.execute(
+        """INSERT INTO strangle_consumer (stream, name, position) VALUES (%s, %s, %s)
+           ON CONFLICT (stream, name) DO UPDATE SET position = EXCLUDED.position, seen_at = clock_timestamp()""",
+        [stream, consumer, position],
+    )
+
+
 def _envelope(stream: str, origin: str, row: Any) -> Envelope:
     return Envelope(
         position=row[0], stream=stream, origin=origin, timestamp=dt.datetime.fromtimestamp(row[5], dt.UTC),

@@ -29,9 +29,13 @@ class DryRunExecutor:
                 self._say(f"On the {side.value}, put triggers on {table.table!r} that {what or 'watch'} it; each waits at most 2 s for its lock.")
         return {}
 
+    def stop_capture(self) -> Evidence:
+        tables = ", ".join(t.table for t in self.env.compiled.source.tables)
+        return self._say(f"Remove triggers and fence from {tables}, and apply what they had captured.")
+
     def remove_capture(self) -> Evidence:
-        tables = [t.table for side in Side for t in self.env.compiled.side(side).tables]
-        return self._say(f"Remove triggers and fences from {', '.join(tables)}; both sides forget who owns the context.")
+        tables = ", ".join(t.table for t in self.env.compiled.target.tables)
+        return self._say(f"Remove triggers and fence from {tables}; both sides forget who owns the context.")
 
     def await_sync(self) -> Evidence:
         return self._say("Wait until the service's consumer has applied the end of the stream.")

@@ -19,5 +19,5 @@ class DualWrite:
         return {**executor.install_capture(), **executor.publish_routes(), **executor.await_sync()}
 
     def rollback(self, executor: Executor, options: dict[str, Any]) -> Evidence:
-        """Delete what was synced, then stop capture."""
-        return {**executor.clear_target(), **executor.remove_capture()}
+        """Stop capture, let what is in flight arrive, delete what was synced, forget the context."""
+        return {**executor.stop_capture(), **executor.clear_target(), **executor.remove_capture()}

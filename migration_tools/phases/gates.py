@@ -92,7 +92,7 @@ def clean_streak(env: Surroundings) -> int:
     """How many verifications in a row were clean, the latest backwards, none older than the last copy or repair."""
     last_change = (
         JournalEntry.objects.using(env.playbook.source)
-        .filter(context=env.context, step__in=["copied", "repaired", "handed_over", "rolled_back"])
+        .filter(context=env.context, step__in=["copied", "repaired", "handed_over", "cleared"])
         .order_by("-id")
         .values_list("at", flat=True)
         .first()

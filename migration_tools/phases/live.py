@@ -20,6 +20,7 @@ from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
 from migration_tools.routing.table import ensure_context
+from migration_tools.state.journal import record
 from migration_tools.stores.postgres import sql, transaction
 from migration_tools.transfer.copy import forget_checkpoints, whole_relations
 from migration_tools.transfer.stops import stopped_at_tick
@@ -42,8 +43,13 @@ class LiveExecutor:
         owner = env.owner(Side.SOURCE)
         return {"tables": [t.table for t in env.compiled.source.tables], "epoch": owner.epoch if owner else 0}
 
+    def stop_capture(self) -> Evidence:
+        """Take the source's triggers off; its relations stay, so that what was captured can still be applied."""
+        install(self.env.source, replace(self.env.compiled.source, tables=()), wait=self.env.wait)
+        return {}
+
     def remove_capture(self) -> Evidence:
-        """The source's first: nothing more is captured, then nothing more is refused."""
+        """Forget the context in both databases, when nothing of it is in flight any more."""
         for side in (Side.SOURCE, Side.TARGET):
             remove(self.env.connection(side), self.env.context, wait=self.env.wait)
         return {}
@@ -76,6 +82,7 @@ class LiveExecutor:
             for relation in reversed(whole_relations(ends.sender, env.context)):
                 deleted += ends.receiver.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(relation.target_table))).rowcount
             forget_checkpoints(ends.receiver, env.context)
+        record(env.context, "clear", "cleared", {"rows_deleted": deleted})
         return {"rows_deleted": deleted}
 
     def publish_routes(self) -> Evidence:

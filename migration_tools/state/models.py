@@ -44,7 +44,7 @@ class Verification(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     context = models.TextField()
-    direction = models.CharField(max_length=6)
+    direction = models.CharField(max_length=8)
     rows = models.BigIntegerField()
     differences = models.BigIntegerField()
     report = models.JSONField(default=dict)

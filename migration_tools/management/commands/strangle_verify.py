@@ -73,7 +73,7 @@ class Command(Operation):
         }  # fmt: skip
 
     def _needed(self, env: Surroundings, report: VerificationReport) -> int:
-        if not report.equal or phase_of(env.context) is not Phase.BACKFILL:
+        if not report.equal:
             return 1
         return max(env.playbook.gates.clean_verifications - clean_streak(env) + 1, 1)
 

@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('context', models.TextField()),
-                ('direction', models.CharField(max_length=6)),
+                ('direction', models.CharField(max_length=8)),
                 ('rows', models.BigIntegerField()),
                 ('differences', models.BigIntegerField()),
                 ('report', models.JSONField(default=dict)),
