@@ -3,7 +3,7 @@
 from migration_tools.conf import settings
 from migration_tools.errors import SettingsError
 from migration_tools.messaging.consumer import Subscription
-from migration_tools.messaging.relay import Publisher
+from migration_tools.messaging.publication import Publisher
 from migration_tools.messaging.transports.feed import HttpFeed
 
 

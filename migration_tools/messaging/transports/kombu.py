@@ -1,0 +1,354 @@
+"""The broker transport: batches by RabbitMQ or Redis, through kombu; a fast path that is never trusted.
+
+Note [what a broker may do]. It may lose, repeat and reorder messages, be silent, or be away. A batch carries
+the positions between which it lies, the consumer moves its position by compare-and-swap with the effects, and
+what is missing it reads from the feed. So nothing here need be exact: a batch that no queue wants, that is
+too large for a broker, or that is dropped from a full queue is left to the feed; a message acknowledged too
+late comes twice.
+"""
+# mypy: allow-untyped-calls
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from migration_tools.errors import SettingsError, TransportError
+from migration_tools.messaging.batch import Batch
+
+try:
+    from kombu.connection import Connection
+    from kombu.entity import Exchange, Queue
+    from kombu.messaging import Consumer, Producer
+except ModuleNotFoundError as missing:
+    raise SettingsError(
+        "MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but kombu is not installed; "
+        "pip install 'django-strangler[kombu]'"
+    ) from missing
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 2.0
+CONFIRM_SECONDS = 5.0
+LISTEN_SECONDS = 1.5
+HEARTBEAT_SECONDS = 30
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+PAUSE_PER_STALL = 5
+
+LARGEST_BODY_BYTES = 16 * 1024 * 1024
+LONGEST_QUEUE = 10_000
+LONGEST_DEAD_QUEUE = 1_000
+TRIM_EVERY = 100
+DELIVERIES = 20
+REDELIVER_SECONDS = 60
+
+_AMQP = ("amqp", "amqps", "pyamqp")
+_REDIS = ("redis", "rediss")
+
+
+class _Endpoint:
+    """One connection to a broker, opened when needed; after a failure not before a growing pause is over."""
+
+    def __init__(self, stream: str, *, url: str, origin: str, answer_seconds: float, heartbeat: int = 0):
+        scheme = url.partition("://")[0]
+        if scheme not in _AMQP + _REDIS:
+            raise SettingsError(
+                f"MIGRATION_TOOLS['BROKER_URL'] begins with {scheme!r}; use "
+                "amqp://user:password@host:5672// (RabbitMQ) or redis://:password@host:6379/0"
+            )
+        self.stream = stream
+        self.origin = origin
+        self.broker = without_password(url)
+        self.is_amqp = scheme in _AMQP
+        self.exchange = Exchange(f"strangle.{stream}", type="topic", durable=True)
+        self._url = url
+        self._heartbeat = heartbeat
+        self._answer_seconds = answer_seconds
+        self._connection: Any = None
+        self._pause = FIRST_PAUSE_SECONDS
+        self._not_before = 0.0
+        self._failure = ""
+
+    def close(self) -> None:
+        """Take leave of the broker; a later call connects again."""
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.release()
+
+    def _drop(self) -> None:
+        """Let a broken connection go without a word to the broker, which may not answer."""
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.collect(socket_timeout=CONNECT_SECONDS)
+
+    def _open(self, channel: Any) -> None:
+        """Declare and prepare what the endpoint needs on a fresh channel."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """Drop what belonged to the channel."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """Give the open connection; a failure of broker or driver closes it and becomes a TransportError."""
+        if self._connection is None and time.monotonic() < self._not_before:
+            raise TransportError(self._failure)
+        began = time.monotonic()
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+                self._open(self._connection.channel())
+            yield self._connection
+        except Exception as error:
+            # No list of types: kombu lets the errors of three libraries through, AttributeError among them.
+            self._drop()
+            # A broker that lets us wait is asked rarely: our caller could read the feed meanwhile.
+            now = time.monotonic()
+            self._not_before = now + max(self._pause, (now - began) * PAUSE_PER_STALL)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+            self._failure = (
+                f"broker {self.broker!r} does not work ({self._describe(error)}); start it or correct "
+                "MIGRATION_TOOLS['BROKER_URL']: until then the feed carries the stream"
+            )
+            raise TransportError(self._failure) from error
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def _connect(self) -> Any:
+        connection = Connection(
+            self._url,
+            connect_timeout=min(CONNECT_SECONDS, self._answer_seconds),
+            heartbeat=self._heartbeat,
+            transport_options=self._options(),
+        )
+        try:
+            # Without a retry of kombu's own: the caller has better things to do than to wait.
+            connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                connection.release()
+            raise
+        return connection
+
+    def _options(self) -> dict[str, Any]:
+        if self.is_amqp:
+            return {
+                "confirm_publish": True,
+                "read_timeout": self._answer_seconds,
+                "write_timeout": self._answer_seconds,
+            }
+        return {
+            "socket_connect_timeout": min(CONNECT_SECONDS, self._answer_seconds),
+            "socket_timeout": self._answer_seconds,
+            "socket_keepalive": True,
+            "visibility_timeout": REDELIVER_SECONDS,
+        }
+
+    def _describe(self, error: Exception) -> str:
+        """Type and first line of an error, without the password."""
+        line = (str(error).splitlines() or [""])[0]
+        secret = urlsplit(self._url).password
+        for each in (secret, unquote(secret or "")):
+            if each:
+                line = line.replace(each, "***")
+        return f"{type(error).__name__}: {line}"
+
+
+class KombuPublisher(_Endpoint):
+    """The relay's half: one persistent message a batch, confirmed by RabbitMQ, stored by Redis."""
+
+    def __init__(self, stream: str, *, url: str, origin: str):
+        super().__init__(stream, url=url, origin=origin, answer_seconds=CONFIRM_SECONDS)
+        self.sent = 0
+        self.returned = 0
+        self.withheld = 0
+        self._producer: Any = None
+        self._was_returned = False
+        self._unheard = False
+
+    def publish(self, batch: Batch) -> None:
+        """Send and return once the broker has it or says that nobody listens yet (the feed serves who comes).
+
+        Raises:
+            TransportError: the broker did not take it; the connection is tried again after a pause.
+        """
+        body = batch.to_json().encode()
+        if len(body) > LARGEST_BODY_BYTES:
+            self.withheld += 1
+            log.info(
+                "stream %s: batch after %d is too large for a broker; the feed serves it",
+                self.stream,
+                batch.first,
+            )
+            return
+        self._was_returned = False
+        with self._connected():
+            self._producer.publish(
+                body,
+                routing_key=self.origin,
+                mandatory=True,
+                delivery_mode="persistent",
+                content_type="application/json",
+                content_encoding="utf-8",
+                headers=_headers(batch),
+                message_id=f"{self.stream}/{self.origin}/{batch.first}-{batch.last}",
+                retry=False,
+                **({"timeout": CONFIRM_SECONDS, "confirm_timeout": CONFIRM_SECONDS} if self.is_amqp else {}),
+            )
+            self.sent += 1
+            if not self.is_amqp and self.sent % TRIM_EVERY == 1:
+                self._trim()
+        if self._was_returned and not self._unheard:
+            log.info("stream %s: nobody listens at broker %s yet", self.stream, self.broker)
+        self._unheard = self._was_returned
+
+    def _open(self, channel: Any) -> None:
+        self.exchange.bind(channel).declare()
+        # Only RabbitMQ returns what no queue wants.
+        returns = {"on_return": self._on_return} if self.is_amqp else {}
+        self._producer = Producer(channel, exchange=self.exchange, auto_declare=False, **returns)
+
+    def _forget(self) -> None:
+        self._producer = None
+
+    def _on_return(self, *_: object) -> None:
+        self.returned += 1
+        self._was_returned = True
+
+    def _trim(self) -> None:
+        """Empty the queues of consumers that stay away: Redis sets no limit and holds them in memory."""
+        channel = self._producer.channel
+        for _, _, queue in channel.get_table(self.exchange.name):
+            if channel.queue_declare(queue, passive=True).message_count > LONGEST_QUEUE:
+                channel.queue_purge(queue)
+                log.warning(
+                    "queue %s at broker %s is emptied, it was full; the feed serves it", queue, self.broker
+                )
+
+
+class KombuSubscription(_Endpoint):
+    """The consumer's half: its own durable queue, one batch in hand until it is done."""
+
+    def __init__(self, stream: str, *, url: str, origin: str, consumer: str):
+        super().__init__(
+            stream, url=url, origin=origin, answer_seconds=LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS
+        )
+        self.queue_name = f"strangle.{stream}.{origin}.{consumer}"
+        self.received = 0
+        self.refused = 0
+        self._message: Any = None
+        self._batch: Batch | None = None
+        self._stuck = False
+
+    def receive(self, wait_seconds: float) -> Batch | None:
+        """Return the batch in hand or the next one; None when there is none within `wait_seconds`.
+
+        Raises:
+            TransportError: the broker is away; the connection is tried again after a pause.
+        """
+        if self._batch is not None:
+            return self._batch
+        deadline = time.monotonic() + wait_seconds
+        with self._connected() as connection:
+            if self.is_amqp:
+                connection.heartbeat_check()
+            while self._message is None:
+                try:
+                    connection.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
+                except TimeoutError:
+                    return None
+            self._batch = self._read(self._message)
+            if self._batch is None:
+                message, self._message = self._message, None
+                message.reject()
+        return self._batch
+
+    def done(self) -> None:
+        """Acknowledge the batch in hand; when that fails it comes once more and is skipped as applied."""
+        message, self._message, self._batch = self._message, None, None
+        if message is not None:
+            with contextlib.suppress(TransportError), self._connected():
+                message.ack()
+
+    def _open(self, channel: Any) -> None:
+        consumer = Consumer(
+            channel,
+            queues=[self._declare(channel)],
+            on_message=self._on_message,
+            auto_declare=False,
+            prefetch_count=1,
+        )
+        consumer.consume()
+
+    def _forget(self) -> None:
+        self._message = self._batch = None
+
+    def _declare(self, channel: Any) -> Any:
+        """Declare the consumer's queue and, at RabbitMQ, one for what it rejects or what returns for ever."""
+        arguments: dict[str, Any] = {}
+        if self.is_amqp:
+            dead = Exchange(f"strangle.{self.stream}.dead", type="topic", durable=True)
+            limit = {"x-max-length": LONGEST_DEAD_QUEUE}
+            Queue(f"{self.queue_name}.dead", dead, self.queue_name, queue_arguments=limit).bind(
+                channel
+            ).declare()
+            arguments = {
+                "x-queue-type": "quorum",
+                "x-max-length": LONGEST_QUEUE,
+                "x-delivery-limit": DELIVERIES,
+                "x-dead-letter-exchange": dead.name,
+                "x-dead-letter-routing-key": self.queue_name,
+            }
+        queue = Queue(self.queue_name, self.exchange, self.origin, durable=True, queue_arguments=arguments)
+        if self._stuck:
+            # RabbitMQ 3.10, killed within minutes of a quorum queue's making, forgets where the queue lives and
+            # never answers for it again. Made anew it lacks messages, which the feed has.
+            log.warning("queue %s at broker %s did not answer; it is made anew", self.queue_name, self.broker)
+            channel.queue_delete(self.queue_name)
+            self._stuck = False
+        try:
+            queue.bind(channel).declare()
+        except TimeoutError:
+            self._stuck = self.is_amqp
+            raise
+        return queue
+
+    def _on_message(self, message: Any) -> None:
+        self._message = message
+
+    def _read(self, message: Any) -> Batch | None:
+        try:
+            batch = Batch.from_json(message.body)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            reason = f"is not a batch ({type(error).__name__})"
+        else:
+            if (batch.stream, batch.origin) == (self.stream, self.origin):
+                self.received += 1
+                return batch
+            reason = f"belongs to stream {batch.stream!r} of {batch.origin!r}"
+        self.refused += 1
+        log.error("a message of queue %s at %s %s; it is rejected", self.queue_name, self.broker, reason)
+        return None
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged: no password, no query."""
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{user.partition(':')[0]}{':***' if ':' in user else ''}{at}{place}{parts.path}"
+
+
+def _headers(batch: Batch) -> dict[str, Any]:
+    headers: dict[str, Any] = {"origin": batch.origin, "first": batch.first, "last": batch.last}
+    traces = (event.metadata.get("traceparent") for event in batch.events)
+    trace = next(filter(None, traces), None)
+    if trace is not None:
+        headers["traceparent"] = trace
+    return headers
