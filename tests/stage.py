@@ -40,11 +40,22 @@ class DirectFeed:
     def __init__(self, alias: str, origin: str):
         self.alias = alias
         self.origin_name = origin
+        self.conn: Any = None
+
+    def close(self) -> None:
+        if self.conn is not None:
+            self.conn.close()
 
     def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
-        with connect(self.alias, "test feed") as conn:
-            note_receipt(conn.cursor(), STREAM, "test", after)
-            return read_batch(conn.cursor(), STREAM, origin=self.origin_name, after=after, limit=limit)
+        if self.conn is None or self.conn.closed:
+            self.conn = connect(self.alias, "test feed")
+        cursor = self.conn.cursor()
+        note_receipt(cursor, STREAM, "test", after)
+        batch = read_batch(cursor, STREAM, origin=self.origin_name, after=after, limit=limit)
+        if batch.first == batch.last and wait_seconds:
+            threading.Event().wait(0.01)
+            batch = read_batch(cursor, STREAM, origin=self.origin_name, after=after, limit=limit)
+        return batch
 
 
 class Stage:
@@ -83,6 +94,7 @@ class Stage:
         at, before = consumer.step(0), -1
         while at != before:
             at, before = consumer.step(0), at
+        consumer.feed.close()
         return at
 
     def settle(self) -> None:
@@ -107,6 +119,7 @@ class Stage:
         relay = Relay(STREAM, RelationProjector(), alias=sender)
         consumer = self.consumer(reverse=reverse)
         with ExitStack() as stack:
+            stack.callback(consumer.feed.close)
             for work in (relay.run, consumer.run):
                 stack.callback(_thread(work, stop).join)
             stack.callback(stop.set)
@@ -145,6 +158,7 @@ def write_at_random(pair: Pair, seed: int, stop: threading.Event, user: str = "s
     with pair.connect("shop", user) as conn:
         while not stop.is_set():
             done += 1
+            stop.wait(0.004)
             _one_write(conn, choose, seed * 1_000_000 + done)
     return done
 
@@ -157,9 +171,9 @@ def _one_write(conn: Any, choose: Any, number: int) -> None:
             made = conn.execute(
                 """INSERT INTO orders_order (public_id, user_id, status, total, discount, currency, note, client_reference,
                        shipping_address, placed_at, updated_at)
-                   SELECT gen_random_uuid(), (SELECT min(id) FROM accounts_user), 'placed', %s, NULL, 'EUR', %s, '', '{"a":1}',
+                   SELECT gen_random_uuid(), (SELECT min(id) + %s FROM accounts_user), 'placed', %s, NULL, 'EUR', %s, '', '{"a":1}',
                        now(), clock_timestamp() RETURNING id""",
-                [choose.randrange(10_000) / 100, choose.choice([None, "", "é", str(number)])],
+                [choose.randrange(20), choose.randrange(10_000) / 100, choose.choice([None, "", "é", str(number)])],
             ).fetchone()
             conn.execute(
                 """INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price)

@@ -147,8 +147,13 @@ def _shorten_tail(env: Surroundings, ends: Ends) -> None:
         drained = pre_drain(ends)
         behind = lags.consumers(ends.sender, env.context)
         waiting = max((each.events for each in behind if each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS), default=0)
-        if (drained <= SMALL_TAIL and waiting <= SMALL_TAIL) or time.monotonic() > deadline:
+        if drained <= SMALL_TAIL and waiting <= SMALL_TAIL:
             return
+        if time.monotonic() > deadline:
+            raise FenceBusy(
+                f"the tail of {env.context!r} did not become small within {settings().CUTOVER_BUDGET_SECONDS:g} s (a consumer is "
+                f"{waiting} records behind): writes come faster than they are applied; nothing was changed. Try when it is quieter"
+            )
         env.wait(0.02)
 
 

