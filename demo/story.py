@@ -184,6 +184,7 @@ class Story:
             30.0,
         )
         self._sides_agree("after the rollback")
+        verify(self, "after the rollback")
 
     def _second_cutover(self) -> None:
         self.narrator.chapter("Forth again: cutover")

@@ -14,7 +14,7 @@ from migration_tools.errors import StrangleError
 
 __all__ = ["Connection", "connect", "describe_failure", "django_connection", "errors", "is_lost", "sql", "transaction"]
 
-Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 # Note [text of values]: rows travel as PostgreSQL's text of each value, so both ends must write and read it alike
 # whatever the server, the role or the database say; lossless for every type that has input and output functions.
