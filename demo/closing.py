@@ -25,7 +25,7 @@ def close_the_books(story: Story) -> None:
         return merge(
             audit_owner(book, OWNER_AT_THE_END, orders),
             audit_names(book, shop),
-            audit_payments(book, shop),
+            audit_payments(book, shop, owner=OWNER_AT_THE_END, owner_dsn=orders),
             audit_daily_count(book, shop, orders, since_epoch=story.dual_write_since),
         )
 

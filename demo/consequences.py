@@ -8,20 +8,19 @@ from typing import Any
 import psycopg
 
 from demo.agreement import connect
-from demo.audit import Findings
+from demo.audit import Findings, Owner
 from demo.book import Book, Purchase
 
 PAYMENT_FOR = {"placed": "authorised", "paid": "captured", "shipped": "captured", "cancelled": "refunded"}
 
-PAYMENTS = """
-    SELECT o.public_id::text, o.status, p.amount::text, p.status
-    FROM orders_order o LEFT JOIN payments_payment p ON p.order_id = o.id
-    WHERE o.public_id = ANY(%s::uuid[])"""
+NUMBERS = {
+    "monolith": "SELECT id, public_id::text FROM orders_order WHERE public_id = ANY(%s::uuid[])",
+    "orders": "SELECT id, public_id::text FROM sales_order WHERE public_id = ANY(%s::uuid[])",
+}
 
-MOVEMENTS = """
-    SELECT o.public_id::text, m.product_id, m.reason, m.delta
-    FROM orders_order o JOIN inventory_movement m ON m.order_id = o.id
-    WHERE o.public_id = ANY(%s::uuid[])"""
+PAYMENTS = "SELECT order_id, amount::text, status FROM payments_payment WHERE order_id = ANY(%s)"
+
+MOVEMENTS = "SELECT order_id, product_id, reason, delta FROM inventory_movement WHERE order_id = ANY(%s)"
 
 STOCK = """
     SELECT s.product_id, s.on_hand, coalesce(sum(m.delta), 0)
@@ -37,17 +36,22 @@ STREAMED = """
 PUBLISHED = "SELECT payload ->> 'public_id' FROM strangle_outbox WHERE event_type = 'order.placed'"
 
 
-def audit_payments(book: Book, shop_dsn: str, *, before: float | None = None) -> Findings:
+def audit_payments(
+    book: Book, shop_dsn: str, *, owner: Owner = "monolith", owner_dsn: str = "", before: float | None = None
+) -> Findings:
     """Check payments and stock movements in the monolith.
 
     Args:
+        owner: The side that knows the orders' numbers; after the decommission only the service does.
+        owner_dsn: Its database, when that is not the monolith's.
         before: Leave out purchases made after this instant (epoch seconds).
     """
     findings = Findings()
     purchases = {p.order: p for p in book.kept if before is None or p.at < before}
-    with connect(shop_dsn) as shop:
-        _check_payments(purchases, shop, findings)
-        _check_movements(purchases, shop, findings)
+    with connect(shop_dsn) as shop, connect(owner_dsn or shop_dsn) as orders:
+        numbers = dict(orders.execute(NUMBERS[owner], [list(purchases)]).fetchall())
+        _check_payments(purchases, numbers, shop, findings)
+        _check_movements(purchases, numbers, shop, findings)
         for product, on_hand, moved in shop.execute(STOCK):
             findings.wrong.append(
                 f"stock of product {product}: {on_hand} on hand, movements sum up to {moved}"
@@ -81,12 +85,11 @@ def audit_daily_count(
 
 
 def _check_payments(
-    purchases: dict[str, Purchase], shop: psycopg.Connection[Any], findings: Findings
+    purchases: dict[str, Purchase], numbers: dict[int, str], shop: psycopg.Connection[Any], findings: Findings
 ) -> None:
     payments: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for order, _, amount, status in shop.execute(PAYMENTS, [list(purchases)]):
-        if status is not None:
-            payments[order].append((amount, status))
+    for number, amount, status in shop.execute(PAYMENTS, [list(numbers)]):
+        payments[numbers[number]].append((amount, status))
     for order, purchase in purchases.items():
         findings.checked["payments"] += 1
         found = payments.get(order, [])
@@ -102,11 +105,11 @@ def _check_payments(
 
 
 def _check_movements(
-    purchases: dict[str, Purchase], shop: psycopg.Connection[Any], findings: Findings
+    purchases: dict[str, Purchase], numbers: dict[int, str], shop: psycopg.Connection[Any], findings: Findings
 ) -> None:
     movements: dict[str, Counter[tuple[int, str, int]]] = defaultdict(Counter)
-    for order, product, reason, delta in shop.execute(MOVEMENTS, [list(purchases)]):
-        movements[order][product, reason, delta] += 1
+    for number, product, reason, delta in shop.execute(MOVEMENTS, [list(numbers)]):
+        movements[numbers[number]][product, reason, delta] += 1
     for order, purchase in purchases.items():
         findings.checked["movements"] += 1
         quantities: Counter[int] = Counter()
