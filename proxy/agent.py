@@ -18,6 +18,7 @@ from proxy.validation import RejectedByEnvoy, validate
 HEARTBEAT_SECONDS = 1.0
 OUTAGE_PAUSE_SECONDS = 0.25
 CONFIRM_POLL_SECONDS = 0.002
+HOLD_POLL_SECONDS = 0.005
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +82,20 @@ class Agent:
             try:
                 while not self.stopping.is_set():
                     self.step()
-                    self.stopping.wait(OUTAGE_PAUSE_SECONDS if self._outage else self.options.poll_seconds)
+                    self.stopping.wait(self._pause())
             finally:
                 if self._started:
                     self._envoy.stop()
 
     def stop(self) -> None:
         self.stopping.set()
+
+    def _pause(self) -> float:
+        """Until the next look at the table; short while writes are held, because customers wait for the release."""
+        if self._outage:
+            return OUTAGE_PAUSE_SECONDS
+        held = self._good is not None and any(route.writes == "hold" for route in self._good.contexts.values())
+        return min(self.options.poll_seconds, HOLD_POLL_SECONDS) if held else self.options.poll_seconds
 
     def step(self) -> None:
         """One round: apply the table if it is not in force yet, and say so."""

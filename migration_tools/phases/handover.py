@@ -70,14 +70,14 @@ def hand_over(env: Surroundings, to: Side) -> HandOver:
 
 def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
     _shorten_tail(env, ends)
-    began = time.monotonic()
-    deadline = began + settings().CUTOVER_BUDGET_SECONDS
+    deadline = time.monotonic() + settings().CUTOVER_BUDGET_SECONDS
     attempts = 0
-    with _writes_held(env, to) as proxies:
+    with connect(env.alias(to.other), "hand-over fence") as fence, _writes_held(env, to) as proxies:
+        began = time.monotonic()
         while True:
             attempts += 1
             try:
-                drained, position = _close(env, ends, to, epoch)
+                drained, position = _close(env, ends, fence, to, epoch)
                 break
             except errors.LockNotAvailable:
                 who = advisory.holder(ends.sender, LockClass.FENCE, env.context)
@@ -98,9 +98,9 @@ def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
     )  # fmt: skip
 
 
-def _close(env: Surroundings, ends: Ends, to: Side, epoch: int) -> tuple[int, int]:
+def _close(env: Surroundings, ends: Ends, fence: Connection, to: Side, epoch: int) -> tuple[int, int]:
     """Behind the exclusive lock: number and apply the rest, move sequences, close the old owner in the same commit."""
-    with connect(env.alias(to.other), "hand-over fence") as fence, transaction(fence, lock_timeout_seconds=settings().LOCK_TIMEOUT_SECONDS):
+    with transaction(fence, lock_timeout_seconds=settings().LOCK_TIMEOUT_SECONDS):
         advisory.take(fence, LockClass.FENCE, env.context)
         points.reached("handover.locked")
         with stopped_at_tick(ends) as stop:
@@ -173,7 +173,7 @@ def _writes_held(env: Surroundings, to: Side) -> Iterator[int]:
     """Hold writes at every live proxy for the block; on failure send them to the owner the fences name."""
     proxies = len(publishing.live_proxies())
     try:
-        if proxies:
+        if proxies and env.context in publishing.current().contexts:
             table = publishing.set_writes(env.context, "hold", author="strangle", reason=f"hand-over to {to.value}")
             publishing.wait_applied(table.version, CONFIRM_SECONDS)
             points.reached("handover.held")
