@@ -190,9 +190,7 @@ def compare(shop_dsn: str, orders_dsn: str, *, settle_seconds: float = SETTLE_SE
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Connect so that the same value is the same text on both sides."""
-    return psycopg.connect(
-        dsn, autocommit=True, options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres"
-    )
+    return psycopg.connect(dsn, autocommit=True, options="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres")
 
 
 def _settle(

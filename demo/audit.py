@@ -108,9 +108,7 @@ def audit_owner(book: Book, owner: Owner, dsn: str) -> Findings:
     return findings
 
 
-def _check_purchases(
-    book: Book, owner: Owner, connection: psycopg.Connection[Any], findings: Findings
-) -> None:
+def _check_purchases(book: Book, owner: Owner, connection: psycopg.Connection[Any], findings: Findings) -> None:
     runs = sorted({reference.split("-")[0] for reference in book.purchases})
     rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for reference, *row in connection.execute(OWNED_ORDERS[owner], [runs]):
@@ -121,9 +119,7 @@ def _check_purchases(
     for reference, found in rows.items():
         purchase = book.purchases.get(reference)
         if purchase is None or purchase.refused:
-            findings.resurrected.append(
-                f"purchase {reference}: refused or never asked for, yet there: {found}"
-            )
+            findings.resurrected.append(f"purchase {reference}: refused or never asked for, yet there: {found}")
         if len(found) > 1:
             findings.duplicated.append(f"purchase {reference}: {len(found)} times: {found}")
     for purchase in book.kept:
@@ -144,15 +140,11 @@ def _check_purchase(
     order, user, total, state, _ = same[0]
     if (user, total) != (purchase.user, purchase.total):
         expected = (purchase.user, purchase.total)
-        findings.lost.append(
-            f"purchase {purchase.reference}: customer and total {(user, total)}, not {expected}"
-        )
+        findings.lost.append(f"purchase {purchase.reference}: customer and total {(user, total)}, not {expected}")
     if state not in purchase.states:
         findings.lost.append(f"order {order}: {state!r}, last acknowledged {sorted(purchase.states)}")
     if sorted(lines.get(order, [])) != sorted(purchase.lines):
-        findings.lost.append(
-            f"order {order}: lines {sorted(lines.get(order, []))}, not {sorted(purchase.lines)}"
-        )
+        findings.lost.append(f"order {order}: lines {sorted(lines.get(order, []))}, not {sorted(purchase.lines)}")
 
 
 def _check_edits(book: Book, owner: Owner, connection: psycopg.Connection[Any], findings: Findings) -> None:
@@ -168,9 +160,7 @@ def _check_edits(book: Book, owner: Owner, connection: psycopg.Connection[Any], 
             if key not in found:
                 findings.lost.append(f"{table} {key}: not there")
             elif not edit.allows(found[key]):
-                findings.lost.append(
-                    f"{table} {key} {column}: {found[key]!r}, last acknowledged {edit.value!r}"
-                )
+                findings.lost.append(f"{table} {key} {column}: {found[key]!r}, last acknowledged {edit.value!r}")
     keys = [key for _, key in book.deleted]
     findings.checked["legacy deletes"] += len(keys)
     for (key,) in connection.execute(LINE_KEYS[owner], [keys]):

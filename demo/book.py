@@ -102,9 +102,7 @@ def _attempt(book: Book, by_order: dict[str, Purchase], intent: dict[str, Any]) 
         book.maybe_deleted.update((intent["table"], key) for key in intent["keys"])
 
 
-def _acknowledge(
-    book: Book, by_order: dict[str, Purchase], intent: dict[str, Any], answer: dict[str, Any]
-) -> None:
+def _acknowledge(book: Book, by_order: dict[str, Purchase], intent: dict[str, Any], answer: dict[str, Any]) -> None:
     operation = intent["operation"]
     if operation == "purchase":
         purchase = book.purchases[intent["reference"]]

@@ -30,9 +30,7 @@ class Browser:
     """Sends requests as a browser would: cookies are kept for their Max-Age, writes carry the CSRF token."""
 
     def __init__(self, url: str, tally: Tally, who: str) -> None:
-        self._client = httpx2.Client(
-            base_url=url, timeout=TIMEOUT_SECONDS, headers={"User-Agent": "demo-shopper"}
-        )
+        self._client = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS, headers={"User-Agent": "demo-shopper"})
         self._tally = tally
         self._who = who
 

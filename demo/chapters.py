@@ -34,9 +34,7 @@ class LegacyWrites:
     @classmethod
     def of(cls, traffic: Traffic) -> Self:
         events = traffic.tally.summary()["events"]
-        done = sum(
-            count for name, count in events.items() if name.startswith(("bulk updater:", "raw-SQL writer:"))
-        )
+        done = sum(count for name, count in events.items() if name.startswith(("bulk updater:", "raw-SQL writer:")))
         return cls(done=done, refused=events.get("refused by the fence", 0))
 
 
@@ -46,9 +44,7 @@ def verify(story: Story, what: str, *, planted: Sequence[Planted] = ()) -> Outco
     Raises:
         CommandFailed: The command ended otherwise than its findings say it should.
     """
-    outcome = (
-        story.operator.move("strangle_verify") if not planted else story.operator.call("strangle_verify")
-    )
+    outcome = story.operator.move("strangle_verify") if not planted else story.operator.call("strangle_verify")
     expected = Code.DIFFERENCES if planted else Code.DONE
     if outcome.code != expected:
         raise CommandFailed(

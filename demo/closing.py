@@ -77,8 +77,7 @@ def summarise(story: Story) -> list[tuple[str, str]]:
     rows += [
         (
             f"cutover, {entry.direction}",
-            f"longest write gap {entry.longest_write_gap_ms:.0f} ms"
-            f" (baseline {entry.baseline_write_gap_ms:.0f} ms)",
+            f"longest write gap {entry.longest_write_gap_ms:.0f} ms (baseline {entry.baseline_write_gap_ms:.0f} ms)",
         )
         for entry in report.cutover
     ]

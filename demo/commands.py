@@ -78,9 +78,7 @@ class Operator:
         """Run one command, whatever its exit code."""
         argv = [sys.executable, "manage.py", command, CONTEXT, *arguments, "--format", "json"]
         started = time.monotonic()
-        code, output, errors = self._supervisor.call(
-            argv, self._stack.environment("strangler"), COMMAND_SECONDS
-        )
+        code, output, errors = self._supervisor.call(argv, self._stack.environment("strangler"), COMMAND_SECONDS)
         return Outcome(
             command=" ".join((command, *arguments)),
             code=code,

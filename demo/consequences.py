@@ -53,9 +53,7 @@ def audit_payments(
         _check_payments(purchases, numbers, shop, findings)
         _check_movements(purchases, numbers, shop, findings)
         for product, on_hand, moved in shop.execute(STOCK):
-            findings.wrong.append(
-                f"stock of product {product}: {on_hand} on hand, movements sum up to {moved}"
-            )
+            findings.wrong.append(f"stock of product {product}: {on_hand} on hand, movements sum up to {moved}")
     return findings
 
 
@@ -99,9 +97,7 @@ def _check_payments(
         elif not found:
             findings.lost.append(f"order {order} ({purchase.state}): no payment")
         elif found[0] not in allowed:
-            findings.wrong.append(
-                f"order {order} ({purchase.state}): payment {found[0]}, not {sorted(allowed)}"
-            )
+            findings.wrong.append(f"order {order} ({purchase.state}): payment {found[0]}, not {sorted(allowed)}")
 
 
 def _check_movements(
@@ -120,6 +116,4 @@ def _check_movements(
         allowed = [taken + returned if state == "cancelled" else taken for state in purchase.states]
         if movements.get(order, Counter()) not in allowed:
             found = dict(movements.get(order, {}))
-            findings.wrong.append(
-                f"order {order} ({purchase.state}): stock movements {found}, bought {purchase.lines}"
-            )
+            findings.wrong.append(f"order {order} ({purchase.state}): stock movements {found}, bought {purchase.lines}")

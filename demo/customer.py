@@ -103,9 +103,7 @@ class Customer:
     def move(self, operation: str, order: Order) -> Order | None:
         """Pay, ship or cancel ``order``; the acknowledged state is remembered and entered."""
         number = self._ledger.intent(operation, order=order["id"])
-        answer: Order | None = self._write(
-            number, operation, "POST", f"/api/orders/{order['id']}/{operation}/", None
-        )
+        answer: Order | None = self._write(number, operation, "POST", f"/api/orders/{order['id']}/{operation}/", None)
         if answer is None:
             return None
         self._ledger.acknowledge(number, state=answer["status"])
@@ -154,9 +152,7 @@ class Customer:
     def in_state(self, *states: str) -> list[Order]:
         return [order for order in self.orders if order["status"] in states]
 
-    def _write(
-        self, number: int, name: str, method: str, path: str, body: Any, *, expected: int = 200
-    ) -> Any:
+    def _write(self, number: int, name: str, method: str, path: str, body: Any, *, expected: int = 200) -> Any:
         refusals = (409,) if name == "purchase" else ()
         try:
             answer = self._browser.write(name, method, path, body, expected=expected, refusals=refusals)
@@ -173,9 +169,7 @@ class Customer:
     def _basket(self) -> list[int]:
         """Choose up to three products priced in one currency: the shop takes no mixed orders."""
         first = self._products[self.choices.choice(sorted(self._products))]
-        like = sorted(
-            key for key, product in self._products.items() if product["currency"] == first["currency"]
-        )
+        like = sorted(key for key, product in self._products.items() if product["currency"] == first["currency"])
         return self.choices.sample(like, min(self.choices.randint(1, 3), len(like)))
 
     def _remember(self, answer: Order) -> None:

@@ -46,9 +46,7 @@ class LegacyWriter(threading.Thread):
             try:
                 with psycopg.connect(self._dsn, autocommit=True) as connection:
                     self.pool = self.pool or self.choose_pool(connection)
-                    while self.pool and not self.retired.wait(
-                        self._interval * self.choices.uniform(0.5, 1.5)
-                    ):
+                    while self.pool and not self.retired.wait(self._interval * self.choices.uniform(0.5, 1.5)):
                         self.job(connection)
                     if not self.pool:
                         return
@@ -102,9 +100,7 @@ class BulkUpdater(LegacyWriter):
 
     def job(self, connection: psycopg.Connection[Any]) -> None:
         chosen = sorted(self.choices.sample(self.pool, min(25, len(self.pool))))
-        values = {
-            key: self.choices.choice((*TEXTS, f"bulk {self.choices.randint(0, 9999)}")) for key in chosen
-        }
+        values = {key: self.choices.choice((*TEXTS, f"bulk {self.choices.randint(0, 9999)}")) for key in chosen}
         arms = " ".join("WHEN id = %s THEN %s::text" for _ in values)
         parameters = [part for item in values.items() for part in item]
         self.attempt(

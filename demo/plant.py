@@ -200,9 +200,7 @@ def score(planted: Iterable[Planted], report: Path) -> Score:
             alarms.append(difference)
         else:
             remaining.remove(hit)
-    return Score(
-        planted=total, found=total - len(remaining), false_alarms=len(alarms), missed=remaining, alarms=alarms
-    )
+    return Score(planted=total, found=total - len(remaining), false_alarms=len(alarms), missed=remaining, alarms=alarms)
 
 
 def _texts(key: Any) -> set[str]:

@@ -95,9 +95,7 @@ class Supervisor:
         for child in self._children:
             code = child.process.poll()
             if code is not None:
-                raise ProcessDied(
-                    f"{child.name} died (exit code {code}); the end of its log:\n{child.tail()}"
-                )
+                raise ProcessDied(f"{child.name} died (exit code {code}); the end of its log:\n{child.tail()}")
 
     def run(self, name: str, argv: Sequence[str], environment: Mapping[str, str], seconds: float) -> str:
         """Run ``argv`` to its end while the stack is watched; give its standard output.
@@ -110,9 +108,7 @@ class Supervisor:
             raise NotReady(f"{name} failed (exit code {code}):\n{(errors or output)[-3000:]}")
         return output
 
-    def call(
-        self, argv: Sequence[str], environment: Mapping[str, str], seconds: float
-    ) -> tuple[int, str, str]:
+    def call(self, argv: Sequence[str], environment: Mapping[str, str], seconds: float) -> tuple[int, str, str]:
         """Run ``argv`` to its end while the stack is watched; give exit code, output and errors."""
         with subprocess.Popen(
             list(argv),

@@ -61,9 +61,7 @@ class Report:
         """Replace the file in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".tmp")
-        draft.write_text(
-            json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
-        )
+        draft.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
         draft.replace(path)
 
     def shortcomings(self) -> list[str]:

@@ -85,9 +85,7 @@ class Shopper(threading.Thread):
                 continue
 
     def _act(self, customer: Customer) -> None:
-        action = customer.choices.choices(
-            tuple(ACTIONS), weights=tuple(weight for weight, _ in ACTIONS.values())
-        )[0]
+        action = customer.choices.choices(tuple(ACTIONS), weights=tuple(weight for weight, _ in ACTIONS.values()))[0]
         _, act = ACTIONS[action]
         act(customer, self._pause)
 

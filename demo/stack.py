@@ -134,19 +134,13 @@ class Stack:
         environment = self.environment("strangler")
         path.touch(mode=0o600)
         path.write_text(
-            "".join(
-                f"export {name}='{value}'\n"
-                for name, value in environment.items()
-                if plain.get(name) != value
-            )
+            "".join(f"export {name}='{value}'\n" for name, value in environment.items() if plain.get(name) != value)
         )
 
     def _start_web(self) -> None:
         addresses = self.addresses
         monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", addresses.monolith, "shop_app")
-        orders = self._gunicorn(
-            "orders service", "extracted_services.orders.wsgi", addresses.orders, "orders_app"
-        )
+        orders = self._gunicorn("orders service", "extracted_services.orders.wsgi", addresses.orders, "orders_app")
         self._supervisor.await_http(monolith, f"http://127.0.0.1:{addresses.monolith}/livez")
         self._supervisor.await_http(orders, f"http://127.0.0.1:{addresses.orders}/livez")
 

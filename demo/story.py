@@ -96,9 +96,7 @@ class Story:
 
     def _take_stock(self) -> None:
         with psycopg.connect(self.stack.superuser_dsn("shop")) as shop:
-            (self.seeded_upto,) = shop.execute(
-                "SELECT coalesce(max(id), 0) FROM orders_order"
-            ).fetchone() or (0,)
+            (self.seeded_upto,) = shop.execute("SELECT coalesce(max(id), 0) FROM orders_order").fetchone() or (0,)
         self.untouched = self.look_at_untouched("monolith")
 
     def look_at_untouched(self, owner: Any) -> tuple[int, str]:
@@ -139,9 +137,7 @@ class Story:
         self._phase("verify", verify(self, "clean"))
 
     def _verify_planted(self) -> None:
-        planted = plant(
-            self.stack.superuser_dsn("orders"), count=PLANTED, seed=self.seed, upto=self.seeded_upto
-        )
+        planted = plant(self.stack.superuser_dsn("orders"), count=PLANTED, seed=self.seed, upto=self.seeded_upto)
         kinds = sorted({each.kind for each in planted})
         self.narrator.say(f"planted {len(planted)} corruptions in the service: {', '.join(kinds)}")
         verify(self, "planted", planted=planted)
@@ -167,14 +163,10 @@ class Story:
         refused = LegacyWrites.of(self.traffic).refused - before.refused
         self.narrator.good(f"writes land in the service; the fence refused old writers {refused} times")
         if not refused:
-            raise StoryFailed(
-                "no legacy writer was refused after the cutover; is the monolith's fence installed?"
-            )
+            raise StoryFailed("no legacy writer was refused after the cutover; is the monolith's fence installed?")
 
     def _rollback(self) -> None:
-        self.narrator.chapter(
-            "Back: the monolith takes the writes again, with all that the service had written"
-        )
+        self.narrator.chapter("Back: the monolith takes the writes again, with all that the service had written")
         before = LegacyWrites.of(self.traffic)
         self._phase("rollback", measured_cutover(self, "strangle_rollback", "reverse"))
         self._shop_for(SECONDS_AFTER_ROLLBACK)
@@ -210,14 +202,11 @@ class Story:
             examples = "\n".join(str(difference) for difference in agreement.differences[:10])
             raise StoryFailed(f"the sides differ in {len(agreement.differences)} rows {when}:\n{examples}")
         self.narrator.good(
-            f"{when} both sides agree in all {agreement.rows:,} rows"
-            f" (independent SQL, {agreement.seconds:.1f} s)"
+            f"{when} both sides agree in all {agreement.rows:,} rows (independent SQL, {agreement.seconds:.1f} s)"
         )
 
     def _phase(self, name: str, outcome: Outcome) -> None:
-        self.report.phases.append(
-            Phase(name=name, seconds=round(outcome.seconds, 3), evidence=outcome.evidence)
-        )
+        self.report.phases.append(Phase(name=name, seconds=round(outcome.seconds, 3), evidence=outcome.evidence))
         if outcome.message:
             self.narrator.good(outcome.message)
         self.report.write(OUTPUT / "report.json")

@@ -56,9 +56,7 @@ class Traffic:
             clock=self.clock,
             stopping=threading.Event(),
         )
-        self._threads: list[threading.Thread] = [
-            Shopper(self._shop, n, rate / shoppers) for n in range(shoppers)
-        ]
+        self._threads: list[threading.Thread] = [Shopper(self._shop, n, rate / shoppers) for n in range(shoppers)]
         self._threads += [Probe(self._shop, n, self._probing) for n in range(PROBES)]
         self._writers = self._legacy_writers(shop_dsn, seed) if shop_dsn else []
 
@@ -140,9 +138,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo.traffic", description=__doc__)
     parser.add_argument("--url", required=True, help="the shop's address, e.g. the proxy's")
-    parser.add_argument(
-        "--ledger", required=True, type=Path, help="file for the acknowledged writes (appended to)"
-    )
+    parser.add_argument("--ledger", required=True, type=Path, help="file for the acknowledged writes (appended to)")
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="requests a second (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the shoppers' choices (%(default)s)")
     parser.add_argument("--seconds", type=float, help="stop after so long; otherwise at Ctrl-C")

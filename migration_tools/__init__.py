@@ -1,4 +1,5 @@
-"""Carry one bounded context after another out of a Django monolith, each step undone at will, without losing a write."""
+"""Carry one bounded context after another out of a Django monolith, each step undone at will, without losing a
+write."""
 
 __version__ = "0.1.0"
 

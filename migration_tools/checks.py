@@ -53,7 +53,9 @@ def check_playbooks(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[ch
             if any(f"database {alias!r} is not in settings" in text for alias in absent):
                 # Web processes need not reach the target; commands that do will say so.
                 continue
-            found.append(checks.Error(text, hint=f"correct the playbook of {context!r}", id="strangle.E010", obj=playbook))
+            found.append(
+                checks.Error(text, hint=f"correct the playbook of {context!r}", id="strangle.E010", obj=playbook)
+            )
     return found
 
 
@@ -79,7 +81,8 @@ def check_live_playbooks(
 ) -> list[checks.CheckMessage]:
     """W011: a playbook does not fit the live databases (run with `check --database default`).
 
-    A warning, because `migrate` runs it too and may be what mends it; silent before the first migrate. The moves refuse.
+    A warning, because `migrate` runs it too and may be what mends it; silent before the first migrate. The moves
+    refuse.
     """
     if not databases:
         return []

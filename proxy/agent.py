@@ -49,9 +49,7 @@ class Agent:
         report: told about every change and once a second; exceptions are logged and it is told again.
     """
 
-    def __init__(
-        self, options: ProxyOptions, source: Source, report: Callable[[Report], None] | None = None
-    ) -> None:
+    def __init__(self, options: ProxyOptions, source: Source, report: Callable[[Report], None] | None = None) -> None:
         self.options = options
         self.stopping = threading.Event()
         self.state = Report(proxy=options.name, listen=str(options.listen))
@@ -152,9 +150,7 @@ class Agent:
         self._settled = key
         notes = [f"the hold of {name!r} was lifted at its deadline" for name in sorted(lifted)]
         self._directory.save_last_good(table)
-        self._change(
-            applied_version=table.version, rejected_version=None, rejected_reason="", note="; ".join(notes)
-        )
+        self._change(applied_version=table.version, rejected_version=None, rejected_reason="", note="; ".join(notes))
 
     def _apply(self, table: RoutingTable) -> None:
         documents = render(table, self.options)
@@ -216,14 +212,10 @@ class Agent:
     def _expired_holds(self, table: RoutingTable) -> frozenset[str]:
         """Contexts held for longer than their deadline, by this machine's clock since it saw the hold."""
         now = time.monotonic()
-        held = {
-            (name, route.held_at): route for name, route in table.contexts.items() if route.writes == "hold"
-        }
+        held = {(name, route.held_at): route for name, route in table.contexts.items() if route.writes == "hold"}
         self._holds = {key: self._holds.get(key, now) for key in held}
         return frozenset(
-            name
-            for (name, at), route in held.items()
-            if now - self._holds[name, at] > route.hold_deadline_seconds
+            name for (name, at), route in held.items() if now - self._holds[name, at] > route.hold_deadline_seconds
         )
 
     def _reject(self, version: int, reason: str) -> None:

@@ -97,9 +97,7 @@ def _hygiene(options: ProxyOptions) -> list[Json]:
     if options.allow_force_header:
         header = {"key": FORCE_HEADER, "value": "%REQ(X-STRANGLER-FORCE)%"}
         force = [{"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]
-    strangler, *others = (
-        {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in SPOOFABLE_PREFIXES
-    )
+    strangler, *others = ({"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in SPOOFABLE_PREFIXES)
     return [*({"remove": name} for name in spoofable), *others, *force, strangler]
 
 

@@ -166,9 +166,7 @@ class EnvoyProcess:
         try:
             self.admin.close_listeners()
             while time.monotonic() < deadline:
-                if not self.admin.stats("^http.front.downstream_rq_active$").get(
-                    "http.front.downstream_rq_active"
-                ):
+                if not self.admin.stats("^http.front.downstream_rq_active$").get("http.front.downstream_rq_active"):
                     return
                 time.sleep(0.01)
         except OSError:

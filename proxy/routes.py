@@ -103,9 +103,7 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
         yield {
             "match": match(),
             "route": {**share, "hash_policy": [{"header": {"header_name": "x-request-id"}}], **timeout},
-            "response_headers_to_add": [
-                _set_cookie(BUCKET_COOKIE, "%REQ(X-REQUEST-ID)%", BUCKET_SECONDS, options)
-            ],
+            "response_headers_to_add": [_set_cookie(BUCKET_COOKIE, "%REQ(X-REQUEST-ID)%", BUCKET_SECONDS, options)],
         }
     else:
         side = "new" if route.reads_weight else "old"

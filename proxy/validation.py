@@ -34,9 +34,7 @@ def validate(documents: Documents, *, binary: Path, directory: Path) -> None:
         file.flush()
         command = [str(binary), "--mode", "validate", "--disable-hot-restart", "-l", "error", "-c", file.name]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
             raise RejectedByEnvoy(f"no verdict after {TIMEOUT_SECONDS:g} s") from error
     if done.returncode != 0:

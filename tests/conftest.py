@@ -114,10 +114,15 @@ def _recreate(cluster: Cluster, name: str, *, owner: str, template: str = "templ
             )
         )
         side = "shop" if owner.startswith("shop") else "orders"
-        for statement in ("REVOKE ALL ON DATABASE {db} FROM PUBLIC", "GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {a}, {b}, strangler"):
+        for statement in (
+            "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
+            "GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {a}, {b}, strangler",
+        ):
             conn.execute(
                 sql.SQL(statement).format(
-                    db=sql.Identifier(name), a=sql.Identifier(f"{side}_owner"), b=sql.Identifier(f"{side}_app")
+                    db=sql.Identifier(name),
+                    a=sql.Identifier(f"{side}_owner"),
+                    b=sql.Identifier(f"{side}_app"),
                 )
             )
 
@@ -136,10 +141,12 @@ def stage(pair: Pair) -> Iterator[Any]:
 
 SMALL_SHOP = """
     INSERT INTO accounts_user (password, is_superuser, is_staff, is_active, date_joined, email, first_name, last_name)
-    SELECT '!', false, false, true, now(), 'u' || n || '@example.com', 'Ünï' || n, 'Näme' || n FROM generate_series(1, 20) n;
+    SELECT '!', false, false, true, now(), 'u' || n || '@example.com', 'Ünï' || n, 'Näme' || n FROM generate_series(1,
+    20) n;
     INSERT INTO catalog_category (name) VALUES ('things');
     INSERT INTO catalog_product (sku, name, price, currency, category_id, attributes, active)
-    SELECT 'sku' || n, 'Thing ' || n, n * 1.25, 'EUR', (SELECT min(id) FROM catalog_category), '{}', true FROM generate_series(1, 10) n;
+    SELECT 'sku' || n, 'Thing ' || n, n * 1.25, 'EUR', (SELECT min(id) FROM catalog_category), '{}', true FROM
+    generate_series(1, 10) n;
     INSERT INTO inventory_stock (product_id, on_hand) SELECT id, 1000000 FROM catalog_product;
     INSERT INTO orders_order (public_id, user_id, status, total, discount, currency, note, client_reference,
         shipping_address, placed_at, updated_at)

@@ -8,7 +8,7 @@ import pytest
 from migration_tools.testing.postgres import EmbeddedPostgres, provision
 
 PORT = "STRANGLE_TEST_PG_PORT"
-PASSWORD = "STRANGLE_TEST_PG_PASSWORD"  # noqa: S105  (the name of a variable)
+PASSWORD = "STRANGLE_TEST_PG_PASSWORD"
 
 
 @pytest.hookimpl(tryfirst=True)

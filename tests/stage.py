@@ -24,10 +24,13 @@ from tests.conftest import Pair
 STREAM = "orders"
 
 # Both sides as the same columns, by hand: the comparison must not trust the code it checks.
-ORDERS_SOURCE = """SELECT o.id, o.public_id, o.user_id, u.first_name || ' ' || u.last_name, o.status, (o.total * 100)::bigint,
-    (o.discount * 100)::bigint, o.currency, o.note, o.client_reference, o.shipping_address::text, o.placed_at, o.paid_at,
+ORDERS_SOURCE = """SELECT o.id, o.public_id, o.user_id, u.first_name || ' ' || u.last_name, o.status, (o.total *
+    100)::bigint,
+    (o.discount * 100)::bigint, o.currency, o.note, o.client_reference, o.shipping_address::text, o.placed_at,
+    o.paid_at,
     o.updated_at FROM orders_order o JOIN accounts_user u ON u.id = o.user_id ORDER BY o.id"""
-ORDERS_TARGET = """SELECT id, public_id, customer_id, customer_name, state, total_cents, discount_cents, currency, remark,
+ORDERS_TARGET = """SELECT id, public_id, customer_id, customer_name, state, total_cents, discount_cents, currency,
+    remark,
     reference, ship_to::text, ordered_at, paid_at, modified_at FROM sales_order ORDER BY id"""
 LINES_SOURCE = """SELECT l.id, o.public_id, l.product_id, l.quantity, (l.unit_price * 100)::bigint, l.gift_message
     FROM orders_orderline l JOIN orders_order o ON o.id = l.order_id ORDER BY l.id"""
@@ -128,7 +131,10 @@ class Stage:
     def differences(self) -> list[tuple[str, Any, Any]]:
         """Rows that are not the same on both sides, by independent SQL."""
         found = []
-        for name, ours, theirs in (("order", ORDERS_SOURCE, ORDERS_TARGET), ("line", LINES_SOURCE, LINES_TARGET)):
+        for name, ours, theirs in (
+            ("order", ORDERS_SOURCE, ORDERS_TARGET),
+            ("line", LINES_SOURCE, LINES_TARGET),
+        ):
             left = {row[0]: row for row in self.shop.execute(ours)}
             right = {row[0]: row for row in self.orders.execute(theirs)}
             for key in sorted(left.keys() | right.keys()):
@@ -150,10 +156,11 @@ def _thread(work: Callable[[threading.Event], None], stop: threading.Event) -> t
 
 
 def write_at_random(pair: Pair, seed: int, stop: threading.Event, user: str = "shop_app") -> int:
-    """Insert, update, delete and re-key orders and lines by plain SQL until told to stop; returns how many statements."""
+    """Insert, update, delete and re-key orders and lines by plain SQL until told to stop; returns how many
+    statements."""
     import random
 
-    choose = random.Random(seed)  # noqa: S311
+    choose = random.Random(seed)
     done = 0
     with pair.connect("shop", user) as conn:
         while not stop.is_set():
@@ -169,11 +176,17 @@ def _one_write(conn: Any, choose: Any, number: int) -> None:
     if kind < 0.3 or pick is None:
         with conn.transaction():
             made = conn.execute(
-                """INSERT INTO orders_order (public_id, user_id, status, total, discount, currency, note, client_reference,
+                """INSERT INTO orders_order (public_id, user_id, status, total, discount, currency, note,
+                client_reference,
                        shipping_address, placed_at, updated_at)
-                   SELECT gen_random_uuid(), (SELECT min(id) + %s FROM accounts_user), 'placed', %s, NULL, 'EUR', %s, '', '{"a":1}',
+                   SELECT gen_random_uuid(), (SELECT min(id) + %s FROM accounts_user), 'placed', %s, NULL, 'EUR', %s,
+                   '', '{"a":1}',
                        now(), clock_timestamp() RETURNING id""",
-                [choose.randrange(20), choose.randrange(10_000) / 100, choose.choice([None, "", "é", str(number)])],
+                [
+                    choose.randrange(20),
+                    choose.randrange(10_000) / 100,
+                    choose.choice([None, "", "é", str(number)]),
+                ],
             ).fetchone()
             conn.execute(
                 """INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price)
@@ -181,16 +194,25 @@ def _one_write(conn: Any, choose: Any, number: int) -> None:
                 [made[0], choose.randrange(1, 4)],
             )
     elif kind < 0.6:
-        conn.execute("UPDATE orders_order SET status = 'paid', note = %s, updated_at = clock_timestamp() WHERE id = %s", [str(number), pick[0]])
+        conn.execute(
+            "UPDATE orders_order SET status = 'paid', note = %s, updated_at = clock_timestamp() WHERE id = %s",
+            [str(number), pick[0]],
+        )
     elif kind < 0.75:
         conn.execute("UPDATE orders_orderline SET quantity = quantity + 1 WHERE order_id = %s", [pick[0]])
     elif kind < 0.85:
         with conn.transaction():
             conn.execute("UPDATE accounts_user SET last_order_id = NULL WHERE last_order_id = %s", [pick[0]])
             for table in ("orders_orderline", "payments_payment", "inventory_movement"):
-                conn.execute(f"DELETE FROM {table} WHERE order_id = %s", [pick[0]])  # noqa: S608
+                conn.execute(f"DELETE FROM {table} WHERE order_id = %s", [pick[0]])
             conn.execute("DELETE FROM orders_order WHERE id = %s", [pick[0]])
     elif kind < 0.92:
-        conn.execute("UPDATE accounts_user SET last_name = %s WHERE id = (SELECT user_id FROM orders_order WHERE id = %s)", [str(number), pick[0]])
+        conn.execute(
+            "UPDATE accounts_user SET last_name = %s WHERE id = (SELECT user_id FROM orders_order WHERE id = %s)",
+            [str(number), pick[0]],
+        )
     else:
-        conn.execute("UPDATE orders_order SET discount = %s WHERE id BETWEEN %s AND %s", [choose.randrange(100) / 10, pick[0], pick[0] + 30])
+        conn.execute(
+            "UPDATE orders_order SET discount = %s WHERE id BETWEEN %s AND %s",
+            [choose.randrange(100) / 10, pick[0], pick[0] + 30],
+        )

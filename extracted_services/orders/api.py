@@ -159,9 +159,7 @@ class CancelView(_TransitionView):
 class OrderedProductsView(APIView):
     """What the customer ever ordered."""
 
-    @extend_schema(
-        operation_id="orders_products", responses={200: OrderedProductSerializer(many=True)} | READ_PROBLEMS
-    )
+    @extend_schema(operation_id="orders_products", responses={200: OrderedProductSerializer(many=True)} | READ_PROBLEMS)
     def get(self, request: Request) -> Response:
         """Sum the ordered quantities by product, sorted by product id."""
         sums = dict(

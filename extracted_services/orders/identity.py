@@ -32,9 +32,7 @@ class IdentityAuthentication(BaseAuthentication):
         check = CSRFCheck(lambda _request: None)
         check.process_request(request._request)
         if reason := check.process_view(request._request, None, (), {}):
-            raise PermissionDenied(
-                f"CSRF check failed: {reason}; send the csrftoken cookie's value as X-CSRFToken"
-            )
+            raise PermissionDenied(f"CSRF check failed: {reason}; send the csrftoken cookie's value as X-CSRFToken")
 
 
 class IdentityScheme(OpenApiAuthenticationExtension):

@@ -80,6 +80,5 @@ def server_error(request: HttpRequest) -> JsonResponse:
 def described(*statuses: HTTPStatus) -> dict[tuple[int, str], OpenApiResponse]:
     """Declare problem responses for the OpenAPI document."""
     return {
-        (status.value, MEDIA_TYPE): OpenApiResponse(ProblemSerializer, description=status.phrase)
-        for status in statuses
+        (status.value, MEDIA_TYPE): OpenApiResponse(ProblemSerializer, description=status.phrase) for status in statuses
     }

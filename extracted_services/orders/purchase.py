@@ -145,7 +145,5 @@ def _priced(lines: Sequence[Line]) -> dict[int, Product]:
         raise PurchaseRefused(f"unknown product {', '.join(map(str, unknown))}; choose from /api/products/")
     currencies = sorted({product.currency for product in products.values()})
     if len(currencies) > 1:
-        raise PurchaseRefused(
-            f"lines are priced in {' and '.join(currencies)}; order each currency separately"
-        )
+        raise PurchaseRefused(f"lines are priced in {' and '.join(currencies)}; order each currency separately")
     return products

@@ -27,9 +27,7 @@ class User(AbstractUser):
     username = None  # type: ignore[assignment]
     email = models.EmailField(unique=True)
     # A sin: accounts knows orders, orders knows accounts; a signal in orders keeps this up to date.
-    last_order = models.ForeignKey(
-        "orders.Order", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    last_order = models.ForeignKey("orders.Order", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
     objects = UserManager()  # type: ignore[assignment]
 

@@ -50,9 +50,7 @@ class Customer:
 
 def sales_by_category(year: int) -> list[CategoryMonth]:
     """Sum the lines of a year's orders, cancelled ones left out, by category and month."""
-    lines = OrderLine.objects.exclude(order__status=Order.Status.CANCELLED).filter(
-        order__placed_at__year=year
-    )
+    lines = OrderLine.objects.exclude(order__status=Order.Status.CANCELLED).filter(order__placed_at__year=year)
     rows = (
         lines.annotate(month=TruncMonth("order__placed_at"))
         .values("month", category=F("product__category__name"))

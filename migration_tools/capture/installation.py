@@ -49,7 +49,8 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
     side = Side(spec.side)
     with transaction(conn):
         conn.execute(
-            "INSERT INTO strangle_ownership (context, side, owner, epoch) VALUES (%s, %s, %s, 1) ON CONFLICT DO NOTHING",
+            "INSERT INTO strangle_ownership (context, side, owner, epoch) VALUES (%s, %s, %s, 1) ON CONFLICT DO "
+            "NOTHING",
             [spec.context, side.value, Side.SOURCE.value],
         )
         _install_relations(conn, spec)
@@ -58,7 +59,9 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
         _install_table(conn, table, side, wait)
         points.reached("install.table_done")
     known = {table.table for table in spec.tables}
-    for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [spec.context]).fetchall():
+    for row in conn.execute(
+        "SELECT table_name FROM strangle_captured_table WHERE stream = %s", [spec.context]
+    ).fetchall():
         if row[0] not in known:
             _remove_table(conn, spec.context, row[0], wait)
 
@@ -76,13 +79,16 @@ def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> 
 
 def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
     """Compare the database with `spec`: one finding per relation and table."""
-    relations = dict(
+    relations: dict[str, str] = dict(
         conn.execute(
-            "SELECT projection || ':' || kind, declaration FROM strangle_relation WHERE stream = %s AND active", [spec.context]
+            "SELECT projection || ':' || kind, declaration FROM strangle_relation WHERE stream = %s AND active",
+            [spec.context],
         ).fetchall()
     )
-    tables = dict(
-        conn.execute("SELECT table_name, declaration FROM strangle_captured_table WHERE stream = %s", [spec.context]).fetchall()
+    tables: dict[str, str] = dict(
+        conn.execute(
+            "SELECT table_name, declaration FROM strangle_captured_table WHERE stream = %s", [spec.context]
+        ).fetchall()
     )
     findings = []
     for relation in spec.relations:
@@ -117,7 +123,8 @@ def _triggers_enabled(conn: Connection, table: TableSpec) -> bool:
 def _install_relations(conn: Connection, spec: SideSpec) -> None:
     wanted = {(r.projection, r.kind): r for r in spec.relations}
     for row in conn.execute(
-        "SELECT id, projection, kind, declaration FROM strangle_relation WHERE stream = %s AND active", [spec.context]
+        "SELECT id, projection, kind, declaration FROM strangle_relation WHERE stream = %s AND active",
+        [spec.context],
     ).fetchall():
         relation = wanted.get((row[1], row[2]))
         if relation is not None and relation.declaration == row[3]:
@@ -130,7 +137,14 @@ def _install_relations(conn: Connection, spec: SideSpec) -> None:
 
 def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
     dependencies = [
-        {"table": d.table, "column": d.column, "type": d.column_type, "query": d.query, "foreign": d.foreign, "place": d.place}
+        {
+            "table": d.table,
+            "column": d.column,
+            "type": d.column_type,
+            "query": d.query,
+            "foreign": d.foreign,
+            "place": d.place,
+        }
         for d in relation.dependencies
     ]
     conn.execute(
@@ -145,7 +159,8 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
 
 def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callable[[float], None]) -> None:
     row = conn.execute(
-        "SELECT declaration FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [table.stream, table.table]
+        "SELECT declaration FROM strangle_captured_table WHERE stream = %s AND table_name = %s",
+        [table.stream, table.table],
     ).fetchone()
     if row is not None and row[0] == table.declaration and _triggers_enabled(conn, table):
         return
@@ -159,7 +174,8 @@ def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callabl
         conn.execute(
             """INSERT INTO strangle_captured_table (stream, table_name, fenced, captured, declaration)
                VALUES (%s, %s, %s, %s, %s) ON CONFLICT (stream, table_name) DO UPDATE SET fenced = EXCLUDED.fenced,
-                   captured = EXCLUDED.captured, declaration = EXCLUDED.declaration, installed_at = clock_timestamp()""",
+                   captured = EXCLUDED.captured, declaration = EXCLUDED.declaration, installed_at =
+                   clock_timestamp()""",
             [table.stream, table.table, table.fence is not None, table.captured, table.declaration],
         )
 

@@ -56,7 +56,9 @@ class Relation(models.Model):
         db_table = "strangle_relation"
         constraints = [
             models.UniqueConstraint(
-                fields=["stream", "projection", "kind"], condition=models.Q(active=True), name="strangle_relation_active"
+                fields=["stream", "projection", "kind"],
+                condition=models.Q(active=True),
+                name="strangle_relation_active",
             )
         ]
 

@@ -32,6 +32,7 @@ def set_owner(conn: Connection, context: str, owner: Side, epoch: int) -> None:
     An epoch never goes back, so a late step of an older hand-over changes nothing.
     """
     conn.execute(
-        "UPDATE strangle_ownership SET owner = %s, epoch = %s, changed_at = clock_timestamp() WHERE context = %s AND epoch < %s",
+        "UPDATE strangle_ownership SET owner = %s, epoch = %s, changed_at = clock_timestamp() WHERE context = %s AND "
+        "epoch < %s",
         [owner.value, epoch, context, epoch],
     )

@@ -38,7 +38,8 @@ def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
             key_types=tuple(row[6]), columns=tuple(row[7]), query=row[8], dependencies=row[9], rank=row[10], owned=row[11],
         )
         for row in conn.execute(
-            """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query, dependencies,
+            """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query,
+            dependencies,
                       rank, owned
                FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id""",
             [stream],
@@ -51,10 +52,10 @@ def keyed_query(relation: InstalledRelation, *, limit_to_keys: bool = True) -> s
 
     One key column uses = ANY, which PostgreSQL pushes into the relation as an index condition.
     """
-    query = sql.SQL("SELECT * FROM ({}) r").format(sql.SQL(relation.query.replace("%", "%%")))  # type: ignore[arg-type]
+    query = sql.SQL("SELECT * FROM ({}) r").format(sql.SQL(relation.query.replace("%", "%%")))
     if not limit_to_keys:
         return query
-    types = [sql.SQL(name) for name in relation.key_types]  # type: ignore[arg-type]
+    types = [sql.SQL(name) for name in relation.key_types]
     if len(types) == 1:
         return query + sql.SQL(" WHERE r.k0 = ANY (%s::text[]::{}[])").format(types[0])
     names = sql.SQL(", ").join(sql.SQL(f"r.k{i}") for i in range(len(types)))
@@ -96,7 +97,11 @@ class RelationProjector:
         return position - base
 
     def _reach(
-        self, conn: Connection, relation: InstalledRelation, touches: Sequence[Touch], patches: dict[str, InstalledRelation]
+        self,
+        conn: Connection,
+        relation: InstalledRelation,
+        touches: Sequence[Touch],
+        patches: dict[str, InstalledRelation],
     ) -> tuple[set[Key], set[Key]]:
         """Keys to be read whole, and keys of which only denormalised columns follow another context."""
         own: set[Key] = set()
@@ -129,7 +134,14 @@ class RelationProjector:
         return [tuple(row) for row in conn.execute(statement, [values])]
 
     def _write(
-        self, conn: Connection, relation: InstalledRelation, keys: set[Key], stream: str, tick: int, base: int, occurred: float
+        self,
+        conn: Connection,
+        relation: InstalledRelation,
+        keys: set[Key],
+        stream: str,
+        tick: int,
+        base: int,
+        occurred: float,
     ) -> set[Key]:
         width = len(relation.key_types)
         key = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(width))
@@ -144,7 +156,14 @@ class RelationProjector:
         return {tuple(row[0]) for row in conn.execute(statement, params)}
 
     def _write_gone(
-        self, conn: Connection, relation: InstalledRelation, keys: list[Key], stream: str, tick: int, base: int, occurred: float
+        self,
+        conn: Connection,
+        relation: InstalledRelation,
+        keys: list[Key],
+        stream: str,
+        tick: int,
+        base: int,
+        occurred: float,
     ) -> int:
         if not keys:
             return 0

@@ -64,9 +64,10 @@ def create_statements(spec: TableSpec, *, owner: str, side: Side) -> list[sql.Co
 
 def _function(name: str, body: sql.Composed) -> list[sql.Composed]:
     head = sql.SQL(
-        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS "
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, "
+        "pg_temp AS "
     )
-    return [head.format(sql.Identifier(name)) + sql.Literal(body.as_string())]  # type: ignore[list-item]
+    return [head.format(sql.Identifier(name)) + sql.Literal(body.as_string())]
 
 
 def _trigger(name: str, table: str, when: str, tables: str = "") -> list[sql.Composed]:
@@ -179,7 +180,9 @@ def _reported(spec: TableSpec, event: str) -> sql.Composed:
         return sql.SQL("(SELECT jsonb_agg({}) FROM {} r)").format(texts("r"), sql.SQL(row))
     same_key = sql.SQL(" AND ").join(sql.SQL("o.{0} = n.{0}").format(sql.Identifier(name)) for name in spec.key)
     watched = dict.fromkeys((*spec.watched, *spec.reported))
-    changed = sql.SQL(" OR ").join(sql.SQL("o.{0} IS DISTINCT FROM n.{0}").format(sql.Identifier(name)) for name in watched)
+    changed = sql.SQL(" OR ").join(
+        sql.SQL("o.{0} IS DISTINCT FROM n.{0}").format(sql.Identifier(name)) for name in watched
+    )
     return sql.SQL(
         """(SELECT jsonb_agg(DISTINCT t) FROM old_rows o FULL JOIN new_rows n ON {same}
             CROSS JOIN LATERAL (VALUES ({old}), ({new})) AS ends(t) WHERE {changed})"""

@@ -29,12 +29,14 @@ class Operation(BaseCommand):
 
     purpose = ""
     can_dry_run = True
-    requires_system_checks: list[str] = []  # noqa: RUF012  (the command reports a playbook's mistakes itself)
+    requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Keep the examples of the epilogue as they are written."""
         kwargs.setdefault("formatter_class", _Formatter)
-        kwargs.setdefault("epilog", f"example:\n  manage.py {subcommand} orders\n\nexit codes: docs/reference/exit-codes.md")
+        kwargs.setdefault(
+            "epilog", f"example:\n  manage.py {subcommand} orders\n\nexit codes: docs/reference/exit-codes.md"
+        )
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -43,7 +45,9 @@ class Operation(BaseCommand):
         if self.can_dry_run:
             parser.add_argument("--dry-run", action="store_true", help="tell the plan in sentences; touch nothing")
             parser.add_argument("--reason", default="", help="why, for the journal")
-        parser.add_argument("--format", choices=["text", "json"], default="text", help="json prints one object on stdout")
+        parser.add_argument(
+            "--format", choices=["text", "json"], default="text", help="json prints one object on stdout"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run `operate`, print its evidence, turn errors into messages and exit codes."""
@@ -59,7 +63,8 @@ class Operation(BaseCommand):
             failure = CommandError(str(error), returncode=error.exit_code)
         except (DatabaseFailure, errors.Error) as error:
             failure = CommandError(
-                f"a database failed: {describe_failure(error)}; what is committed is kept. When it answers again, run the same command again",
+                f"a database failed: {describe_failure(error)}; what is committed is kept. When it answers again, "
+                f"run the same command again",
                 returncode=ExitCode.ERROR,
             )
         if failure is None and result.pop("differences_found", False):
@@ -101,7 +106,8 @@ class Operation(BaseCommand):
             blocking = MOVES[to].check(env)
             return {
                 "plan": plan.plan, "blocking": blocking, "evidence": {}, "phase_after": phase_of(env.context).value,
-                "message": "nothing was touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
+                "message": "nothing was "
+                           "touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
             }  # fmt: skip
         evidence = move_forward(env, to, LiveExecutor(env), reason=options["reason"])
         seconds = round(time.monotonic() - began, 3)

@@ -174,9 +174,7 @@ class Lines:
             now = (self._clock(), self._done)
             self._note = f"{'stopped after' if failed else 'done in'} {duration(now[0] - self._first[0])}"
             average = _rate(self._first, now)
-            self.say(
-                summary(self._title, self._done, self._total, rate=average, remaining=None, note=self._note)
-            )
+            self.say(summary(self._title, self._done, self._total, rate=average, remaining=None, note=self._note))
 
 
 class Bar:
@@ -208,9 +206,7 @@ def _rate(before: tuple[float, int], after: tuple[float, int]) -> float | None:
 
 
 @contextmanager
-def _written(
-    title: str, total: int | None, done: int, stream: TextIO, every_seconds: float
-) -> Iterator[Progress]:
+def _written(title: str, total: int | None, done: int, stream: TextIO, every_seconds: float) -> Iterator[Progress]:
     """Tell from a thread, so that lines go on while the work waits."""
     lines = Lines(title, total, done, stream)
     stop = threading.Event()

@@ -25,7 +25,8 @@ class RelationHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowRecord:
-    """A mapped row ('r'), a patch of it ('p') or its end ('g'); values are PostgreSQL text, see Note [text of values]."""
+    """A mapped row ('r'), a patch of it ('p') or its end ('g'); values are PostgreSQL text, see Note [text of
+    values]."""
 
     position: int
     kind: str
@@ -77,14 +78,23 @@ class Batch:
             last=int(document["last"]),
             relations={
                 int(number): RelationHead(
-                    table=head[0], key=tuple(head[1]), columns=tuple(head[2]), rank=head[3], owned=head[4], patch=head[5]
+                    table=head[0],
+                    key=tuple(head[1]),
+                    columns=tuple(head[2]),
+                    rank=head[3],
+                    owned=head[4],
+                    patch=head[5],
                 )
                 for number, head in document["relations"].items()
             },
             rows=[
                 RowRecord(
-                    position=r[0], kind=r[1], relation=r[2], key=tuple(r[3]),
-                    values=None if r[4] is None else tuple(r[4]), occurred=r[5],
+                    position=r[0],
+                    kind=r[1],
+                    relation=r[2],
+                    key=tuple(r[3]),
+                    values=None if r[4] is None else tuple(r[4]),
+                    occurred=r[5],
                 )
                 for r in document["rows"]
             ],  # fmt: skip

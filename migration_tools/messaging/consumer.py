@@ -49,7 +49,13 @@ class Consumer:
     """Applies one stream of another side on the Django database `using` until told to stop."""
 
     def __init__(
-        self, stream: str, feed: Feed, applier: RowApplier, *, using: str | None = None, subscription: Subscription | None = None
+        self,
+        stream: str,
+        feed: Feed,
+        applier: RowApplier,
+        *,
+        using: str | None = None,
+        subscription: Subscription | None = None,
     ):
         self.stream = stream
         self.feed = feed
@@ -75,7 +81,12 @@ class Consumer:
             except (StrangleError, DatabaseFailure, OSError) as error:
                 self._leads = False
                 connections[self.using].close()
-                log.warning("consumer %s: %s; trying again", self.stream, describe_failure(error), extra={"context": self.stream})
+                log.warning(
+                    "consumer %s: %s; trying again",
+                    self.stream,
+                    describe_failure(error),
+                    extra={"context": self.stream},
+                )
                 if isinstance(error, TransferError):
                     pause = LONGEST_PAUSE_SECONDS
                 stop.wait(pause)
@@ -98,26 +109,26 @@ class Consumer:
         """The next batch and whether the broker sent it."""
         if self.subscription is None:
             return self._ask(settings().BATCH_ROWS, wait_seconds), False
+        asked = None
         if time.monotonic() > self._asked + RECEIPT_SECONDS:
             # However much the broker sends: the position we ask for is our receipt, and the owner waits for it.
             with contextlib.suppress(TransportError):
-                batch = self._ask(1, 0)
-                if batch.first != batch.last:
-                    return batch, False
+                asked = self._ask(1, 0)
+        news = asked if asked is not None and asked.first != asked.last else None
         try:
-            received = self.subscription.receive(min(wait_seconds, 1.0))
+            received = self.subscription.receive(0 if news else min(wait_seconds, 1.0))
         except TransportError as error:
             if self._hears:
                 self._hears = False
                 log.warning("consumer %s reads the feed: %s", self.stream, error, extra={"context": self.stream})
-            return self._ask(settings().BATCH_ROWS, min(wait_seconds, 1.0)), False
+            return news or self._ask(settings().BATCH_ROWS, min(wait_seconds, 1.0)), False
         if not self._hears:
             self._hears = True
             log.info("consumer %s hears the broker again", self.stream, extra={"context": self.stream})
         if received is not None:
             return received, True
         # Silence may mean a lost message: ask the owner, who knows.
-        return self._ask(settings().BATCH_ROWS, 0), False
+        return news or self._ask(settings().BATCH_ROWS, 0), False
 
     def _ask(self, limit: int, wait_seconds: float) -> Batch:
         self._asked = time.monotonic()

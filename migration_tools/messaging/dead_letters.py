@@ -20,7 +20,14 @@ def park(conn: Connection, event: Envelope, reason: str) -> None:
     conn.execute(
         """INSERT INTO strangle_dead_letter (stream, position, aggregate_type, aggregate_id, envelope, reason)
            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (stream, position) DO NOTHING""",
-        [event.stream, event.position, event.aggregate_type, event.aggregate_id, json.dumps(event.to_json()), reason[:500]],
+        [
+            event.stream,
+            event.position,
+            event.aggregate_type,
+            event.aggregate_id,
+            json.dumps(event.to_json()),
+            reason[:500],
+        ],
     )
 
 

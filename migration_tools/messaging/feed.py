@@ -33,7 +33,8 @@ class FeedView(View):
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest, stream: str) -> HttpResponse:
-        """Answer a batch after `after`; wait up to `wait` seconds for one. The asked position is the consumer's receipt."""
+        """Answer a batch after `after`; wait up to `wait` seconds for one. The asked position is the consumer's
+        receipt."""
         consumer = _consumer_of(request)
         if consumer is None:
             return _problem(401, "unknown token", "present the token that FEED_TOKENS holds for this consumer")

@@ -28,7 +28,9 @@ LAG_SMALLEST_MS = 0.25
 class RowApplier(Protocol):
     """Writes the newest state of each key of a run of row records; call inside a transaction. See transfer.sync."""
 
-    def apply(self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]) -> int: ...
+    def apply(
+        self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]
+    ) -> int: ...
 
 
 def positions(conn: Connection, stream: str, *, lock: bool = False) -> tuple[int, int]:
@@ -98,12 +100,20 @@ def _apply(batch: Batch, applier: RowApplier, using: str, *, careful: bool) -> i
             if event.position > at:
                 applied += 1
                 _handle(conn, event, using, careful=careful)
-        histogram = conn.execute("SELECT lag_histogram FROM strangle_inbox WHERE stream = %s", [batch.stream]).fetchone()
+        histogram = conn.execute(
+            "SELECT lag_histogram FROM strangle_inbox WHERE stream = %s", [batch.stream]
+        ).fetchone()
         conn.execute(
             """UPDATE strangle_inbox SET position = %s, rows_position = GREATEST(rows_position, %s),
                    applied_records = applied_records + %s, lag_histogram = %s, applied_at = clock_timestamp()
                WHERE stream = %s""",
-            [batch.last, batch.last, applied, _observe(histogram[0] if histogram else [], batch), batch.stream],
+            [
+                batch.last,
+                batch.last,
+                applied,
+                _observe(histogram[0] if histogram else [], batch),
+                batch.stream,
+            ],
         )
         points.reached("inbox.before_commit")
     points.reached("inbox.after_commit")
@@ -115,7 +125,9 @@ def _handle(conn: Connection, event: Envelope, using: str, *, careful: bool) -> 
         park(conn, event, "an earlier event of the same aggregate is parked")
         return
     chain = Causality(
-        correlation_id=event.correlation_id or str(event.event_id), causation_id=str(event.event_id), metadata=event.metadata
+        correlation_id=event.correlation_id or str(event.event_id),
+        causation_id=str(event.event_id),
+        metadata=event.metadata,
     )
     try:
         with caused_by(chain):

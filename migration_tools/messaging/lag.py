@@ -35,15 +35,18 @@ def consumers(conn: Connection, stream: str) -> list[Lag]:
            FROM strangle_consumer c, head WHERE c.stream = %(stream)s ORDER BY c.name""",
         {"stream": stream},
     ).fetchall()
-    return [Lag(consumer=r[0], position=r[1], events=r[2], seconds=max(r[3], 0.0), silent_seconds=max(r[4], 0.0)) for r in rows]
+    return [
+        Lag(consumer=r[0], position=r[1], events=r[2], seconds=max(r[3], 0.0), silent_seconds=max(r[4], 0.0))
+        for r in rows
+    ]
 
 
 def unnumbered(conn: Connection, stream: str) -> Unnumbered:
     """What waits for the relay."""
     row = conn.execute(
         """WITH last AS (SELECT snapshot FROM strangle_tick WHERE stream = %(stream)s ORDER BY number DESC LIMIT 1)
-           SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float8 FROM strangle_outbox
-           WHERE stream = %(stream)s AND (NOT EXISTS (SELECT FROM last)
+           SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float8 FROM
+           strangle_outbox WHERE stream = %(stream)s AND (NOT EXISTS (SELECT FROM last)
                  OR xid >= (SELECT pg_snapshot_xmax(snapshot) FROM last)
                  OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM last)))""",
         {"stream": stream},
@@ -55,8 +58,10 @@ def horizon(conn: Connection) -> tuple[float, str] | None:
     """(age in seconds, session) of the oldest open transaction in this database; None when there is none."""
     row = conn.execute(
         """SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8,
-                  format('%s (role %s, process %s, %s)', COALESCE(NULLIF(application_name, ''), 'unnamed'), usename, pid, state)
-           FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+                  format('%s (role %s, process %s, %s)', COALESCE(NULLIF(application_name, ''), 'unnamed'), usename,
+                  pid, state)
+           FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <>
+           pg_backend_pid()
              AND application_name NOT LIKE 'strangle:%' ORDER BY xact_start LIMIT 1"""
     ).fetchone()
     return (float(row[0]), str(row[1])) if row else None

@@ -46,9 +46,7 @@ class Publication:
     def running(self) -> Iterator[None]:
         """Publish during the block."""
         stop = threading.Event()
-        thread = threading.Thread(
-            target=self._run, args=(stop,), name=f"publication {self.stream}", daemon=True
-        )
+        thread = threading.Thread(target=self._run, args=(stop,), name=f"publication {self.stream}", daemon=True)
         thread.start()
         try:
             yield

@@ -11,7 +11,15 @@ from migration_tools.errors import StrangleError
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.publication import Publication, Publisher
 from migration_tools.messaging.ticks import Projector, TickResult, append_tick
-from migration_tools.stores.postgres import Connection, advisory, connect, describe_failure, errors, is_lost, transaction
+from migration_tools.stores.postgres import (
+    Connection,
+    advisory,
+    connect,
+    describe_failure,
+    errors,
+    is_lost,
+    transaction,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +38,14 @@ def tick(conn: Connection, stream: str, projector: Projector) -> TickResult:
 class Relay:
     """Numbers one stream until told to stop; survives a lost database; a second relay stands by."""
 
-    def __init__(self, stream: str, projector: Projector, *, alias: str | None = None, publisher: Publisher | None = None):
+    def __init__(
+        self,
+        stream: str,
+        projector: Projector,
+        *,
+        alias: str | None = None,
+        publisher: Publisher | None = None,
+    ):
         self.stream = stream
         self.alias = alias or settings().DATABASE
         self.projector = projector
@@ -47,7 +62,12 @@ class Relay:
             except Exception as error:
                 if not (is_lost(error) or isinstance(error, StrangleError)):
                     raise
-                log.warning("relay %s: %s; trying again", self.stream, describe_failure(error), extra={"context": self.stream})
+                log.warning(
+                    "relay %s: %s; trying again",
+                    self.stream,
+                    describe_failure(error),
+                    extra={"context": self.stream},
+                )
                 stop.wait(RECONNECT_SECONDS)
 
     def _lead(self, conn: Connection, stop: threading.Event, on_tick: Callable[[TickResult], None] | None) -> None:
@@ -87,7 +107,8 @@ class Relay:
 
 
 def drop_old(conn: Connection, stream: str) -> None:
-    """Delete outbox rows already in a tick and stream records that every known consumer has applied, when old enough."""
+    """Delete outbox rows already in a tick and stream records that every known consumer has applied, when old
+    enough."""
     conn.execute(
         """DELETE FROM strangle_outbox WHERE seq IN (
                SELECT seq FROM strangle_outbox WHERE stream = %(stream)s

@@ -45,7 +45,8 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
     if after == end or limit <= 0:
         return Batch(stream=stream, origin=origin, first=after, last=after)
     cursor.execute(
-        """SELECT t.base + t.records FROM strangle_stream s JOIN strangle_tick t ON t.stream = s.stream AND t.number = s.tick
+        """SELECT t.base + t.records FROM strangle_stream s JOIN strangle_tick t ON t.stream = s.stream AND t.number =
+        s.tick
            WHERE s.stream = %s AND s.position = %s""",
         [stream, min(after + limit, end)],
     )
@@ -53,7 +54,8 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
     last = int(bound[0]) if bound else end
     cursor.execute(
         """SELECT position, kind, relation, key, values, extract(epoch FROM occurred_at)::float8, event_id, event_type,
-                  event_version, aggregate_type, aggregate_id, payload::text, correlation_id, causation_id, metadata::text
+                  event_version, aggregate_type, aggregate_id, payload::text, correlation_id, causation_id,
+                  metadata::text
            FROM strangle_stream WHERE stream = %s AND position > %s AND position <= %s ORDER BY position""",
         [stream, after, last],
     )
@@ -64,8 +66,14 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
             "dropped the rest: run strangle_verify --repair, then strangle_consume --from-head"
         )
     rows = [
-        RowRecord(position=r[0], kind=r[1], relation=r[2], key=tuple(r[3]), values=tuple(r[4]) if r[4] is not None else None,
-                  occurred=r[5])  # fmt: skip
+        RowRecord(
+            position=r[0],
+            kind=r[1],
+            relation=r[2],
+            key=tuple(r[3]),
+            values=tuple(r[4]) if r[4] is not None else None,
+            occurred=r[5],
+        )  # fmt: skip
         for r in found
         if r[1] != "e"
     ]
@@ -80,10 +88,18 @@ def read_heads(cursor: Cursor, numbers: Iterable[int]) -> dict[int, RelationHead
     if not wanted:
         return {}
     cursor.execute(
-        "SELECT id, target_table, key_columns, columns, rank, owned, kind FROM strangle_relation WHERE id = ANY (%s)", [wanted]
+        "SELECT id, target_table, key_columns, columns, rank, owned, kind FROM strangle_relation WHERE id = ANY (%s)",
+        [wanted],
     )
     return {
-        int(row[0]): RelationHead(table=row[1], key=tuple(row[2]), columns=tuple(row[3]), rank=row[4], owned=row[5], patch=row[6] == "p")
+        int(row[0]): RelationHead(
+            table=row[1],
+            key=tuple(row[2]),
+            columns=tuple(row[3]),
+            rank=row[4],
+            owned=row[5],
+            patch=row[6] == "p",
+        )
         for row in cursor.fetchall()
     }
 

@@ -53,7 +53,8 @@ _PREVIOUS = """SELECT number, snapshot::text, base + records FROM strangle_tick
 _TAKEN = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
             WHERE stream = %s ORDER BY seq"""
 
-_TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
+_TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM
+    strangle_outbox
                   WHERE stream = %s AND (xid >= pg_snapshot_xmax(%s::pg_snapshot)
                         OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%s::pg_snapshot))))
                   ORDER BY seq"""

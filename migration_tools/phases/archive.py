@@ -1,4 +1,5 @@
-"""Put the old tables away and bring them back: final dump with checksums, quarantine schema, references cut and restored."""
+"""Put the old tables away and bring them back: final dump with checksums, quarantine schema, references cut and
+restored."""
 
 import hashlib
 import json
@@ -39,12 +40,18 @@ def cut_references(env: Surroundings) -> dict[str, Any]:
     names = {each["name"] for each in known}
     cut = [*known, *(each for each in found if each["name"] not in names)]
     JournalEntry.objects.using(env.playbook.source).create(
-        context=env.context, move="decommission", step="references_cut", actor="strangle", evidence={"references": cut}
+        context=env.context,
+        move="decommission",
+        step="references_cut",
+        actor="strangle",
+        evidence={"references": cut},
     )
     for each in found:
         with transaction(env.source, lock_timeout_seconds=2.0):
             env.source.execute(
-                sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(sql.SQL(each["table"]), sql.Identifier(each["name"]))  # type: ignore[arg-type]
+                sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
+                    sql.SQL(each["table"]), sql.Identifier(each["name"])
+                )
             )
     return {"references_cut": [each["name"] for each in found]}
 
@@ -68,7 +75,9 @@ def restore_references(env: Surroundings) -> dict[str, Any]:
 
 def remembered(env: Surroundings, step: str, key: str) -> list[dict[str, str]]:
     """What the journal's last entry of a step holds under a key."""
-    entry = JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=step).order_by("-id").first()
+    entry = (
+        JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=step).order_by("-id").first()
+    )
     return list(entry.evidence.get(key, [])) if entry else []
 
 
@@ -83,8 +92,10 @@ def prove_quiet(env: Surroundings) -> dict[str, Any]:
     before = _uses(env.source, tables)
     env.wait(env.playbook.gates.quiet.total_seconds() + STATISTICS_SECONDS)
     after = _uses(env.source, tables)
-    used = [f"table {t!r} was read or written {after[t] - before[t]} times within {env.playbook.gates.quiet.total_seconds():g} s; "
-            "find who by pg_stat_activity, move it to the service's API" for t in tables if after[t] != before[t]]  # fmt: skip
+    used = [f"table {t!r} was read or written {after[t] - before[t]} times within "
+            f"{env.playbook.gates.quiet.total_seconds():g} s; "
+            "find who by pg_stat_activity, move it to the service's "
+            "API" for t in tables if after[t] != before[t]]  # fmt: skip
     if used:
         raise GateNotMet(env.context, "decommission", used)
     return {"quiet_seconds": env.playbook.gates.quiet.total_seconds(), "tables": tables}
@@ -97,7 +108,8 @@ def _uses(conn: Connection, tables: list[str]) -> dict[str, int]:
            FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
         [tables],
     ).fetchall()
-    return {table: dict(rows).get(table, 0) for table in tables}
+    uses = {str(row[0]): int(row[1]) for row in rows}
+    return {table: uses.get(table, 0) for table in tables}
 
 
 def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
@@ -116,8 +128,15 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
     with transaction(env.source, lock_timeout_seconds=5.0):
         env.source.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
         for table in tables:
-            env.source.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(table), sql.Identifier(schema)))
-    return {"archived": tables, "schema": schema, "directory": str(directory), "rows": {t: m["rows"] for t, m in manifest["tables"].items()}}
+            env.source.execute(
+                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(table), sql.Identifier(schema))
+            )
+    return {
+        "archived": tables,
+        "schema": schema,
+        "directory": str(directory),
+        "rows": {t: m["rows"] for t, m in manifest["tables"].items()},
+    }
 
 
 def unarchive(env: Surroundings) -> dict[str, Any]:
@@ -134,7 +153,9 @@ def unarchive(env: Surroundings) -> dict[str, Any]:
 
 
 def _schema_of(conn: Connection, table: str) -> str | None:
-    row = conn.execute("SELECT schemaname FROM pg_tables WHERE tablename = %s ORDER BY schemaname = 'public' DESC", [table]).fetchone()
+    row = conn.execute(
+        "SELECT schemaname FROM pg_tables WHERE tablename = %s ORDER BY schemaname = 'public' DESC", [table]
+    ).fetchone()
     return str(row[0]) if row else None
 
 
@@ -153,14 +174,23 @@ def _prove_dump(conn: Connection, table: str, path: Path, made: dict[str, Any]) 
     copy = sql.Identifier(f"strangle_proof_{table}"[:63])
     with transaction(conn):
         conn.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(copy, sql.Identifier(table)))
-        with path.open("rb") as file, conn.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(copy)) as sink:
+        with (
+            path.open("rb") as file,
+            conn.cursor() as cursor,
+            cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(copy)) as sink,
+        ):
             while block := file.read(1 << 20):
                 sink.write(block)
         sums = [
             conn.execute(
-                sql.SQL("SELECT count(*), sum(hash_record_extended(r, 0)), sum(hash_record_extended(r, 1)) FROM {} r").format(name)
+                sql.SQL(
+                    "SELECT count(*), sum(hash_record_extended(r, 0)), sum(hash_record_extended(r, 1)) FROM {} r"
+                ).format(name)
             ).fetchone()
             for name in (sql.Identifier(table), copy)
         ]
     if sums[0] != sums[1] or (sums[0] and sums[0][0] != made["rows"]):
-        raise StrangleError(f"the dump of {table!r} does not read back as the table it was made from; nothing was moved. Check the disk of {path.parent}")
+        raise StrangleError(
+            f"the dump of {table!r} does not read back as the table it was made from; nothing was moved. Check the "
+            f"disk of {path.parent}"
+        )

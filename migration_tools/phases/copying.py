@@ -50,7 +50,10 @@ def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -
     projections = []
     for relation in relations:
         run = copy_relation(
-            ends, relation, _declaration(env, sender, relation.projection), pause=lambda: _throttle(env, ends, sender)
+            ends,
+            relation,
+            _declaration(env, sender, relation.projection),
+            pause=lambda: _throttle(env, ends, sender),
         )
         if strangers and run.is_new():
             refuse_strangers(ends, relation)
@@ -64,7 +67,9 @@ def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -
 
 
 def _declaration(env: Surroundings, sender: Side, projection: str) -> str:
-    return next(r.declaration for r in env.compiled.side(sender).relations if r.projection == projection and r.kind == "r")
+    return next(
+        r.declaration for r in env.compiled.side(sender).relations if r.projection == projection and r.kind == "r"
+    )
 
 
 def _throttle(env: Surroundings, ends: Ends, sender: Side) -> None:
@@ -73,10 +78,16 @@ def _throttle(env: Surroundings, ends: Ends, sender: Side) -> None:
     limit = env.playbook.gates.max_lag.total_seconds()
     told = False
     while True:
-        behind = [each for each in lags.consumers(ends.sender, env.context) if each.seconds > limit and each.silent_seconds < limit + 5]
+        behind = [
+            each
+            for each in lags.consumers(ends.sender, env.context)
+            if each.seconds > limit and each.silent_seconds < limit + 5
+        ]
         if not behind:
             return
         if not told:
-            env.say(f"throttled: consumer {behind[0].consumer!r} is {behind[0].seconds:.1f} s behind (limit {limit:g} s)")
+            env.say(
+                f"throttled: consumer {behind[0].consumer!r} is {behind[0].seconds:.1f} s behind (limit {limit:g} s)"
+            )
             told = True
         env.wait(THROTTLE_SECONDS)

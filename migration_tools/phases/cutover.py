@@ -1,4 +1,5 @@
-"""switch_reads → cutover: the service becomes the owner; its writes are carried back, so that the way back stays open."""
+"""switch_reads → cutover: the service becomes the owner; its writes are carried back, so that the way back stays
+open."""
 
 from typing import Any
 
@@ -14,13 +15,19 @@ class Cutover:
 
     def check(self, env: Surroundings) -> list[str]:
         """Both consumers live and timely, capture as declared, verified, soaked, all reads on the service."""
-        missing = [*gates.capture_installed(env), *gates.verified(env), *gates.no_dead_letters(env), *gates.soaked(env)]
+        missing = [
+            *gates.capture_installed(env),
+            *gates.verified(env),
+            *gates.no_dead_letters(env),
+            *gates.soaked(env),
+        ]
         for side in Side:
             missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]
         route = publishing.current().contexts.get(env.context)
         if route is not None and route.reads_percent < 100:
             missing.append(
-                f"only {route.reads_percent:g} % of the reads are on the service; run strangle_switch_reads {env.context} --percent 100"
+                f"only {route.reads_percent:g} % of the reads are on the service; run strangle_switch_reads "
+                f"{env.context} --percent 100"
             )
         return missing
 

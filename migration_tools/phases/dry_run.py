@@ -2,9 +2,9 @@
 
 from migration_tools.capture.models import Side
 from migration_tools.messaging import lag as lags
-from migration_tools.phases.archive import incoming_references, old_tables, quarantine_schema
+from migration_tools.phases.archive import incoming_references, old_tables
 from migration_tools.phases.ports import Evidence
-from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.routing import publishing
 from migration_tools.stores.postgres.catalog import estimated_rows
 
@@ -24,9 +24,17 @@ class DryRunExecutor:
         for side in (Side.TARGET, Side.SOURCE):
             for table in self.env.compiled.side(side).tables:
                 what = " and ".join(
-                    text for text in ("capture every write of" if table.captured else "", "fence" if table.fence else "") if text
+                    text
+                    for text in (
+                        "capture every write of" if table.captured else "",
+                        "fence" if table.fence else "",
+                    )
+                    if text
                 )
-                self._say(f"On the {side.value}, put triggers on {table.table!r} that {what or 'watch'} it; each waits at most 2 s for its lock.")
+                self._say(
+                    f"On the {side.value}, put triggers on {table.table!r} that {what or 'watch'} it; each waits at "
+                    f"most 2 s for its lock."
+                )
         return {}
 
     def stop_capture(self) -> Evidence:
@@ -44,7 +52,10 @@ class DryRunExecutor:
         for relation in self.env.compiled.source.relations:
             if relation.kind == "r":
                 rows = estimated_rows(self.env.source, relation.source_table)
-                self._say(f"Copy about {rows:,} rows of {relation.source_table!r} into {relation.target_table!r} in key ranges, beside live writes.")
+                self._say(
+                    f"Copy about {rows:,} rows of {relation.source_table!r} into {relation.target_table!r} in key "
+                    f"ranges, beside live writes."
+                )
         return {}
 
     def clear_target(self) -> Evidence:
@@ -55,7 +66,12 @@ class DryRunExecutor:
         return {}
 
     def publish_routes(self) -> Evidence:
-        return self._say(*(f"Route {route.path!r} through the proxy, all of it to the monolith." for route in self.env.playbook.routes))
+        return self._say(
+            *(
+                f"Route {route.path!r} through the proxy, all of it to the monolith."
+                for route in self.env.playbook.routes
+            )
+        )
 
     def shift_reads(self, percent: float) -> Evidence:
         route = publishing.current().contexts.get(self.env.context)
@@ -67,14 +83,18 @@ class DryRunExecutor:
         waiting = sum(each.events for each in lags.consumers(self.env.connection(to.other), self.env.context))
         return self._say(
             f"Hold writes at {len(publishing.live_proxies())} proxies.",
-            f"Take the write lock of {self.env.context!r} on the {to.other.value}, stepping back whenever it is not had at once.",
+            f"Take the write lock of {self.env.context!r} on the {to.other.value}, stepping back whenever it is not "
+            f"had at once.",
             f"Apply what is left of the stream (now {waiting} records) and move the key sequences of the {to.value}.",
-            f"Close the {to.other.value}, open the {to.value} (epoch {(owner.epoch if owner else 0) + 1}), release the writes to it.",
+            f"Close the {to.other.value}, open the {to.value} (epoch {(owner.epoch if owner else 0) + 1}), release "
+            f"the writes to it.",
         )
 
     def cut_references(self) -> Evidence:
         found = incoming_references(self.env.source, old_tables(self.env))
-        return self._say(*(f"Drop the reference {each['name']!r} of {each['table']!r}; its definition is kept." for each in found))
+        return self._say(
+            *(f"Drop the reference {each['name']!r} of {each['table']!r}; its definition is kept." for each in found)
+        )
 
     def stop_carrying_back(self) -> Evidence:
         return self._say("Stop carrying the service's writes back to the old tables.")
@@ -86,7 +106,8 @@ class DryRunExecutor:
     def archive(self) -> Evidence:
         tables = ", ".join(old_tables(self.env))
         return self._say(
-            f"Dump {tables} with checksums, read the dump back and compare it.", f"Move {tables} to schema {quarantine_schema(self.env.context)!r}."
+            f"Dump {tables} with checksums, read the dump back and compare it.",
+            f"Move {tables} to schema {quarantine_schema(self.env.context)!r}.",
         )
 
     def unarchive(self) -> Evidence:

@@ -36,7 +36,10 @@ def capture_installed(env: Surroundings) -> list[str]:
     for side in Side:
         for finding in inspect(env.connection(side), env.compiled.side(side)):
             if finding.status is not Status.INSTALLED:
-                missing.append(f"{finding.object} on the {side.value} is {finding.status.value}; run strangle_doctor {env.context} --mend")
+                missing.append(
+                    f"{finding.object} on the {side.value} is {finding.status.value}; run strangle_doctor "
+                    f"{env.context} --mend"
+                )
     return missing
 
 
@@ -62,7 +65,8 @@ def lag_small(env: Surroundings, sender: Side) -> list[str]:
     """Every living consumer of the sender's stream is within the playbook's max_lag."""
     limit = env.playbook.gates.max_lag.total_seconds()
     return [
-        f"consumer {each.consumer!r} of the {sender.value}'s stream is {each.seconds:.1f} s ({each.events} records) behind, "
+        f"consumer {each.consumer!r} of the {sender.value}'s stream is {each.seconds:.1f} s ({each.events} records) "
+        f"behind, "
         f"more than {limit:g} s; wait for it (strangle_status {env.context})"
         for each in lags.consumers(env.connection(sender), env.context)
         if each.seconds > limit and each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS
@@ -75,7 +79,10 @@ def no_dead_letters(env: Surroundings) -> list[str]:
     for side in Side:
         waiting = dead_letters(env.connection(side), env.context)
         if waiting:
-            missing.append(f"{waiting} events are parked on the {side.value}; see strangle_status {env.context}, mend their handler")
+            missing.append(
+                f"{waiting} events are parked on the {side.value}; see strangle_status {env.context}, mend their "
+                f"handler"
+            )
     return missing
 
 
@@ -85,7 +92,10 @@ def verified(env: Surroundings) -> list[str]:
     clean = clean_streak(env)
     if clean >= needed:
         return []
-    return [f"{clean} of {needed} clean verifications in a row since the last change of rows by us; run strangle_verify {env.context}"]
+    return [
+        f"{clean} of {needed} clean verifications in a row since the last change of rows by us; run strangle_verify "
+        f"{env.context}"
+    ]
 
 
 def clean_streak(env: Surroundings) -> int:
@@ -112,4 +122,7 @@ def soaked(env: Surroundings) -> list[str]:
     left = env.playbook.gates.soak - (timezone.now() - since)
     if left <= dt.timedelta(0):
         return []
-    return [f"the context is in its phase since {since:%H:%M:%S} and must soak {left.total_seconds():.0f} s more (gates.soak)"]
+    return [
+        f"the context is in its phase since {since:%H:%M:%S} and must soak {left.total_seconds():.0f} s more "
+        f"(gates.soak)"
+    ]

@@ -1,14 +1,13 @@
 """Hand a context over from one side to the other: close the old owner first, then open the new; never two owners.
-
-Note [hand-over]. The exclusive FENCE lock waits for every transaction that has written the context; behind it a tick
-numbers all they wrote, and it is applied. Closing and the lock's release are one commit, so a writer that waited finds the
-fence closed. A crash before that commit leaves the old owner, one after it leaves nobody: running the command again reads
-both fences and completes it. We are the victim: the lock is asked for with a short timeout, again and again.
+ Note [hand-over]. The exclusive FENCE lock waits for every transaction that has written the context; behind it a tick
+numbers all they wrote, and it is applied. Closing and the lock's release are one commit, so a writer that waited finds
+the fence closed. A crash before that commit leaves the old owner, one after it leaves nobody: running the command again
+reads both fences and completes it. We are the victim: the lock is asked for with a short timeout, again and again.
 """
 
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +56,9 @@ def hand_over(env: Surroundings, to: Side) -> HandOver:
     """
     closing, opening = env.owner(to.other), env.owner(to)
     if closing is None or opening is None:
-        raise StrangleError(f"no fence is installed for {env.context!r} on both sides; run strangle_doctor {env.context} --mend")
+        raise StrangleError(
+            f"no fence is installed for {env.context!r} on both sides; run strangle_doctor {env.context} --mend"
+        )
     if opening.may_write:
         publish_owner(env, to)
         return HandOver(epoch=opening.epoch, drained_events=0, attempts=0, pause_ms=0.0, position=0, proxies=0)
@@ -83,7 +84,8 @@ def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
                 who = advisory.holder(ends.sender, LockClass.FENCE, env.context)
                 if time.monotonic() > deadline:
                     raise FenceBusy(
-                        f"writers of {env.context!r} did not pause within {settings().CUTOVER_BUDGET_SECONDS:g} s; in the way is {who}; "
+                        f"writers of {env.context!r} did not pause within {settings().CUTOVER_BUDGET_SECONDS:g} s; "
+                        f"in the way is {who}; "
                         "nothing was changed. End it or wait, then run the same command again"
                     ) from None
                 env.say(f"attempt {attempts}: {who or 'a writer'} is in the way; stepping back")
@@ -118,7 +120,14 @@ def _complete(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
             _advance_sequences(env, ends.sender, ends.receiver, to)
         _open(env, ends, to, epoch)
         publish_owner(env, to)
-    return HandOver(epoch=epoch, drained_events=stop.drained, attempts=1, pause_ms=0.0, position=stop.position, proxies=proxies)
+    return HandOver(
+        epoch=epoch,
+        drained_events=stop.drained,
+        attempts=1,
+        pause_ms=0.0,
+        position=stop.position,
+        proxies=proxies,
+    )
 
 
 def _open(env: Surroundings, ends: Ends, to: Side, epoch: int) -> None:
@@ -134,8 +143,10 @@ def _await_events(env: Surroundings, ends: Ends, to: Side, position: int, epoch:
             set_owner(ends.sender, env.context, to.other, epoch + 1)
             set_owner(ends.receiver, env.context, to.other, epoch + 1)
             raise StrangleError(
-                f"the {to.value}'s consumer did not handle the last events of {env.context!r} within {EVENTS_SECONDS:g} s; the "
-                f"{to.other.value} owns it as before. Start strangle_consume {env.context} there, then run the same command again"
+                f"the {to.value}'s consumer did not handle the last events of {env.context!r} within "
+                f"{EVENTS_SECONDS:g} s; the "
+                f"{to.other.value} owns it as before. Start strangle_consume {env.context} there, then run the same "
+                f"command again"
             )
         env.stop.wait(0.003)
 
@@ -146,13 +157,18 @@ def _shorten_tail(env: Surroundings, ends: Ends) -> None:
     while True:
         drained = pre_drain(ends)
         behind = lags.consumers(ends.sender, env.context)
-        waiting = max((each.events for each in behind if each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS), default=0)
+        waiting = max(
+            (each.events for each in behind if each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS),
+            default=0,
+        )
         if drained <= SMALL_TAIL and waiting <= SMALL_TAIL:
             return
         if time.monotonic() > deadline:
             raise FenceBusy(
-                f"the tail of {env.context!r} did not become small within {settings().CUTOVER_BUDGET_SECONDS:g} s (a consumer is "
-                f"{waiting} records behind): writes come faster than they are applied; nothing was changed. Try when it is quieter"
+                f"the tail of {env.context!r} did not become small within {settings().CUTOVER_BUDGET_SECONDS:g} s (a "
+                f"consumer is "
+                f"{waiting} records behind): writes come faster than they are applied; nothing was changed. Try when "
+                f"it is quieter"
             )
         env.wait(0.02)
 
@@ -188,6 +204,11 @@ def publish_owner(env: Surroundings, owner: Side, *, confirm: bool = True) -> No
     """Route writes to the owner and, with `confirm`, wait until every live proxy does."""
     if env.context not in publishing.current().contexts:
         return
-    table = publishing.set_writes(env.context, "new" if owner is Side.TARGET else "old", author="strangle", reason=f"{owner.value} owns it")
+    table = publishing.set_writes(
+        env.context,
+        "new" if owner is Side.TARGET else "old",
+        author="strangle",
+        reason=f"{owner.value} owns it",
+    )
     if confirm and publishing.live_proxies():
         publishing.wait_applied(table.version, CONFIRM_SECONDS)

@@ -62,8 +62,10 @@ class LiveExecutor:
         while positions(env.target, env.context)[0] < end:
             if waited > SYNC_SECONDS:
                 raise FenceBusy(
-                    f"the service's consumer is at {positions(env.target, env.context)[0]} of {end} after {SYNC_SECONDS:g} s; start "
-                    f"strangle_relay {env.context} in the monolith and strangle_consume {env.context} in the service, then run the same command again"
+                    f"the service's consumer is at {positions(env.target, env.context)[0]} of {end} after "
+                    f"{SYNC_SECONDS:g} s; start "
+                    f"strangle_relay {env.context} in the monolith and strangle_consume {env.context} in the "
+                    f"service, then run the same command again"
                 )
             env.wait(0.05)
             waited += 0.05
@@ -80,7 +82,9 @@ class LiveExecutor:
             ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
             deleted = 0
             for relation in reversed(whole_relations(ends.sender, env.context)):
-                deleted += ends.receiver.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(relation.target_table))).rowcount
+                deleted += ends.receiver.execute(
+                    sql.SQL("DELETE FROM {}").format(sql.Identifier(relation.target_table))
+                ).rowcount
             forget_checkpoints(ends.receiver, env.context)
         record(env.context, "clear", "cleared", {"rows_deleted": deleted})
         return {"rows_deleted": deleted}
@@ -130,7 +134,8 @@ class LiveExecutor:
         return archive.prove_quiet(self.env)
 
     def archive(self) -> Evidence:
-        """See phases.archive; the dump goes to var/archive/<context> of the project unless the command names a place."""
+        """See phases.archive; the dump goes to var/archive/<context> of the project unless the command names a
+        place."""
         base = Path(getattr(django_settings, "BASE_DIR", "."))
         place = self.env.options.get("directory") or base / "var" / "archive" / self.env.context
         return archive.archive(self.env, Path(place))

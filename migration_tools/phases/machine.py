@@ -52,7 +52,9 @@ def operating(conn: Connection, context: str) -> Iterator[None]:
     """
     if not advisory.try_hold(conn, LockClass.OPERATOR, context):
         who = advisory.holder(conn, LockClass.OPERATOR, context)
-        raise MoveInProgress(f"another operator moves {context!r} now: {who}; wait for it, see strangle_status {context}")
+        raise MoveInProgress(
+            f"another operator moves {context!r} now: {who}; wait for it, see strangle_status {context}"
+        )
     try:
         yield
     finally:
@@ -77,7 +79,9 @@ def refuse_unless(env: Surroundings, to: Phase) -> Context:
         follows = FORWARD.get(phase)
         legal = f"the next step is {COMMANDS[follows]} {env.context}" if follows else "there is no step after it"
         back = f", the step back is strangle_rollback {env.context}" if phase in BACKWARD else ""
-        raise WrongPhase(f"{env.context!r} is in phase {phase.value!r}, from which {to.value!r} is not next; {legal}{back}")
+        raise WrongPhase(
+            f"{env.context!r} is in phase {phase.value!r}, from which {to.value!r} is not next; {legal}{back}"
+        )
     return row
 
 
@@ -114,7 +118,14 @@ def move_back(env: Surroundings, executor: Executor, *, reason: str = "") -> Evi
         if row.move is not None and row.move.startswith("to "):
             undone = Phase(row.move.removeprefix("to "))
             env.say(f"undoing the move {row.move!r} that was cut off")
-            return _carry_out(env, row, phase, f"undo {undone}", lambda: MOVES[undone].rollback(executor, env.options), reason)
+            return _carry_out(
+                env,
+                row,
+                phase,
+                f"undo {undone}",
+                lambda: MOVES[undone].rollback(executor, env.options),
+                reason,
+            )
         if row.move is not None:
             undone = Phase(row.move.split()[-1])
             before = phase if BACKWARD.get(undone) is phase else BACKWARD[phase]
@@ -122,7 +133,12 @@ def move_back(env: Surroundings, executor: Executor, *, reason: str = "") -> Evi
         if phase not in BACKWARD:
             raise WrongPhase(f"{env.context!r} is in phase {phase.value!r}; there is nothing to roll back")
         return _carry_out(
-            env, row, BACKWARD[phase], f"undo {phase}", lambda: MOVES[phase].rollback(executor, env.options), reason
+            env,
+            row,
+            BACKWARD[phase],
+            f"undo {phase}",
+            lambda: MOVES[phase].rollback(executor, env.options),
+            reason,
         )
 
 
@@ -141,7 +157,13 @@ def _carry_out(env: Surroundings, row: Context, to: Phase, move: str, work: Any,
             _note_failure(env, row, move, error)
         raise
     points.reached("machine.worked")
-    step = "handed_over" if "epoch" in evidence and "drained_events" in evidence else "rolled_back" if move.startswith("undo") else "completed"
+    step = (
+        "handed_over"
+        if "epoch" in evidence and "drained_events" in evidence
+        else "rolled_back"
+        if move.startswith("undo")
+        else "completed"
+    )
     record(env.context, move, step, {**evidence, "seconds": round(time.monotonic() - began, 3)}, reason)
     row.phase, row.since, row.move, row.move_started_at = to.value, timezone.now(), None, None
     row.save(update_fields=["phase", "since", "move", "move_started_at"])
@@ -157,6 +179,11 @@ def _note_failure(env: Surroundings, row: Context, move: str, error: BaseExcepti
         if isinstance(error, GateNotMet):
             row.move = row.move_started_at = None
             row.save(update_fields=["move", "move_started_at"])
-        record(env.context, move, "failed" if isinstance(error, StrangleError) else "broken", {"error": text[:500]})
+        record(
+            env.context,
+            move,
+            "failed" if isinstance(error, StrangleError) else "broken",
+            {"error": text[:500]},
+        )
     except Exception as second:
         raise StrangleError(f"{text}; and the journal could not be written: {second}") from error

@@ -43,10 +43,19 @@ def read_status(playbook: type[Playbook]) -> dict[str, Any]:
         "lag_ms": sides["target"].get("lag_ms", {"p50": None, "p99": None}),
         "verification": None
         if last is None
-        else {"rows": last.rows, "differences": last.differences, "direction": last.direction, "at": last.at.isoformat()},
+        else {
+            "rows": last.rows,
+            "differences": last.differences,
+            "direction": last.direction,
+            "at": last.at.isoformat(),
+        },
         "route": None
         if route is None
-        else {"reads_percent": route.reads_percent, "writes": route.writes, "proxies": len(publishing.live_proxies())},
+        else {
+            "reads_percent": route.reads_percent,
+            "writes": route.writes,
+            "proxies": len(publishing.live_proxies()),
+        },
     }
 
 
@@ -55,7 +64,8 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
     waiting = lags.unnumbered(conn, context)
     oldest = lags.horizon(conn)
     inbox = conn.execute(
-        "SELECT position, rows_position, applied_records, lag_histogram FROM strangle_inbox WHERE stream = %s", [context]
+        "SELECT position, rows_position, applied_records, lag_histogram FROM strangle_inbox WHERE stream = %s",
+        [context],
     ).fetchone()
     histogram = inbox[3] if inbox else []
     return {

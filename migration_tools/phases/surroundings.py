@@ -81,7 +81,9 @@ class Surroundings:
             Interrupted: the operator did.
         """
         if self.stop.wait(seconds):
-            raise Interrupted(f"stopped; what is done is kept: run the same command again to go on with {self.context!r}")
+            raise Interrupted(
+                f"stopped; what is done is kept: run the same command again to go on with {self.context!r}"
+            )
 
     def heed(self) -> None:
         """Raise Interrupted when the operator has asked to stop."""
@@ -98,6 +100,8 @@ def surroundings(playbook: type[Playbook], *, purpose: str, **extra: Any) -> Ite
     """
     with connect(playbook.source, purpose) as source, connect(playbook.target, purpose) as target:
         # After the decommission the old tables wait in quarantine; the playbook still describes them.
-        source.execute("SELECT set_config('search_path', %s, false)", [f"public, {quarantine_schema(playbook.context)}"])
+        source.execute(
+            "SELECT set_config('search_path', %s, false)", [f"public, {quarantine_schema(playbook.context)}"]
+        )
         compiled = compile_playbook(playbook, source, target)
         yield Surroundings(playbook=playbook, compiled=compiled, source=source, target=target, **extra)

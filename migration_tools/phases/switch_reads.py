@@ -13,7 +13,11 @@ class SwitchReads:
 
     def check(self, env: Surroundings) -> list[str]:
         """Verified, and the service is timely."""
-        return [*gates.verified(env), *gates.consumer_alive(env, Side.SOURCE), *gates.lag_small(env, Side.SOURCE)]
+        return [
+            *gates.verified(env),
+            *gates.consumer_alive(env, Side.SOURCE),
+            *gates.lag_small(env, Side.SOURCE),
+        ]
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Publish the share."""

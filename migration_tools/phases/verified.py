@@ -13,7 +13,11 @@ class Verified:
 
     def check(self, env: Surroundings) -> list[str]:
         """Clean verifications, living and timely consumers."""
-        return [*gates.verified(env), *gates.consumer_alive(env, Side.SOURCE), *gates.lag_small(env, Side.SOURCE)]
+        return [
+            *gates.verified(env),
+            *gates.consumer_alive(env, Side.SOURCE),
+            *gates.lag_small(env, Side.SOURCE),
+        ]
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Nothing to do: the evidence is in."""

@@ -19,13 +19,20 @@ def run_verification(env: Surroundings) -> VerificationReport:
     """
     owner = env.owner(Side.SOURCE)
     if owner is None:
-        raise StrangleError(f"{env.context!r} is not captured, so its sides cannot be compared; run strangle_dual_write {env.context} first")
+        raise StrangleError(
+            f"{env.context!r} is not captured, so its sides cannot be compared; run strangle_dual_write "
+            f"{env.context} first"
+        )
     sender = owner.owner
     with env.ends(sender, "verify") as ends, connect(env.alias(sender.other), "verify reader") as reader:
         sides = Sides(ends=ends, receiver_reader=reader, direction="forward" if sender is Side.SOURCE else "reverse")
         report = verify(sides, on_table=lambda table, result: _tell(env, table, result))
     Verification.objects.using(env.playbook.source).create(
-        context=env.context, direction=report.direction, rows=report.rows, differences=report.differences, report=report.to_json()
+        context=env.context,
+        direction=report.direction,
+        rows=report.rows,
+        differences=report.differences,
+        report=report.to_json(),
     )
     if not report.equal:
         divergence_found.send_robust(sender=Context, context=env.context, report=report)
@@ -43,9 +50,18 @@ def run_repair(env: Surroundings, report: VerificationReport) -> int:
     differences = [difference for table in report.tables for difference in table.differences]
     with env.ends(sender, "repair") as ends:
         keys = repair(ends, differences)
-    record(env.context, "verify", "repaired", {"keys": keys, "by_class": report.by_class}, str(env.options.get("reason", "")))
+    record(
+        env.context,
+        "verify",
+        "repaired",
+        {"keys": keys, "by_class": report.by_class},
+        str(env.options.get("reason", "")),
+    )
     if report.truncated:
-        env.say(f"{report.truncated} more differences than a report keeps are left; run strangle_verify {env.context} --repair again")
+        env.say(
+            f"{report.truncated} more differences than a report keeps are left; run strangle_verify {env.context} "
+            f"--repair again"
+        )
     return keys
 
 

@@ -11,8 +11,9 @@ from django.db.models import Model
 from migration_tools.capture.declaration import Fence, SideSpec
 from migration_tools.capture.models import Side
 from migration_tools.errors import PlaybookError
-from migration_tools.playbook.compiler import Mapping_, compile_side, uncovered
+from migration_tools.playbook.compiler import Direction, compile_side, uncovered
 from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.paths import column_of
 from migration_tools.playbook.target_models import make_models
 from migration_tools.playbook.validation import check_turned, find_static_mistakes
 from migration_tools.stores.postgres import Connection, describe_failure, errors
@@ -41,8 +42,8 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
     mistakes = find_static_mistakes(playbook)
     if mistakes:
         raise PlaybookError(playbook.context or playbook.__qualname__, mistakes)
-    forward: list[Mapping_] = []
-    backward: list[Mapping_] = []
+    forward: list[Direction] = []
+    backward: list[Direction] = []
     names = [p.into for p in (*playbook.projections, *playbook.references)]
     stand_ins = make_models(target, names)
     for projection in (*playbook.projections, *playbook.references):
@@ -77,23 +78,27 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
 
 def _forward(
     playbook: type[Playbook], projection: Projection, model: type[Model], receiver: Table, owned: bool
-) -> Mapping_:
-    return Mapping_(
+) -> Direction:
+    return Direction(
         name=projection.into, model=model, alias=playbook.source, key=projection.key, columns=projection.columns,
         filter=projection.filter, receiver=receiver, owned=owned,
     )  # fmt: skip
 
 
 def _backward(
-    playbook: type[Playbook], projection: Projection, model: type[Model], stand_in: type[Model], receiver: Table
-) -> Mapping_:
-    key = {model._meta.get_field(path).column: target for target, path in projection.key.items()}  # type: ignore[union-attr]
+    playbook: type[Playbook],
+    projection: Projection,
+    model: type[Model],
+    stand_in: type[Model],
+    receiver: Table,
+) -> Direction:
+    key = {column_of(model, path): target for target, path in projection.key.items()}
     columns: Mapping[str, Any] = {
-        model._meta.get_field(name).column: value  # type: ignore[union-attr]
+        column_of(model, name): value
         for name, value in projection.turned().items()
-        if model._meta.get_field(name).column not in key  # type: ignore[union-attr]
+        if column_of(model, name) not in key
     }
-    return Mapping_(
+    return Direction(
         name=model._meta.db_table, model=stand_in, alias=playbook.target, key=key, columns=columns, filter=None,
         receiver=receiver, owned=True,
     )  # fmt: skip
@@ -104,23 +109,34 @@ def _live_mistakes(projection: Projection, receiver: Table | None, source: Table
     if source is None:
         return [f"{where}: table {source_name!r} is not in the source database; run migrate there"]
     if receiver is None:
-        return [f"{where}: table {projection.into!r} is not in the target database; run the service's schema migrations"]
+        return [
+            f"{where}: table {projection.into!r} is not in the target database; run the service's schema migrations"
+        ]
     mistakes = []
     if not source.key:
-        mistakes.append(f"{where}: table {source_name!r} has no primary key; add one, rows cannot be told apart without")
+        mistakes.append(
+            f"{where}: table {source_name!r} has no primary key; add one, rows cannot be told apart without"
+        )
     if not receiver.key:
         mistakes.append(f"{where}: table {projection.into!r} has no primary key; add one to the service's model")
     elif set(projection.key) != set(receiver.key):
-        mistakes.append(f"{where}: key {sorted(projection.key)} is not the primary key {sorted(receiver.key)} of {projection.into!r}")
+        mistakes.append(
+            f"{where}: key {sorted(projection.key)} is not the primary key {sorted(receiver.key)} of "
+            f"{projection.into!r}"
+        )
     given = (*projection.key, *projection.columns)
     for name in given:
         column = receiver.columns.get(name)
         if column is None:
-            mistakes.append(f"{where}: target table {projection.into!r} has no column {name!r}; it has {sorted(receiver.columns)}")
+            mistakes.append(
+                f"{where}: target table {projection.into!r} has no column {name!r}; it has {sorted(receiver.columns)}"
+            )
         elif column.generated:
             mistakes.append(f"{where}: column {name!r} of {projection.into!r} is generated; leave it out")
     for column in uncovered(receiver, given):
-        mistakes.append(f"{where}: target column {column.name!r} must have a value; map it or give it a default in the database")
+        mistakes.append(
+            f"{where}: target column {column.name!r} must have a value; map it or give it a default in the database"
+        )
     return mistakes
 
 
@@ -130,7 +146,7 @@ def _explain(side: SideSpec, conn: Connection) -> list[str]:
     for relation in side.relations:
         for query in (relation.query, *(d.query for d in relation.dependencies)):
             try:
-                conn.execute("EXPLAIN " + query)  # type: ignore[arg-type, operator]
+                conn.execute("EXPLAIN " + query)
             except errors.Error as error:
                 mistakes.append(f"projection into {relation.target_table!r}: {describe_failure(error)}")
     return mistakes

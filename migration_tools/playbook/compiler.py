@@ -9,14 +9,14 @@ from django.db.models import F, Model, Q
 
 from migration_tools.capture.declaration import Dependency, Fence, RelationSpec, SideSpec, TableSpec
 from migration_tools.capture.models import Side
-from migration_tools.playbook.paths import fields_of, hops
+from migration_tools.playbook.paths import column_of, fields_of, hops
 from migration_tools.stores.postgres import Connection
 from migration_tools.stores.postgres.catalog import Column, Table, read_table
 from migration_tools.stores.postgres.inlining import inline, quote
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mapping_:
+class Direction:
     """One direction of a projection, ready to compile: `columns` by receiving column name, keys first."""
 
     name: str
@@ -30,7 +30,7 @@ class Mapping_:
 
 
 def compile_side(
-    context: str, side: Side, mappings: Iterable[Mapping_], *, conn: Connection, fences: Mapping[str, Fence]
+    context: str, side: Side, mappings: Iterable[Direction], *, conn: Connection, fences: Mapping[str, Fence]
 ) -> SideSpec:
     """Everything the database behind `conn` holds for the context: relations out of `mappings`, triggers on tables."""
     ordered = list(mappings)
@@ -64,30 +64,32 @@ def rank_tables(tables: list[Table]) -> dict[str, int]:
 
 
 def _relations(
-    context: str, mapping: Mapping_, rank: int, owned_tables: set[str], conn: Connection
+    context: str, mapping: Direction, rank: int, owned_tables: set[str], conn: Connection
 ) -> list[RelationSpec]:
     base = mapping.model._meta
     source = read_table(conn, base.db_table)
     assert source is not None  # noqa: S101  (validation refuses playbooks over missing tables)
     key_paths = list(mapping.key.values())
-    source_key = tuple(base.get_field(path).column for path in key_paths)  # type: ignore[union-attr]
+    source_key = tuple(column_of(mapping.model, path) for path in key_paths)
     columns: dict[str, Any] = {**{target: F(path) for target, path in mapping.key.items()}, **mapping.columns}
     dependencies: dict[tuple[str, str, str], Dependency] = {}
     foreign_columns: list[str] = []
     for name, expression in columns.items():
-        for field in fields_of(expression):
-            for hop in hops(mapping.model, field.name):
+        for path in fields_of(expression):
+            for hop in hops(mapping.model, path):
                 foreign = mapping.owned and hop.table not in owned_tables
                 identity = (hop.table, hop.column, hop.path)
                 if identity in dependencies:
                     known = dependencies[identity]
                     dependencies[identity] = replace(known, watched=tuple(sorted({*known.watched, *hop.watched})))
                 else:
-                    dependencies[identity] = _dependency(mapping, hop.table, hop.column, hop.path, hop.watched, foreign, conn)
+                    dependencies[identity] = _dependency(
+                        mapping, hop.table, hop.column, hop.path, hop.watched, foreign, conn
+                    )
                 if foreign and name not in foreign_columns:
                     foreign_columns.append(name)
     types = tuple(source.columns[column].type for column in source_key)
-    shared = {
+    shared: dict[str, Any] = {
         "stream": context, "projection": mapping.name, "source_table": base.db_table, "source_key": source_key,
         "target_table": mapping.receiver.name, "key_columns": tuple(mapping.key), "key_types": types, "rank": rank,
         "owned": mapping.owned,
@@ -105,7 +107,7 @@ def _relations(
     return [whole, patch]
 
 
-def _query(mapping: Mapping_, key_paths: list[str], columns: Mapping[str, Any]) -> str:
+def _query(mapping: Direction, key_paths: list[str], columns: Mapping[str, Any]) -> str:
     """SELECT k0…, each column cast to the receiver's type under the receiver's name."""
     values = {f"k{i}": F(path) for i, path in enumerate(key_paths)}
     values |= {f"c{i}": expression for i, expression in enumerate(columns.values())}
@@ -116,7 +118,7 @@ def _query(mapping: Mapping_, key_paths: list[str], columns: Mapping[str, Any]) 
     return f"SELECT {', '.join(outer)} FROM ({inner}) s"  # noqa: S608  (identifiers quoted, types from the catalogue)
 
 
-def compile_values(mapping: Mapping_, values: Mapping[str, Any]) -> str:
+def compile_values(mapping: Direction, values: Mapping[str, Any]) -> str:
     """The SQL text of the model's rows with these values, literals written out; no default manager, no ordering."""
     rows = mapping.model._base_manager.using(mapping.alias).order_by()
     if mapping.filter is not None:
@@ -126,7 +128,13 @@ def compile_values(mapping: Mapping_, values: Mapping[str, Any]) -> str:
 
 
 def _dependency(
-    mapping: Mapping_, table: str, column: str, path: str, watched: frozenset[str], foreign: bool, conn: Connection
+    mapping: Direction,
+    table: str,
+    column: str,
+    path: str,
+    watched: frozenset[str],
+    foreign: bool,
+    conn: Connection,
 ) -> Dependency:
     shape = read_table(conn, table)
     assert shape is not None  # noqa: S101  (a model of an installed application)
@@ -137,7 +145,9 @@ def _dependency(
     )  # fmt: skip
 
 
-def _tables(context: str, relations: list[RelationSpec], conn: Connection, fences: Mapping[str, Fence]) -> list[TableSpec]:
+def _tables(
+    context: str, relations: list[RelationSpec], conn: Connection, fences: Mapping[str, Fence]
+) -> list[TableSpec]:
     names = dict.fromkeys([r.source_table for r in relations])
     names |= dict.fromkeys(d.table for r in relations for d in r.dependencies)
     names |= dict.fromkeys(fences)

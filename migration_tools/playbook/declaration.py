@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from django.db.models import F, Q
 
+from migration_tools.playbook.paths import path_of
+
 
 def seconds(number: float) -> dt.timedelta:
     """A duration for gates."""
@@ -45,7 +47,7 @@ class Projection:
         key: Mapping[str, str],
         columns: Mapping[str, Any],
         reverse: Mapping[str, Any] | None = None,
-        filter: Q | None = None,  # noqa: A002  (the ORM's own word)
+        filter: Q | None = None,
     ):
         self.model = model
         self.into = into
@@ -57,9 +59,9 @@ class Projection:
     def turned(self) -> dict[str, Any]:
         """Source column paths → expressions over the target: what `reverse` says and the plain renames it leaves."""
         plain = {
-            expression.name: F(target)
+            path_of(expression): F(target)
             for target, expression in self.columns.items()
-            if isinstance(expression, F) and "__" not in expression.name
+            if isinstance(expression, F) and "__" not in path_of(expression)
         }
         return {**plain, **self.reverse}
 

@@ -27,14 +27,24 @@ class UnreadablePath(Exception):
     """A path cannot be followed; the message is a sentence for the playbook's author."""
 
 
-def fields_of(expression: Any) -> Iterator[F]:
-    """Every F inside an expression.
+def column_of(model: type[Model], path: str) -> str:
+    """The column of a plain field."""
+    return str(getattr(model._meta.get_field(path), "column"))  # noqa: B009  (relations have none)
+
+
+def path_of(reference: F) -> str:
+    """The field path of an F, which its type stubs leave out."""
+    return str(reference.name)  # type: ignore[attr-defined]
+
+
+def fields_of(expression: Any) -> Iterator[str]:
+    """Every field path inside an expression.
 
     Raises:
         UnreadablePath: the expression holds a subquery, whose tables cannot be watched.
     """
     if isinstance(expression, F):
-        yield expression
+        yield path_of(expression)
         return
     flatten = getattr(expression, "flatten", None)
     if flatten is None:
@@ -43,7 +53,7 @@ def fields_of(expression: Any) -> Iterator[F]:
         if isinstance(part, Subquery):
             raise UnreadablePath("it holds a subquery; use field paths, so that changes in the other table are seen")
         if isinstance(part, F):
-            yield part
+            yield path_of(part)
 
 
 def hops(model: type[Model], path: str) -> list[Hop]:
@@ -53,10 +63,10 @@ def hops(model: type[Model], path: str) -> list[Hop]:
         UnreadablePath: a name is unknown, or a many-to-many or generic relation is crossed.
     """
     found: list[Hop] = []
-    current = model
+    current: Any = model
     crossed: list[str] = []
-    parts = path.split("__")
-    for part in parts:
+    reverse = False
+    for part in path.split("__"):
         try:
             field: Any = current._meta.pk if part == "pk" else current._meta.get_field(part)
         except FieldDoesNotExist as error:
@@ -70,14 +80,21 @@ def hops(model: type[Model], path: str) -> list[Hop]:
             return found  # whatever follows are transforms of the value
         if field.many_to_many:
             raise UnreadablePath(f"{path!r} crosses a many-to-many relation; make a projection of its through table")
-        related = field.related_model
-        if not isinstance(related, type):
+        related: Any = field.related_model
+        if related is None or isinstance(related, str):
             raise UnreadablePath(f"{path!r} crosses a generic relation, which cannot be watched")
         if reverse:
             column, value = field.field.column, [*crossed[:-1], field.field.target_field.attname]
         else:
             column, value = field.target_field.column, [*crossed, field.target_field.attname]
-        found.append(Hop(table=related._meta.db_table, column=column, path="__".join(value), watched=frozenset({column})))
+        found.append(
+            Hop(
+                table=related._meta.db_table,
+                column=column,
+                path="__".join(value),
+                watched=frozenset({column}),
+            )
+        )
         current = related
     if found and not reverse:
         found.pop()  # the last part is the reference itself, a column on this side of it

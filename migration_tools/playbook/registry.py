@@ -19,11 +19,16 @@ def load() -> dict[str, type[Playbook]]:
         try:
             module = import_module(name)
         except ImportError as error:
-            raise SettingsError(f"MIGRATION_TOOLS['PLAYBOOKS'] names {name!r}, which cannot be imported: {error}") from error
+            raise SettingsError(
+                f"MIGRATION_TOOLS['PLAYBOOKS'] names {name!r}, which cannot be imported: {error}"
+            ) from error
         classes = [
             value
             for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, Playbook) and value is not Playbook and value.__module__ == name
+            if isinstance(value, type)
+            and issubclass(value, Playbook)
+            and value is not Playbook
+            and value.__module__ == name
         ]
         if not classes:
             raise SettingsError(f"MIGRATION_TOOLS['PLAYBOOKS'] names {name!r}, which defines no Playbook")

@@ -45,7 +45,11 @@ def make_models(conn: Connection, tables: Iterable[str]) -> dict[str, type[model
 
 
 def _make(shape: Table, shapes: dict[str, Table], registry: Apps) -> type[models.Model]:
-    meta = type("Meta", (), {"apps": registry, "app_label": "strangle_target", "managed": False, "db_table": shape.name})
+    meta = type(
+        "Meta",
+        (),
+        {"apps": registry, "app_label": "strangle_target", "managed": False, "db_table": shape.name},
+    )
     attributes: dict[str, Any] = {"__module__": __name__, "Meta": meta}
     references = {r.columns[0]: r for r in shape.references if len(r.columns) == 1 and r.target in shapes}
     for column in shape.columns.values():
@@ -58,10 +62,17 @@ def _make(shape: Table, shapes: dict[str, Table], registry: Apps) -> type[models
                 db_column=column.name, related_name="+", null=True,
             )  # fmt: skip
         else:
-            unique = any(column.name in r.target_columns for other in shapes.values() for r in other.references if r.target == shape.name)
+            unique = any(
+                column.name in r.target_columns
+                for other in shapes.values()
+                for r in other.references
+                if r.target == shape.name
+            )
             attributes[column.name] = _field(column.type, primary_key=single_key, unique=unique and not single_key)
     if len(shape.key) > 1:
-        attributes["pk"] = models.CompositePrimaryKey(*(name.removesuffix("_id") if name in references else name for name in shape.key))
+        attributes["pk"] = models.CompositePrimaryKey(
+            *(name.removesuffix("_id") if name in references else name for name in shape.key)
+        )
     return type(_class_name(shape.name), (models.Model,), attributes)
 
 

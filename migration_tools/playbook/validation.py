@@ -8,7 +8,7 @@ from django.db.models import Model
 from migration_tools.conf import settings
 from migration_tools.playbook.compiler import uncovered
 from migration_tools.playbook.declaration import Playbook, Projection
-from migration_tools.playbook.paths import UnreadablePath, fields_of, hops
+from migration_tools.playbook.paths import UnreadablePath, column_of, fields_of, hops
 from migration_tools.stores.postgres.catalog import Table
 
 
@@ -21,7 +21,9 @@ def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
         if not alias:
             mistakes.append(f"it names no {role} database; set {role} = 'alias'")
         elif alias not in databases:
-            mistakes.append(f"its {role} database {alias!r} is not in settings.DATABASES, which has {sorted(databases)}")
+            mistakes.append(
+                f"its {role} database {alias!r} is not in settings.DATABASES, which has {sorted(databases)}"
+            )
     if not playbook.projections:
         mistakes.append("it has no projections, so there is nothing to move")
     into = [p.into for p in (*playbook.projections, *playbook.references)]
@@ -59,8 +61,8 @@ def _projection_mistakes(projection: Projection) -> list[str]:
 
 def _expression_mistakes(model: type[Model], expression: object) -> list[str]:
     try:
-        for field in fields_of(expression):
-            hops(model, field.name)
+        for path in fields_of(expression):
+            hops(model, path)
     except UnreadablePath as error:
         return [str(error)]
     return []
@@ -74,7 +76,9 @@ def _route_mistakes(playbook: type[Playbook]) -> list[str]:
         if not route.path.startswith("/"):
             mistakes.append(f"route {route.path!r} must begin with '/'")
         if upstreams and route.service not in upstreams:
-            mistakes.append(f"route {route.path!r} goes to {route.service!r}, which UPSTREAMS does not name: {sorted(upstreams)}")
+            mistakes.append(
+                f"route {route.path!r} goes to {route.service!r}, which UPSTREAMS does not name: {sorted(upstreams)}"
+            )
     mistakes += [f"route {path!r} is declared twice" for path in dict.fromkeys(paths) if paths.count(path) > 1]
     services = {route.service for route in playbook.routes}
     if len(services) > 1:
@@ -86,10 +90,10 @@ def check_turned(projection: Projection, model: type[Model], stand_in: type[Mode
     """Mistakes of the way back: unknown target columns, and source columns that would be left without a value."""
     where = repr(projection)
     mistakes = []
-    covered = [model._meta.get_field(path).column for path in projection.key.values()]  # type: ignore[union-attr]
+    covered = [column_of(model, path) for path in projection.key.values()]
     for name, expression in projection.turned().items():
         mistakes += [f"{where}: reverse of {name!r}: {text}" for text in _expression_mistakes(stand_in, expression)]
-        covered.append(model._meta.get_field(name).column)  # type: ignore[union-attr]
+        covered.append(column_of(model, name))
     for column in uncovered(source, covered):
         mistakes.append(
             f"{where}: source column {column.name!r} has no way back; add reverse={{{column.name!r}: …}} so that "

@@ -59,9 +59,7 @@ def verify_identity(value: str, *, max_age_seconds: int = LIFE_SECONDS) -> Stran
     """Read a cookie's value; None when it is forged, malformed or older than `max_age_seconds`."""
     try:
         document: Any = signing.loads(value, key=_key(), salt=SALT, max_age=max_age_seconds)
-        return StranglerUser(
-            pk=int(document["uid"]), name=str(document["name"]), is_staff=document["staff"] is True
-        )
+        return StranglerUser(pk=int(document["uid"]), name=str(document["name"]), is_staff=document["staff"] is True)
     except (signing.BadSignature, KeyError, TypeError, ValueError):
         return None
 

@@ -40,8 +40,7 @@ class RoutingNotConfirmed(RoutingError):
         self.problems = problems
         lines = "".join(f"\n  {proxy!r} {problem}" for proxy, problem in sorted(problems.items()))
         super().__init__(
-            f"routing version {version} is published but not confirmed by:{lines}\n"
-            f"go back with strangle_route rollback"
+            f"routing version {version} is published but not confirmed by:{lines}\ngo back with strangle_route rollback"
         )
 
 
@@ -55,9 +54,7 @@ def current() -> RoutingTable:
 
 def current_version() -> int:
     """The number of the version in force: one indexed read, cheap enough to poll."""
-    return (
-        RoutingHead.objects.using(_alias()).filter(pk=HEAD).values_list("version_id", flat=True).first() or 0
-    )
+    return RoutingHead.objects.using(_alias()).filter(pk=HEAD).values_list("version_id", flat=True).first() or 0
 
 
 def at_version(version: int) -> RoutingTable:
@@ -159,9 +156,7 @@ def wait_applied(
         behind = [row for row in proxies if (row.applied_version or 0) < version]
         if not behind:
             return proxies
-        refused = {
-            row.proxy: f"refused it: {row.rejected_reason}" for row in behind if _refuses(row, version)
-        }
+        refused = {row.proxy: f"refused it: {row.rejected_reason}" for row in behind if _refuses(row, version)}
         if refused:
             raise RoutingNotConfirmed(version, refused)
         if time.monotonic() > deadline:

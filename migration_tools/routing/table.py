@@ -118,9 +118,7 @@ def normal_path(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def ensure_context(
-    table: RoutingTable, name: str, paths: tuple[str, ...] | list[str], service: str
-) -> RoutingTable:
+def ensure_context(table: RoutingTable, name: str, paths: tuple[str, ...] | list[str], service: str) -> RoutingTable:
     """The table with this context's routes as its playbook declares them; shares and owner are kept."""
     prefixes = tuple(normal_path(path) for path in paths)
     known = table.contexts.get(name)
@@ -166,9 +164,7 @@ def bucket_of(key: str) -> int:
     try:
         import xxhash
     except ImportError:
-        raise RoutingError(
-            "the library 'xxhash' is not installed; run pip install 'django-strangler[proxy]'"
-        ) from None
+        raise RoutingError("the library 'xxhash' is not installed; run pip install 'django-strangler[proxy]'") from None
     return xxhash.xxh64_intdigest(key.encode()) % BUCKETS
 
 

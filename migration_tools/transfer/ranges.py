@@ -34,18 +34,18 @@ def condition(columns: list[sql.Composable], types: tuple[str, ...], keys: KeyRa
     parts: list[sql.Composable] = [sql.SQL("true")]
     for bound, operator in ((keys.after, " > "), (keys.upto, " <= ")):
         if bound is not None:
-            literals = [sql.SQL("{}::{}").format(sql.Literal(v), sql.SQL(t)) for v, t in zip(bound, types, strict=True)]  # type: ignore[arg-type]
-            parts.append(row + sql.SQL(operator) + _row(literals))  # type: ignore[arg-type]
+            literals = [sql.SQL("{}::{}").format(sql.Literal(v), sql.SQL(t)) for v, t in zip(bound, types, strict=True)]
+            parts.append(row + sql.SQL(operator) + _row(literals))
     return sql.SQL(" AND ").join(parts)
 
 
 def next_bound(conn: Connection, relation: InstalledRelation, after: Bound | None, rows: int) -> Bound | None:
     """The key `rows` rows after `after`; None when fewer are left, so that the chunk is the last."""
-    names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]  # type: ignore[arg-type]
+    names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]
     order = sql.SQL(", ").join(_expression(c, t) for c, t in zip(names, relation.key_types, strict=True))
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names)
     statement = sql.SQL("SELECT {} FROM ({}) r WHERE {} ORDER BY {} OFFSET {} LIMIT 1").format(
-        texts, sql.SQL(relation.query), condition(names, relation.key_types, KeyRange(after=after, upto=None)), order,  # type: ignore[arg-type]
+        texts, sql.SQL(relation.query), condition(names, relation.key_types, KeyRange(after=after, upto=None)), order,
         sql.Literal(rows - 1),
     )  # fmt: skip
     row = conn.execute(statement).fetchone()
@@ -54,7 +54,7 @@ def next_bound(conn: Connection, relation: InstalledRelation, after: Bound | Non
 
 def source_condition(relation: InstalledRelation, keys: KeyRange) -> sql.Composed:
     """Condition on the relation (alias r)."""
-    names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]  # type: ignore[arg-type]
+    names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]
     return condition(names, relation.key_types, keys)
 
 

@@ -1,8 +1,7 @@
 """Hold the receiving side exactly at a tick of the sending side, for as short as the work at hand allows.
-
-Note [exact stops]. The stop takes the GATE of the receiving database, which every apply shares, so nothing is applied.
-Then it appends a tick itself, exports that tick's snapshot, and applies what is left up to it. Now the receiving
-tables hold exactly the mapping of what `reader` sees. A chunk copied here has an exact place in the order of events; two
+ Note [exact stops]. The stop takes the GATE of the receiving database, which every apply shares, so nothing is applied.
+Then it appends a tick itself, exports that tick's snapshot, and applies what is left up to it. Now the receiving tables
+hold exactly the mapping of what `reader` sees. A chunk copied here has an exact place in the order of events; two
 snapshots taken here show the same instant. All locks are held by connections: a kill -9 ends the stop, and whatever was
 committed is a state that the consumer goes on from.
 """
@@ -28,7 +27,8 @@ DRAIN_ROWS = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:
-    """The connections of one direction: rows flow from `sender` to `receiver`; `reader` is a second one to the sender."""
+    """The connections of one direction: rows flow from `sender` to `receiver`; `reader` is a second one to the
+    sender."""
 
     stream: str
     sender: Connection
@@ -38,7 +38,8 @@ class Ends:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """A moment at which the receiver equals the sender: its position, and how many records were applied to get there."""
+    """A moment at which the receiver equals the sender: its position, and how many records were applied to get
+    there."""
 
     position: int
     drained: int
@@ -71,7 +72,8 @@ def pre_drain(ends: Ends) -> int:
     """Apply what the sender has numbered so far, without stopping anybody for longer; returns how many records."""
     with _gate(ends):
         row = ends.sender.execute(
-            "SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1", [ends.stream]
+            "SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1",
+            [ends.stream],
         ).fetchone()
         return _drain(ends, int(row[0]) if row else 0)
 
@@ -95,7 +97,7 @@ def _tick_and_export(ends: Ends) -> int:
         result = append_tick(ends.sender, ends.stream, RelationProjector())
         exported = ends.sender.execute("SELECT pg_export_snapshot()").fetchone()
         ends.reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        ends.reader.execute(f"SET TRANSACTION SNAPSHOT '{exported[0] if exported else ''}'")  # type: ignore[arg-type]
+        ends.reader.execute(f"SET TRANSACTION SNAPSHOT '{exported[0] if exported else ''}'")
         return result.head
 
 

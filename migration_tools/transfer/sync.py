@@ -15,16 +15,19 @@ ROWS_PER_STATEMENT = 5_000
 class TableWriter:
     """The RowApplier of messaging.inbox: upserts, patches and deletes by key; idempotent, order-free within a batch.
 
-    Note [the last state wins]. A record holds the whole mapped row as of its tick and positions are dense, so of several
-    records of one key only the last counts; applying it twice, or after a copy of a later instant, changes nothing wrong
-    that a later record does not mend. Rows of an owned relation are refused where this side owns the context.
+    Note [the last state wins]. A record holds the whole mapped row as of its tick and positions are dense, so of
+    several records of one key only the last counts; applying it twice, or after a copy of a later instant, changes
+    nothing wrong that a later record does not mend. Rows of an owned relation are refused where this side owns the
+    context.
     """
 
     def __init__(self) -> None:
         self._shapes: dict[str, Table] = {}
         self._awaiting: set[str] = set()
 
-    def apply(self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]) -> int:
+    def apply(
+        self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]
+    ) -> int:
         """Write the rows; call inside a transaction. Returns how many records counted."""
         if not rows:
             return 0
@@ -34,9 +37,7 @@ class TableWriter:
         _set_applying(conn, "row")
         tables = sorted(newest, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
         for table in tables:
-            changed = [row for row in newest[table].values() if row.kind == "r"]
-            for part in _by_relation(changed):
-                self._upsert(conn, relations[part[0].relation], part)
+            self._upsert_all(conn, relations, list(newest[table].values()))
         points.reached("sync.rows_upserted")
         for table in reversed(tables):
             gone = [row for row in newest[table].values() if row.kind == "g"]
@@ -49,8 +50,11 @@ class TableWriter:
         return len(rows)
 
     def _permitted(self, conn: Connection, stream: str, relations: dict[int, RelationHead]) -> set[int]:
-        """Relations whose rows may be written here: registered tables, and owned ones only while the other side owns."""
-        known = {row[0] for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [stream])}
+        """Relations whose rows may be written here: registered tables, and owned ones only while the other side
+        owns."""
+        known = {
+            row[0] for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [stream])
+        }
         owner = read_owner(conn, stream)
         for head in relations.values():
             if head.table not in known:
@@ -62,7 +66,8 @@ class TableWriter:
         return {number for number, head in relations.items() if head.patch or not (head.owned and refuses)}
 
     def _uncopied(self, conn: Connection, stream: str) -> set[str]:
-        """Tables whose history is not copied yet: a child there may come before its parent, see Note [early children]."""
+        """Tables whose history is not copied yet: a child there may come before its parent, see Note [early
+        children]."""
         rows = conn.execute(
             """SELECT t.table_name FROM strangle_captured_table t JOIN strangle_ownership o ON o.context = t.stream
                LEFT JOIN strangle_copied_range c ON c.stream = t.stream AND c.projection = t.table_name
@@ -79,19 +84,33 @@ class TableWriter:
             self._shapes[table] = shape
         return self._shapes[table]
 
-    def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
-        shape = self._shape(conn, head.table)
-        statement = upsert_statement(shape, head, only_with_parents=head.table in self._awaiting)
-        for start in range(0, len(rows), ROWS_PER_STATEMENT):
-            part = rows[start : start + ROWS_PER_STATEMENT]
-            columns = [list(values) for values in zip(*(row.values or () for row in part), strict=True)]
+    def _upsert_all(self, conn: Connection, relations: dict[int, RelationHead], rows: list[RowRecord]) -> None:
+        """Upsert a table's rows; those that ended go first only if one of them, or a swap, still holds a unique value.
+
+        References are deferred to the commit, so nothing minds that a row is away for a moment.
+        """
+        changed = _by_relation([row for row in rows if row.kind == "r"])
+        gone = _by_relation([row for row in rows if row.kind == "g"])
+        everything = [*gone, *changed]
+        for leaving in ([], gone, everything):
             try:
                 with conn.transaction():
-                    conn.execute(statement, columns)
+                    for part in leaving:
+                        self._delete(conn, relations[part[0].relation], part)
+                    for part in changed:
+                        self._upsert(conn, relations[part[0].relation], part)
+                return
             except errors.UniqueViolation:
-                # Two rows swapped a unique value: take both out first. References are deferred to the commit.
-                self._delete(conn, head, part)
-                conn.execute(statement, columns)
+                if leaving is everything:
+                    raise
+
+    def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
+        statement = upsert_statement(
+            self._shape(conn, head.table), head, only_with_parents=head.table in self._awaiting
+        )
+        for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            part = rows[start : start + ROWS_PER_STATEMENT]
+            conn.execute(statement, [list(values) for values in zip(*(row.values or () for row in part), strict=True)])
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
@@ -104,10 +123,13 @@ class TableWriter:
     def _patch(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
         free = [name for name in head.columns if name not in head.key]
-        sets = sql.SQL(", ").join(sql.SQL("{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in free)  # type: ignore[arg-type]
+        sets = sql.SQL(", ").join(
+            sql.SQL("{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in free
+        )
         names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
         match = sql.SQL(" AND ").join(
-            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key  # type: ignore[arg-type]
+            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type))
+            for n in head.key
         )
         arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
         conn.execute(
@@ -121,19 +143,20 @@ class TableWriter:
 def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: bool = False) -> sql.Composed:
     """INSERT … SELECT from one text array per column … ON CONFLICT DO UPDATE, only where something differs.
 
-    Note [early children]. While a table's history is not copied, an old row's children may change before the row itself is
-    here. With `only_with_parents` such children are left out: parents are copied first and whole, so the chunk that copies
-    the child later brings it, as of a later tick.
+    Note [early children]. While a table's history is not copied, an old row's children may change before the row itself
+    is here. With `only_with_parents` such children are left out: parents are copied first and whole, so the chunk that
+    copies the child later brings it, as of a later tick.
     """
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
     casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in head.columns  # type: ignore[arg-type]
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type))
+        for name in head.columns
     )
     arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
     key = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
     free = [name for name in head.columns if name not in head.key]
     overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
-    action = sql.SQL("DO NOTHING")
+    action: sql.Composable = sql.SQL("DO NOTHING")
     if free:
         action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
             sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in free),
@@ -158,7 +181,9 @@ def _parents_exist(shape: Table) -> sql.Composed:
         nulls = sql.SQL(" OR ").join(sql.SQL("u.{} IS NULL").format(sql.Identifier(ours)) for ours, _ in pairs)
         match = sql.SQL(" AND ").join(
             sql.SQL("p.{} = u.{}::{}").format(
-                sql.Identifier(theirs), sql.Identifier(ours), sql.SQL(shape.columns[ours].type)  # type: ignore[arg-type]
+                sql.Identifier(theirs),
+                sql.Identifier(ours),
+                sql.SQL(shape.columns[ours].type),
             )
             for ours, theirs in pairs
         )
@@ -202,6 +227,7 @@ def _key_match(shape: Table, head: RelationHead) -> tuple[sql.Composed, sql.Comp
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
     arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.key)
     match = sql.SQL(" AND ").join(
-        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key  # type: ignore[arg-type]
+        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type))
+        for n in head.key
     )
     return match, sql.SQL("unnest({}) AS u({})").format(arrays, names)

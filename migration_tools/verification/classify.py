@@ -125,8 +125,7 @@ def _one_sided(source: Row | None, target: Row | None, *, orphan: bool) -> Diffe
 
 def _same_row(ours: Row, theirs: Row, columns: Sequence[str], types: Mapping[str, str]) -> bool:
     return len(ours) == len(theirs) and all(
-        same_value(one, other, types.get(column, ""))
-        for column, one, other in zip(columns, ours, theirs, strict=True)
+        same_value(one, other, types.get(column, "")) for column, one, other in zip(columns, ours, theirs, strict=True)
     )
 
 

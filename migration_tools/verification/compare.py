@@ -19,9 +19,14 @@ Key = tuple[str, ...]
 
 
 def compare_relation(
-    pair: Pair, relation: InstalledRelation, *, columns: Sequence[str] | None = None, on_phase: Callable[[str], None] = lambda _: None
+    pair: Pair,
+    relation: InstalledRelation,
+    *,
+    columns: Sequence[str] | None = None,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> TableResult:
-    """Find every difference between the relation on the sender and its table on the receiver, within the pair's snapshots.
+    """Find every difference between the relation on the sender and its table on the receiver, within the pair's
+    snapshots.
 
     `columns` narrows the comparison (keys are always in it). Keeps at most LARGEST_REPORT differences; `truncated` says
     how many more there are.
@@ -30,20 +35,23 @@ def compare_relation(
     assert shape is not None  # noqa: S101  (installed relations were compiled against it)
     names = [name for name in relation.columns if columns is None or name in columns or name in relation.key_columns]
     types = [shape.columns[name].type for name in names]
-    left = sql.SQL("({}) r").format(sql.SQL(relation.query))  # type: ignore[arg-type]
+    left = sql.SQL("({}) r").format(sql.SQL(relation.query))
     right = sql.SQL("{} r").format(sql.Identifier(relation.target_table))
     buckets = _buckets(estimated_rows(pair.receiver, relation.target_table))
     on_phase("digests")
     sides = ((pair.sender, left), (pair.receiver, right))
     with ThreadPoolExecutor(2) as pool:
-        ours, theirs = pool.map(lambda s: bucket_digests(s[0], s[1], relation.key_columns, names, types, buckets), sides)
+        ours, theirs = pool.map(
+            lambda s: bucket_digests(s[0], s[1], relation.key_columns, names, types, buckets), sides
+        )
     suspects = [bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket)]
     differing: list[Key] = []
     if suspects:
         on_phase("rows of differing buckets")
         with ThreadPoolExecutor(2) as pool:
             ours_rows, theirs_rows = pool.map(
-                lambda s: dict(row_digests(s[0], s[1], relation.key_columns, names, types, buckets, suspects)), sides
+                lambda s: dict(row_digests(s[0], s[1], relation.key_columns, names, types, buckets, suspects)),
+                sides,
             )
         differing = sorted(k for k in ours_rows.keys() | theirs_rows.keys() if ours_rows.get(k) != theirs_rows.get(k))
     kept = differing[:LARGEST_REPORT]
@@ -111,9 +119,12 @@ def _orphans(conn: Connection, relation: InstalledRelation, shape: Table, keys: 
     key_texts = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in relation.key_columns)
     for reference in shape.references:
         pairs = list(zip(reference.columns, reference.target_columns, strict=True))
-        match = sql.SQL(" AND ").join(sql.SQL("p.{} = t.{}").format(sql.Identifier(b), sql.Identifier(a)) for a, b in pairs)
+        match = sql.SQL(" AND ").join(
+            sql.SQL("p.{} = t.{}").format(sql.Identifier(b), sql.Identifier(a)) for a, b in pairs
+        )
         filled = sql.SQL(" AND ").join(sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(a)) for a, _ in pairs)
-        statement = sql.SQL("SELECT {} FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}) AND {}::text = ANY (%s)").format(
+        statement = sql.SQL("SELECT {} FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}) AND {}::text = "
+                            "ANY (%s)").format(
             key_texts, sql.Identifier(relation.target_table), filled, sql.Identifier(reference.target), match,
             sql.SQL("t.{}").format(sql.Identifier(relation.key_columns[0])),
         )  # fmt: skip

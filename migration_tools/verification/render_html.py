@@ -130,9 +130,7 @@ def _section(table: TableResult, share: int, budget: int, *, redacted: bool) -> 
 
 
 def _difference(difference: Difference, *, redacted: bool, open_: bool) -> Iterator[str]:
-    columns = ", ".join(
-        f"{each.column} ({each.note})" if each.note else each.column for each in difference.fields
-    )
+    columns = ", ".join(f"{each.column} ({each.note})" if each.note else each.column for each in difference.fields)
     yield (
         f'<details class="difference k-{difference.kind}"{" open" if open_ else ""}><summary>'
         f"<span class=kind><i></i>{_text(difference.kind.label)}</span>"

@@ -104,9 +104,7 @@ def _lines(report: VerificationReport, limit: int) -> Iterator[str]:
         for difference in table.differences[:share]:
             yield f"    {difference.kind.label}: {printable(difference.table)} {key_text(difference)}"
             for each in difference.fields:
-                source, target = (
-                    _cut(displayed(v, redacted=report.redacted)) for v in (each.source, each.target)
-                )
+                source, target = (_cut(displayed(v, redacted=report.redacted)) for v in (each.source, each.target))
                 yield f"      {printable(each.column)}: source {source}, target {target}{_remark(each)}"
         if rest := left_out(share, table):
             yield f"    {rest}"

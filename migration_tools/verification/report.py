@@ -279,9 +279,7 @@ def _table_from_json(table: Mapping[str, Any], differences: list[Mapping[str, An
         rows_source=table["rows_source"],
         rows_target=table["rows_target"],
         truncated=table["truncated"],
-        differences=[
-            _difference_from_json(each) for each in differences if each["projection"] == table["projection"]
-        ],
+        differences=[_difference_from_json(each) for each in differences if each["projection"] == table["projection"]],
     )
 
 

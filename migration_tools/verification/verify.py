@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from migration_tools.capture.projector import InstalledRelation, keyed_query, key_arrays, read_relations
+from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query, read_relations
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.transfer.stops import Ends, stopped_at_tick
@@ -22,11 +22,14 @@ class Sides:
     direction: str
 
 
-def verify(sides: Sides, *, on_table: Callable[[str, TableResult | None], None] = lambda *_: None) -> VerificationReport:
+def verify(
+    sides: Sides, *, on_table: Callable[[str, TableResult | None], None] = lambda *_: None
+) -> VerificationReport:
     """Compare every projection of a context at one instant, while writes go on.
 
-    First the owner's mapping against the other side's tables. If that is clean, and the context's source owns it, also the
-    way back: the reverse mapping of the target's rows against the source's own tables, so that a rollback is proven.
+    First the owner's mapping against the other side's tables. If that is clean, and the context's source owns it, also
+    the way back: the reverse mapping of the target's rows against the source's own tables, so that a rollback is
+    proven.
     """
     started, clock = time.time(), time.monotonic()
     with paired_snapshots(sides.ends, sides.receiver_reader) as pair:
@@ -91,7 +94,8 @@ def _insert(ends: Ends, relation: InstalledRelation, keys: list[tuple[str, ...]]
     shape = read_table(ends.receiver, relation.target_table)
     assert shape is not None  # noqa: S101
     casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in relation.columns  # type: ignore[arg-type]
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type))
+        for name in relation.columns
     )
     overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)

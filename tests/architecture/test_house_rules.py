@@ -72,9 +72,7 @@ def sleeps(path: str, text: str) -> Iterable[str]:
     }
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr="sleep")) if (
-                id(node) not in polls
-            ):
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr="sleep")) if id(node) not in polls:
                 yield f"line {node.lineno}: time.sleep() outside a poll with a time limit"
             case ast.ImportFrom(module="time", names=names) if any(name.name == "sleep" for name in names):
                 yield f"line {node.lineno}: from time import sleep"

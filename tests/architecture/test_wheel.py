@@ -93,9 +93,7 @@ def test_only_the_toolkit_can_be_imported_from_the_wheel(environment: Path) -> N
 
 
 @pytest.mark.parametrize("apps", ["MONOLITH_APPS", "SERVICE_APPS"])
-def test_a_project_that_has_psycopg2_needs_no_other_driver(
-    apps: str, environment: Path, tmp_path: Path
-) -> None:
+def test_a_project_that_has_psycopg2_needs_no_other_driver(apps: str, environment: Path, tmp_path: Path) -> None:
     for distribution in ("Django", "asgiref", "sqlparse", "psycopg2-binary"):
         for file in importlib.metadata.files(distribution) or ():
             top = Path(distribution_root(distribution)) / file.parts[0]

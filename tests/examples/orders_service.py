@@ -65,9 +65,7 @@ class RunningService:
 
 
 @pytest.fixture(scope="session")
-def orders_service(
-    cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningService]:
+def orders_service(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Serve the orders service by gunicorn, as role orders_app, on a database of its own."""
     database = f"orders_service_{os.urandom(4).hex()}"
     name = sql.Identifier(database)

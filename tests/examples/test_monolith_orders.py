@@ -87,9 +87,7 @@ def test_a_purchase_writes_order_lines_stock_payment_and_event_together() -> Non
         (one.pk, order.pk, -1, "ordered"),
         (two.pk, order.pk, -5, "ordered"),
     }
-    assert list(Payment.objects.values_list("order_id", "amount", "status")) == [
-        (order.pk, order.total, "authorised")
-    ]
+    assert list(Payment.objects.values_list("order_id", "amount", "status")) == [(order.pk, order.total, "authorised")]
     assert User.objects.get(pk=shopper.id).last_order_id == order.pk
     assert published() == [
         (
@@ -171,9 +169,7 @@ def test_a_bad_purchase_is_a_problem_document(body: object) -> None:
     assert_nothing_was_written()
 
 
-@pytest.mark.parametrize(
-    "raw", [b"{", b'{"lines": [], "x": NaN}', b"\xff", b'{"shipping_address": {"a": 1e999}}']
-)
+@pytest.mark.parametrize("raw", [b"{", b'{"lines": [], "x": NaN}', b"\xff", b'{"shipping_address": {"a": 1e999}}'])
 def test_a_body_that_is_no_json_is_a_problem_document(raw: bytes) -> None:
     shopper = Shopper().sign_up()
     token = shopper.client.cookies["csrftoken"].value

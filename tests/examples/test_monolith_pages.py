@@ -57,9 +57,7 @@ def test_a_customer_logs_in_by_any_case_of_the_address_and_out_again(browser: Cl
     User.objects.create_user("ada@example.com", "long enough")
     wrong = submit(browser, "/login/", {"username": "ada@example.com", "password": "wrong"})
     assert wrong.status_code == 200
-    right = submit(
-        browser, "/login/?next=/orders/", {"username": "ADA@example.com", "password": "long enough"}
-    )
+    right = submit(browser, "/login/?next=/orders/", {"username": "ADA@example.com", "password": "long enough"})
     assert right["location"] == "/orders/"
     assert submit(browser, "/", {}, action="/logout/")["location"] == "/"
     assert browser.get("/orders/")["location"] == "/login/?next=/orders/"

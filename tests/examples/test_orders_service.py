@@ -208,8 +208,7 @@ def test_payments_that_wait_for_the_same_order_pay_it_once(
         holder.execute("SELECT 1 FROM sales_order WHERE public_id = %s FOR UPDATE", [order["id"]])
         answers = [pool.submit(client.post, f"/api/orders/{order['id']}/pay/") for _ in range(4)]
         orders_service.wait_until(
-            "SELECT count(*) = 4 FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT count(*) = 4 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         holder.rollback()
         assert [answer.result().status_code for answer in answers] == [200] * 4
@@ -223,9 +222,7 @@ def test_payments_that_wait_for_the_same_order_pay_it_once(
     ("moves", "illegal"),
     [([], "ship"), (["cancel"], "pay"), (["cancel"], "ship"), (["pay", "ship"], "cancel")],
 )
-def test_an_illegal_transition_is_a_conflict(
-    shopper: Shopper, uid: int, moves: list[str], illegal: str
-) -> None:
+def test_an_illegal_transition_is_a_conflict(shopper: Shopper, uid: int, moves: list[str], illegal: str) -> None:
     client = shopper(uid)
     url = f"/api/orders/{place(client)['id']}/"
     for move in moves:
@@ -290,9 +287,7 @@ def test_an_unsafe_request_without_the_csrf_token_is_refused(
     assert client.get(url, headers={"X-CSRFToken": CSRF}).json()["status"] == "placed"
 
 
-def test_the_service_sets_no_cookie_and_keeps_no_session(
-    orders_service: RunningService, shopper: Shopper
-) -> None:
+def test_the_service_sets_no_cookie_and_keeps_no_session(orders_service: RunningService, shopper: Shopper) -> None:
     client = shopper()
     for answer in (client.get("/api/orders/"), client.post("/api/orders/", json=WANTED)):
         assert "set-cookie" not in answer.headers
@@ -307,9 +302,7 @@ def test_a_write_that_meets_the_fence_is_a_503_that_the_proxy_may_retry(
         "CREATE FUNCTION planted_fence() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'not the owner' USING ERRCODE = '40S01'; END $$"
     )
-    orders_service.rows(
-        "CREATE TRIGGER planted_fence BEFORE INSERT ON sales_order EXECUTE FUNCTION planted_fence()"
-    )
+    orders_service.rows("CREATE TRIGGER planted_fence BEFORE INSERT ON sales_order EXECUTE FUNCTION planted_fence()")
     try:
         fenced = client.post("/api/orders/", json=WANTED)
     finally:

@@ -44,9 +44,7 @@ def test_alive_but_not_ready_without_its_database(orders_service: RunningService
 from django.test import Client
 print([Client().get(path).status_code for path in ("/livez", "/readyz")])
 """
-    done = orders_service.manage(
-        "shell", "-v0", "-c", script, ORDERS_DB_PORT="1", SHOP_ALLOWED_HOSTS="testserver"
-    )
+    done = orders_service.manage("shell", "-v0", "-c", script, ORDERS_DB_PORT="1", SHOP_ALLOWED_HOSTS="testserver")
     assert done.stdout.strip() == "[200, 503]", done.stderr
 
 
@@ -68,9 +66,7 @@ for hour in (1, 23):
 """
     done = orders_service.manage("shell", "-v0", "-c", script)
     assert done.returncode == 0, done.stderr
-    counted = orders_service.rows(
-        "SELECT day::text, placed FROM sales_dailycount WHERE day < '2002-01-01' ORDER BY 1"
-    )
+    counted = orders_service.rows("SELECT day::text, placed FROM sales_dailycount WHERE day < '2002-01-01' ORDER BY 1")
     assert counted == [("2001-02-02", 1), ("2001-02-03", 1)]
 
 

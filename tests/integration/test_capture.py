@@ -19,18 +19,23 @@ def test_what_is_declared_is_installed_and_seen_as_installed(stage: Any) -> None
 
 
 WRITES = {
-    "insert": "INSERT INTO orders_order (public_id, user_id, status, total, currency, client_reference, shipping_address, placed_at, "
+    "insert": "INSERT INTO orders_order (public_id, user_id, status, total, currency, client_reference, "
+    "shipping_address, placed_at, "
     "updated_at) VALUES (gen_random_uuid(), 1, 'placed', 9.99, 'EUR', 'x', '{}', now(), now())",
     "update of many": "UPDATE orders_order SET note = 'bulk' WHERE id < 200",
     "update through a join": "UPDATE orders_order o SET note = u.email FROM accounts_user u WHERE u.id = o.user_id",
-    "delete with lines": "WITH gone AS (DELETE FROM orders_orderline WHERE order_id = 7) DELETE FROM orders_order WHERE id = 7",
-    "upsert": "INSERT INTO orders_order (id, public_id, user_id, status, total, currency, client_reference, shipping_address, placed_at, "
+    "delete with "
+    "lines": "WITH gone AS (DELETE FROM orders_orderline WHERE order_id = 7) DELETE FROM orders_order WHERE id = 7",
+    "upsert": "INSERT INTO orders_order (id, public_id, user_id, status, total, currency, client_reference, "
+    "shipping_address, placed_at, "
     "updated_at) VALUES (5, gen_random_uuid(), 1, 'placed', 9.99, 'EUR', 'x', '{}', now(), now()) "
     "ON CONFLICT (id) DO UPDATE SET total = 12.34",
-    "merge": "MERGE INTO orders_order o USING (VALUES (3), (999999)) v(id) ON o.id = v.id WHEN MATCHED THEN UPDATE SET note = 'merged'",
+    "merge": "MERGE INTO orders_order o USING (VALUES (3), (999999)) v(id) ON o.id = v.id WHEN MATCHED THEN UPDATE "
+    "SET note = 'merged'",
     "rename of a customer": "UPDATE accounts_user SET first_name = 'Zoë 🎈' WHERE id = 3",
     "key change of a line": "UPDATE orders_orderline SET id = id + 100000 WHERE order_id = 9",
-    "swap of unique values": "UPDATE orders_order o SET public_id = CASE o.id WHEN 1 THEN gen_random_uuid() ELSE o.public_id END",
+    "swap of unique "
+    "values": "UPDATE orders_order o SET public_id = CASE o.id WHEN 1 THEN gen_random_uuid() ELSE o.public_id END",
     "price of a product": "UPDATE catalog_product SET price = price + 1, name = name || '''s'",
 }
 
@@ -46,7 +51,9 @@ def test_a_write_of_any_form_reaches_the_service(stage: Any, name: str) -> None:
 
 def test_copy_into_a_captured_table_is_seen(stage: Any) -> None:
     stage.backfill()
-    with stage.shop.cursor().copy("COPY orders_orderline (order_id, product_id, quantity, unit_price) FROM STDIN") as copy:
+    with stage.shop.cursor().copy(
+        "COPY orders_orderline (order_id, product_id, quantity, unit_price) FROM STDIN"
+    ) as copy:
         for order in range(1, 50):
             copy.write_row((order, 1, 3, "0.10"))
     stage.settle()
@@ -55,7 +62,10 @@ def test_copy_into_a_captured_table_is_seen(stage: Any) -> None:
 
 def test_a_cascade_made_by_postgresql_is_seen(stage: Any) -> None:
     stage.shop.execute("ALTER TABLE orders_orderline DROP CONSTRAINT IF EXISTS cascade_test")
-    stage.shop.execute("ALTER TABLE orders_orderline ADD CONSTRAINT cascade_test FOREIGN KEY (order_id) REFERENCES orders_order ON DELETE CASCADE")
+    stage.shop.execute(
+        "ALTER TABLE orders_orderline ADD CONSTRAINT cascade_test FOREIGN KEY (order_id) REFERENCES orders_order ON "
+        "DELETE CASCADE"
+    )
     stage.backfill()
     stage.shop.execute("DELETE FROM orders_order WHERE id BETWEEN 10 AND 20")
     stage.settle()
@@ -98,7 +108,9 @@ def test_two_rows_that_swap_a_unique_value_are_applied(stage: Any) -> None:
     stage.backfill()
     with stage.shop.transaction():
         stage.shop.execute("ALTER TABLE orders_order ALTER COLUMN public_id DROP NOT NULL")
-        first, second = (stage.shop.execute("SELECT public_id FROM orders_order WHERE id = %s", [i]).fetchone()[0] for i in (1, 2))
+        first, second = (
+            stage.shop.execute("SELECT public_id FROM orders_order WHERE id = %s", [i]).fetchone()[0] for i in (1, 2)
+        )
         stage.shop.execute("UPDATE orders_order SET public_id = gen_random_uuid() WHERE id = 1")
         stage.shop.execute("UPDATE orders_order SET public_id = %s WHERE id = 2", [first])
         stage.shop.execute("UPDATE orders_order SET public_id = %s WHERE id = 1", [second])

@@ -82,9 +82,7 @@ def book(shop: psycopg.Connection[Any], tmp_path: Path) -> Book:
         shop.execute("DELETE FROM orders_orderline WHERE id = 20")
         written.acknowledge(written.intent("delete", table="orders_orderline", keys=[20]))
         written.acknowledge(written.intent("rename", user=user, name="Zoë O'Brien"))
-        shop.execute(
-            "UPDATE accounts_user SET first_name = 'Zoë', last_name = 'O''Brien' WHERE id = %s", [user]
-        )
+        shop.execute("UPDATE accounts_user SET first_name = 'Zoë', last_name = 'O''Brien' WHERE id = %s", [user])
     return fold(ledger.read(tmp_path / "ledger.jsonl"))
 
 
@@ -107,9 +105,7 @@ def buy(shop: psycopg.Connection[Any], reference: str, state: str) -> tuple[str,
             "INSERT INTO inventory_movement (product_id, order_id, delta, reason, created_at)"
             " VALUES (%s, %s, %s, %s, now())", [product, key, delta, reason],
         )  # fmt: skip
-        shop.execute(
-            "UPDATE inventory_stock SET on_hand = on_hand + %s WHERE product_id = %s", [delta, product]
-        )
+        shop.execute("UPDATE inventory_stock SET on_hand = on_hand + %s WHERE product_id = %s", [delta, product])
     paid = {"placed": "authorised", "shipped": "captured", "cancelled": "refunded"}[state]
     shop.execute(
         "INSERT INTO payments_payment (order_id, amount, status, created_at, updated_at)"
@@ -119,9 +115,7 @@ def buy(shop: psycopg.Connection[Any], reference: str, state: str) -> tuple[str,
 
 
 def audit(book: Book, dsns: tuple[str, str]) -> Findings:
-    return merge(
-        audit_owner(book, "monolith", dsns[0]), audit_names(book, dsns[0]), audit_payments(book, dsns[0])
-    )
+    return merge(audit_owner(book, "monolith", dsns[0]), audit_names(book, dsns[0]), audit_payments(book, dsns[0]))
 
 
 def test_an_honest_shop_is_found_clean(book: Book, dsns: tuple[str, str]) -> None:
@@ -166,8 +160,7 @@ ORDER = "(SELECT id FROM orders_order WHERE client_reference = 'run-s1-1-2')"
             1,
         ),
         (
-            "UPDATE inventory_stock SET on_hand = on_hand + 1"
-            " WHERE product_id = (SELECT min(id) FROM catalog_product)",
+            "UPDATE inventory_stock SET on_hand = on_hand + 1 WHERE product_id = (SELECT min(id) FROM catalog_product)",
             "wrong",
             1,
         ),
@@ -198,14 +191,10 @@ def test_sides_that_say_the_same_agree(copied: None, dsns: tuple[str, str]) -> N
     assert fingerprints(dsns)[0] == fingerprints(dsns)[1]
 
 
-def test_every_planted_corruption_is_a_difference_and_nothing_else_is(
-    copied: None, dsns: tuple[str, str]
-) -> None:
+def test_every_planted_corruption_is_a_difference_and_nothing_else_is(copied: None, dsns: tuple[str, str]) -> None:
     planted = plant(dsns[1], count=24, seed=1, upto=SEEDED)
     assert len({each.kind for each in planted}) >= 10
-    found = {
-        (difference.table, str(difference.key)) for difference in compare(*dsns, settle_seconds=0).differences
-    }
+    found = {(difference.table, str(difference.key)) for difference in compare(*dsns, settle_seconds=0).differences}
     assert len(found) == len(planted)
     for each in planted:
         assert any((each.table, key) in found for key in each.keys), each

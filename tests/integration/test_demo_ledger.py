@@ -134,7 +134,5 @@ def test_the_verdict_names_every_shortcoming(
     figures: dict[str, int], verification: dict[str, int], sentence: str
 ) -> None:
     report = Report(traffic=TrafficFigures(**{"writes_acknowledged": 9} | figures))
-    report.verification.append(
-        Verification(**{"rows": 1, "differences": 0, "false_alarms": 0} | verification)
-    )
+    report.verification.append(Verification(**{"rows": 1, "differences": 0, "false_alarms": 0} | verification))
     assert report.shortcomings() == [sentence]

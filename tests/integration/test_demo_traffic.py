@@ -61,10 +61,7 @@ def test_everything_acknowledged_is_in_the_shop(
             supervisor.await_condition("writes", lambda: len(traffic.clock) > ENOUGH_WRITES, SECONDS)
         supervisor.await_condition(
             "writers behind HTTP's back",
-            lambda: (
-                traffic.tally.events("bulk updater: edit") > 2
-                and traffic.tally.events("raw-SQL writer: edit") > 2
-            ),
+            lambda: traffic.tally.events("bulk updater: edit") > 2 and traffic.tally.events("raw-SQL writer: edit") > 2,
             SECONDS,
         )
     assert traffic.tally.failures == []
@@ -76,9 +73,7 @@ def test_everything_acknowledged_is_in_the_shop(
     )
     assert findings.clean, findings
     with psycopg.connect(dsn) as connection:
-        connection.execute(
-            "UPDATE orders_order SET status = 'lost' WHERE public_id = %s", [book.kept[0].order]
-        )
+        connection.execute("UPDATE orders_order SET status = 'lost' WHERE public_id = %s", [book.kept[0].order])
         connection.commit()
     assert len(audit_owner(book, "monolith", dsn).lost) == 1
 

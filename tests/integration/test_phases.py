@@ -71,7 +71,14 @@ class Road:
         return self.stage.differences()
 
 
-ROAD = ["strangle_dual_write", "strangle_backfill", "strangle_verify", "strangle_switch_reads --percent 100", "strangle_cutover", "strangle_decommission"]
+ROAD = [
+    "strangle_dual_write",
+    "strangle_backfill",
+    "strangle_verify",
+    "strangle_switch_reads --percent 100",
+    "strangle_cutover",
+    "strangle_decommission",
+]
 PHASES = ["monolith_only", "dual_write", "backfill", "verify", "switch_reads", "cutover", "decommission"]
 
 
@@ -116,14 +123,25 @@ def test_a_phase_is_started_rolled_back_and_started_again_under_writes(road: Roa
 def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
     with writing(road.pair):
         road.go(*ROAD[:5])
-    road.stage.orders.execute("UPDATE sales_order SET remark = 'written on the new side', modified_at = clock_timestamp() WHERE id < 50")
-    road.stage.orders.execute("INSERT INTO sales_order (public_id, customer_id, customer_name, state, total_cents, currency, reference, "
-                              "ship_to, ordered_at, modified_at) SELECT gen_random_uuid(), 1, 'x', 'placed', 500, 'EUR', 'new', '{}', now(), now() "
+    road.stage.orders.execute(
+        "UPDATE sales_order SET remark = 'written on the new side', modified_at = clock_timestamp() WHERE id < 50"
+    )
+    road.stage.orders.execute("INSERT INTO sales_order (public_id, customer_id, customer_name, state, total_cents, "
+                              "currency, reference, "
+                              "ship_to, ordered_at, modified_at) SELECT gen_random_uuid(), 1, 'x', 'placed', 500, "
+                              "'EUR', 'new', '{}', now(), now() "
                               "FROM generate_series(1, 20)")  # fmt: skip
     road.run("strangle_rollback")
     assert road.settled() == []
-    assert road.stage.shop.execute("SELECT count(*) FROM orders_order WHERE client_reference = 'new'").fetchone() == (20,)
-    assert road.stage.shop.execute("SELECT count(*) FROM orders_order WHERE note = 'written on the new side'").fetchone()[0] > 20
+    assert road.stage.shop.execute("SELECT count(*) FROM orders_order WHERE client_reference = 'new'").fetchone() == (
+        20,
+    )
+    assert (
+        road.stage.shop.execute("SELECT count(*) FROM orders_order WHERE note = 'written on the new side'").fetchone()[
+            0
+        ]
+        > 20
+    )
     road.go("strangle_verify", "strangle_cutover", "strangle_decommission")
     assert road.stage.shop.execute("SELECT to_regclass('public.orders_order')").fetchone() == (None,)
     road.stage.orders.execute("UPDATE sales_order SET remark = 'after the end' WHERE id < 10")
@@ -140,7 +158,10 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
 
 def test_after_the_cutover_the_monolith_is_refused_and_the_service_is_not(road: Road) -> None:
     road.go(*ROAD[:5])
-    with road.pair.connect("shop", "shop_app") as shop, pytest.raises(psycopg.errors.OperationalError, match="not owned here"):
+    with (
+        road.pair.connect("shop", "shop_app") as shop,
+        pytest.raises(psycopg.errors.OperationalError, match="not owned here"),
+    ):
         shop.execute("UPDATE orders_order SET note = 'x' WHERE id = 1")
     with road.pair.connect("orders", "orders_app") as orders:
         orders.execute("UPDATE sales_order SET remark = 'x' WHERE id = 1")
@@ -153,7 +174,9 @@ def test_a_move_out_of_order_is_refused_and_says_what_is_next(road: Road) -> Non
 
 
 def test_a_target_that_is_not_empty_is_refused_with_the_remedy(road: Road) -> None:
-    road.stage.orders.execute("INSERT INTO sales_product (id, sku, name, price_cents, currency, active) VALUES (1, 'a', 'b', 1, 'EUR', true)")
+    road.stage.orders.execute(
+        "INSERT INTO sales_product (id, sku, name, price_cents, currency, active) VALUES (1, 'a', 'b', 1, 'EUR', true)"
+    )
     error = road.refused("strangle_dual_write")
     assert error.returncode == 4
     assert "'sales_product' is not empty" in str(error)
@@ -192,7 +215,8 @@ def test_verification_finds_what_was_planted_and_repair_mends_it(road: Road) -> 
         "UPDATE sales_order SET remark = '' WHERE remark IS NULL AND id = 4",
         "UPDATE sales_order SET ship_to = '{\"b\": [1, 2]}' WHERE id = 6",
         "UPDATE sales_order SET ordered_at = ordered_at + interval '1 microsecond' WHERE id = 8",
-        "INSERT INTO sales_product (id, sku, name, price_cents, currency, active) VALUES (777, 'ghost', 'g', 1, 'EUR', true)",
+        "INSERT INTO sales_product (id, sku, name, price_cents, currency, active) VALUES (777, 'ghost', 'g', 1, "
+        "'EUR', true)",
     ]
     with road.stage.orders.transaction():
         road.stage.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
@@ -228,7 +252,10 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(setting: dict[str, 
     from migration_tools.conf import settings
     from migration_tools.errors import SettingsError
 
-    with override_settings(MIGRATION_TOOLS=setting), pytest.raises(SettingsError, match="LOCK_TIMEOUT_SECONDS"):
+    with (
+        override_settings(MIGRATION_TOOLS=setting),
+        pytest.raises(SettingsError, match="LOCK_TIMEOUT_SECONDS"),
+    ):
         settings()
 
 

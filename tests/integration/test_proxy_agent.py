@@ -61,9 +61,7 @@ def test_files_that_pass_validation_but_not_the_running_envoy_are_put_back() -> 
         offset = proxy.agent.envoy.log_offset()
         broken.rename(proxy.options.directory / "rds.json")
         await_until(lambda: proxy.agent.envoy.rejections(offset), what="envoy's refusal in its log")
-        assert proxy.ask("GET", "/api/orders/").side == "new", (
-            "a broken file must not change what is in force"
-        )
+        assert proxy.ask("GET", "/api/orders/").side == "new", "a broken file must not change what is in force"
         proxy.publish(lambda table: with_reads(table, "orders", 0))
         assert (proxy.options.directory / "rds.json").read_bytes() == good
 

@@ -73,9 +73,7 @@ def side(port: int) -> str | None:
         connection.close()
 
 
-def test_the_table_in_the_database_is_what_clients_are_answered_by(
-    start: Start, directory: Path, port: int
-) -> None:
+def test_the_table_in_the_database_is_what_clients_are_answered_by(start: Start, directory: Path, port: int) -> None:
     publishing.publish(
         lambda table: ensure_context(table, "orders", ["/api/orders/"], "orders"), author="t", reason="t"
     )

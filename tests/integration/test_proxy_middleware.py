@@ -85,10 +85,7 @@ def plain(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("refused_in_drf/", refused_in_drf),
-    *(
-        path(f"{view.__name__}/", view)
-        for view in (refused, wrapped, broken, deadlock, enter, leave, rename, plain)
-    ),
+    *(path(f"{view.__name__}/", view) for view in (refused, wrapped, broken, deadlock, enter, leave, rename, plain)),
 ]
 
 

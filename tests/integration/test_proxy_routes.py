@@ -127,9 +127,7 @@ def test_the_marker_never_reaches_a_client(proxy: Rig) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_every_spelling_of_a_path_goes_to_the_right_side(
-    proxy: Rig, method: str, path: str, side: str
-) -> None:
+def test_every_spelling_of_a_path_goes_to_the_right_side(proxy: Rig, method: str, path: str, side: str) -> None:
     proxy.publish(lambda table: with_writes(with_reads(table, "orders", 100), "orders", "new"))
     assert proxy.ask(method, path).side == side
 

@@ -45,9 +45,7 @@ def report(*tables: TableResult) -> VerificationReport:
     )
 
 
-def changed(
-    key: str = "1", *fields: FieldDifference, kind: DifferenceKind = DifferenceKind.CHANGED
-) -> Difference:
+def changed(key: str = "1", *fields: FieldDifference, kind: DifferenceKind = DifferenceKind.CHANGED) -> Difference:
     return Difference(table="sales_order", key=(key,), kind=kind, fields=list(fields))
 
 

@@ -67,9 +67,7 @@ def report(differences: list[Difference], *, truncated: int = 0, rows: int = 1_0
     )
 
 
-def row(
-    key: str, source: str | None, target: str | None, *, column: str = "remark", type_: str = "text"
-) -> Difference:
+def row(key: str, source: str | None, target: str | None, *, column: str = "remark", type_: str = "text") -> Difference:
     difference = classify("sales_order", (key,), [column], {column: type_}, (source,), (target,))
     assert difference is not None
     return difference
@@ -146,9 +144,7 @@ def test_a_page_of_many_large_differences_stays_under_a_megabyte() -> None:
     assert len(text.encode()) < 1_000_000
     shown = text.count("<details")
     assert 0 < shown < 3_000
-    assert (
-        f"Shown: {shown:,} of 3,077 differences; {3_000 - shown:,} more in the JSON report; 77 beyond" in text
-    )
+    assert f"Shown: {shown:,} of 3,077 differences; {3_000 - shown:,} more in the JSON report; 77 beyond" in text
 
 
 def test_a_page_of_many_tables_stays_under_a_megabyte() -> None:
@@ -169,9 +165,7 @@ def test_what_is_left_out_is_said(render: object) -> None:
 def test_the_part_that_differs_is_marked() -> None:
     text = render_html(report([row("1", "124900", "124901")]), reveal=True)
     assert "<code>12490<mark>0</mark></code>" in text
-    long = render_html(
-        report([row("1", "x" * 900 + "A" + "y" * 900, "x" * 900 + "B" + "y" * 900)]), reveal=True
-    )
+    long = render_html(report([row("1", "x" * 900 + "A" + "y" * 900, "x" * 900 + "B" + "y" * 900)]), reveal=True)
     assert f"<code>…{'x' * 80}<mark>B</mark>{'y' * 80}…</code>" in long
     assert re.search(
         r"<code>aa</code><td><code>aa<mark>a</mark></code>",
@@ -209,9 +203,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_gets_tables_and_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    found = report(
-        [row("17", "[bold]a", None), Difference(table="t", key=("18",), kind=DifferenceKind.MISSING)]
-    )
+    found = report([row("17", "[bold]a", None), Difference(table="t", key=("18",), kind=DifferenceKind.MISSING)])
     terminal, pipe = Terminal(), io.StringIO()
     print_report(found, terminal, reveal=True)
     print_report(found, pipe, reveal=True)

@@ -152,9 +152,7 @@ def test_the_reader_sees_every_change(first: RoutingTable) -> None:
     assert read() == second
 
 
-def test_the_command_changes_and_shows_routes(
-    first: RoutingTable, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_changes_and_shows_routes(first: RoutingTable, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*args: str) -> Any:
         call_command("strangle_route", *args, "--format", "json")
         return json.loads(capsys.readouterr().out)

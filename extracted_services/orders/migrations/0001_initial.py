@@ -41,9 +41,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("public_id", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ("customer_id", models.BigIntegerField()),
@@ -74,9 +72,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "sales_order",
                 "indexes": [
-                    models.Index(
-                        fields=["customer_id", "-ordered_at", "-id"], name="sales_order_of_customer"
-                    ),
+                    models.Index(fields=["customer_id", "-ordered_at", "-id"], name="sales_order_of_customer"),
                     models.Index(fields=["reference"], name="sales_order_reference"),
                 ],
             },
@@ -86,9 +82,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("product_id", models.BigIntegerField()),
                 ("qty", models.IntegerField()),

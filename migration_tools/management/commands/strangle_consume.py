@@ -16,7 +16,7 @@ class Command(BaseCommand):
     """Works until SIGTERM; a second consumer of the same stream stands by and takes over."""
 
     help = "Apply a stream of another side here: rows to tables, events to handlers. Example: manage.py strangle_consume orders"
-    requires_system_checks: list[str] = []  # noqa: RUF012
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("stream", help="a stream that MIGRATION_TOOLS['FEEDS'] names")

@@ -12,7 +12,9 @@ from migration_tools.state.phase import Phase
 class Command(Operation):
     """cutover → decommission."""
 
-    help = "Watch the old tables, dump them with checksums and move them to quarantine; refuses while somebody uses them."
+    help = (
+        "Watch the old tables, dump them with checksums and move them to quarantine; refuses while somebody uses them."
+    )
     purpose = "decommission"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -28,7 +28,9 @@ class Command(Operation):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--mend", action="store_true", help="reinstall capture and fence where they are not as declared")
+        parser.add_argument(
+            "--mend", action="store_true", help="reinstall capture and fence where they are not as declared"
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:
@@ -60,7 +62,10 @@ def _owners(env: Surroundings) -> list[str]:
     if len(found) > 1:
         return [f"both sides believe they own {env.context!r}; stop the writers and call for help, this must never be"]
     if not found and any(owners.values()):
-        return [f"nobody owns {env.context!r}: a hand-over was cut off; run strangle_cutover {env.context} (or strangle_rollback) again"]
+        return [
+            f"nobody owns {env.context!r}: a hand-over was cut off; run strangle_cutover {env.context} (or "
+            f"strangle_rollback) again"
+        ]
     return []
 
 
@@ -70,8 +75,13 @@ def _sessions(env: Surroundings) -> list[str]:
         conn = env.connection(side)
         oldest = lags.horizon(conn)
         if oldest is not None and oldest[0] > OLD_TRANSACTION_SECONDS:
-            findings.append(f"on the {side.value} a transaction is open since {oldest[0]:.0f} s: {oldest[1]}; it keeps old rows alive, end it")
+            findings.append(
+                f"on the {side.value} a transaction is open since {oldest[0]:.0f} s: {oldest[1]}; it keeps old rows "
+                f"alive, end it"
+            )
         row = conn.execute("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()").fetchone()
         if row and row[0]:
-            findings.append(f"on the {side.value} {row[0]} prepared transactions wait; commit or roll them back (pg_prepared_xacts)")
+            findings.append(
+                f"on the {side.value} {row[0]} prepared transactions wait; commit or roll them back (pg_prepared_xacts)"
+            )
     return findings

@@ -19,8 +19,10 @@ from migration_tools.stores.postgres import connect
 class Command(BaseCommand):
     """Works until SIGTERM; a second relay stands by and takes over."""
 
-    help = "Number this side's outbox and publish it; one leads, others stand by. Example: manage.py strangle_relay orders"
-    requires_system_checks: list[str] = []  # noqa: RUF012
+    help = (
+        "Number this side's outbox and publish it; one leads, others stand by. Example: manage.py strangle_relay orders"
+    )
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("streams", nargs="*", help="default: every stream that this side's settings name")
@@ -31,7 +33,9 @@ class Command(BaseCommand):
         try:
             streams = options["streams"] or sorted({*settings().FEEDS, *load()})
             if not streams:
-                raise StrangleError("MIGRATION_TOOLS names no stream; set FEEDS or PLAYBOOKS, or name streams on the command line")
+                raise StrangleError(
+                    "MIGRATION_TOOLS names no stream; set FEEDS or PLAYBOOKS, or name streams on the command line"
+                )
             if options["once"]:
                 self._once(streams, options["format"])
                 return
@@ -52,7 +56,9 @@ class Command(BaseCommand):
     def _once(self, streams: list[str], form: str) -> None:
         with connect(settings().DATABASE, "relay") as conn:
             heads = {name: tick(conn, name, RelationProjector()).head for name in streams}
-        self.stdout.write(json.dumps({"heads": heads, "exit_code": int(ExitCode.DONE)}) if form == "json" else str(heads))
+        self.stdout.write(
+            json.dumps({"heads": heads, "exit_code": int(ExitCode.DONE)}) if form == "json" else str(heads)
+        )
 
 
 def _run(relay: Relay, stop: threading.Event) -> None:

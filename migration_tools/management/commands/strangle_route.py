@@ -48,9 +48,7 @@ class Command(BaseCommand):
         action("release", "let held writes go on where they went", changes=True).add_argument("context")
         back = action("rollback", "publish an older version again", changes=True)
         back.add_argument("version", nargs="?", type=int, help="default: the one before the current")
-        action("log", "who published what and why, newest first").add_argument(
-            "--limit", type=int, default=20
-        )
+        action("log", "who published what and why, newest first").add_argument("--limit", type=int, default=20)
         compare = action("diff", "what changed from one version to another")
         compare.add_argument("before", type=int)
         compare.add_argument("after", type=int)
@@ -88,18 +86,14 @@ class Command(BaseCommand):
                 f"writes: {route.writes}{held}"
             )
         for row in proxies:
-            trouble = (
-                f"; refused {row.rejected_version}: {row.rejected_reason}" if row.rejected_reason else ""
-            )
+            trouble = f"; refused {row.rejected_version}: {row.rejected_reason}" if row.rejected_reason else ""
             note = f"; {row.note}" if row.note else ""
             self.stdout.write(f"  proxy {row.proxy} applies version {row.applied_version}{trouble}{note}")
 
     def _change(self, options: dict[str, Any]) -> None:
         before = publishing.current()
         after = _publish(options)
-        proxies = (
-            [] if options["no_wait"] else publishing.wait_applied(after.version, options["timeout_seconds"])
-        )
+        proxies = [] if options["no_wait"] else publishing.wait_applied(after.version, options["timeout_seconds"])
         changes = difference(before, after)
         if options["format"] == "json":
             confirmed = [row.proxy for row in proxies]

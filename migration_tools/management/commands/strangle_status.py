@@ -37,7 +37,10 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
                 f"{each['seconds']:.1f} s behind, heard of {each['silent_seconds']:.0f} s ago"
             )
         if side["unnumbered"]["rows"]:
-            lines.append(f"  {name}: {side['unnumbered']['rows']} outbox rows wait for the relay since {side['unnumbered']['seconds']:.1f} s")
+            lines.append(
+                f"  {name}: {side['unnumbered']['rows']} outbox rows wait for the relay since "
+                f"{side['unnumbered']['seconds']:.1f} s"
+            )
         if side["dead_letters"]:
             lines.append(f"  {name}: {side['dead_letters']} events are parked")
     last = status["verification"]
@@ -46,5 +49,8 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
         lines.append(f"  last verification {last['at'][:19]}: {last['rows']:,} rows, {verdict}")
     if status["route"]:
         route = status["route"]
-        lines.append(f"  route: {route['reads_percent']:g} % of reads to the service, writes to {route['writes']}, {route['proxies']} proxies live")
+        lines.append(
+            f"  route: {route['reads_percent']:g} % of reads to the service, writes to {route['writes']}, "
+            f"{route['proxies']} proxies live"
+        )
     return lines

@@ -28,16 +28,33 @@ class Command(Operation):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--repair", action="store_true", help="replace differing rows by the owner's, then compare again")
-        parser.add_argument("--runs", type=int, help="how many comparisons (default: what the gate still needs, else 1)")
-        parser.add_argument("--reveal", action="store_true", help="show values in reports (journalled); default: their shape only")
+        parser.add_argument(
+            "--repair", action="store_true", help="replace differing rows by the owner's, then compare again"
+        )
+        parser.add_argument(
+            "--runs", type=int, help="how many comparisons (default: what the gate still needs, else 1)"
+        )
+        parser.add_argument(
+            "--reveal",
+            action="store_true",
+            help="show values in reports (journalled); default: their shape only",
+        )
         parser.add_argument("--directory", help="where reports go (default var/reports/<context>)")
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:
             if options["dry_run"]:
-                tables = [f"Compare {r.source_table!r} with {r.target_table!r}." for r in env.compiled.source.relations if r.kind == "r"]
-                return {"plan": tables, "evidence": {}, "message": "nothing was touched", "phase_after": phase_of(env.context).value}
+                tables = [
+                    f"Compare {r.source_table!r} with {r.target_table!r}."
+                    for r in env.compiled.source.relations
+                    if r.kind == "r"
+                ]
+                return {
+                    "plan": tables,
+                    "evidence": {},
+                    "message": "nothing was touched",
+                    "phase_after": phase_of(env.context).value,
+                }
             return self._verify(env, options)
 
     def _verify(self, env: Surroundings, options: dict[str, Any]) -> dict[str, Any]:

@@ -25,9 +25,13 @@ class HttpFeed:
         """
         timeout = httpx2.Timeout(wait_seconds + 10.0, connect=CONNECT_SECONDS)
         try:
-            answer = self._client.get(self.url, params={"after": after, "limit": limit, "wait": wait_seconds}, timeout=timeout)
+            answer = self._client.get(
+                self.url, params={"after": after, "limit": limit, "wait": wait_seconds}, timeout=timeout
+            )
         except httpx2.HTTPError as error:
-            raise TransportError(f"feed {self.url} does not answer ({type(error).__name__}); is the owning side up?") from error
+            raise TransportError(
+                f"feed {self.url} does not answer ({type(error).__name__}); is the owning side up?"
+            ) from error
         if answer.status_code == 409:
             raise TransferError(str(answer.json().get("detail", "the feed refused the position")))
         if answer.status_code in {401, 403}:

@@ -13,10 +13,10 @@ import logging
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from migration_tools.errors import SettingsError, TransportError
 from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.transports.broker_url import BrokerUrl
 
 try:
     from kombu.connection import Connection
@@ -45,26 +45,16 @@ TRIM_EVERY = 100
 DELIVERIES = 20
 REDELIVER_SECONDS = 60
 
-_AMQP = ("amqp", "amqps", "pyamqp")
-_REDIS = ("redis", "rediss")
-
 
 class _Endpoint:
     """One connection to a broker, opened when needed; after a failure not before a growing pause is over."""
 
     def __init__(self, stream: str, *, url: str, origin: str, answer_seconds: float, heartbeat: int = 0):
-        scheme = url.partition("://")[0]
-        if scheme not in _AMQP + _REDIS:
-            raise SettingsError(
-                f"MIGRATION_TOOLS['BROKER_URL'] begins with {scheme!r}; use "
-                "amqp://user:password@host:5672// (RabbitMQ) or redis://:password@host:6379/0"
-            )
         self.stream = stream
         self.origin = origin
-        self.broker = without_password(url)
-        self.is_amqp = scheme in _AMQP
+        self.broker = BrokerUrl(url)
+        self.is_amqp = self.broker.is_amqp
         self.exchange = Exchange(f"strangle.{stream}", type="topic", durable=True)
-        self._url = url
         self._heartbeat = heartbeat
         self._answer_seconds = answer_seconds
         self._connection: Any = None
@@ -101,21 +91,23 @@ class _Endpoint:
         """Give the open connection; a failure of broker or driver closes it and becomes a TransportError."""
         if self._connection is None and time.monotonic() < self._not_before:
             raise TransportError(self._failure)
-        began = time.monotonic()
+        began = time.monotonic() if self._connection is None else None
         try:
             if self._connection is None:
                 self._connection = self._connect()
                 self._open(self._connection.channel())
+                began = None
             yield self._connection
         except Exception as error:
             # No list of types: kombu lets the errors of three libraries through, AttributeError among them.
             self._drop()
-            # A broker that lets us wait is asked rarely: our caller could read the feed meanwhile.
             now = time.monotonic()
-            self._not_before = now + max(self._pause, (now - began) * PAUSE_PER_STALL)
+            # A broker that lets us wait for a connection is asked rarely: the feed can be read meanwhile.
+            stall = now - began if began is not None else 0.0
+            self._not_before = now + max(self._pause, stall * PAUSE_PER_STALL)
             self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
             self._failure = (
-                f"broker {self.broker!r} does not work ({self._describe(error)}); start it or correct "
+                f"broker {self.broker!r} does not work ({self.broker.describe(error)}); start it or correct "
                 "MIGRATION_TOOLS['BROKER_URL']: until then the feed carries the stream"
             )
             raise TransportError(self._failure) from error
@@ -123,7 +115,7 @@ class _Endpoint:
 
     def _connect(self) -> Any:
         connection = Connection(
-            self._url,
+            self.broker.secret,
             connect_timeout=min(CONNECT_SECONDS, self._answer_seconds),
             heartbeat=self._heartbeat,
             transport_options=self._options(),
@@ -150,15 +142,6 @@ class _Endpoint:
             "socket_keepalive": True,
             "visibility_timeout": REDELIVER_SECONDS,
         }
-
-    def _describe(self, error: Exception) -> str:
-        """Type and first line of an error, without the password."""
-        line = (str(error).splitlines() or [""])[0]
-        secret = urlsplit(self._url).password
-        for each in (secret, unquote(secret or "")):
-            if each:
-                line = line.replace(each, "***")
-        return f"{type(error).__name__}: {line}"
 
 
 class KombuPublisher(_Endpoint):
@@ -226,7 +209,7 @@ class KombuPublisher(_Endpoint):
         """Empty the queues of consumers that stay away: Redis sets no limit and holds them in memory."""
         channel = self._producer.channel
         for _, _, queue in channel.get_table(self.exchange.name):
-            if channel.queue_declare(queue, passive=True).message_count > LONGEST_QUEUE:
+            if channel.queue_declare(queue).message_count > LONGEST_QUEUE:
                 channel.queue_purge(queue)
                 log.warning(
                     "queue %s at broker %s is emptied, it was full; the feed serves it", queue, self.broker
@@ -278,14 +261,21 @@ class KombuSubscription(_Endpoint):
                 message.ack()
 
     def _open(self, channel: Any) -> None:
-        consumer = Consumer(
-            channel,
-            queues=[self._declare(channel)],
-            on_message=self._on_message,
-            auto_declare=False,
-            prefetch_count=1,
-        )
-        consumer.consume()
+        if self._stuck:
+            # RabbitMQ 3.10, killed within minutes of a quorum queue's making, forgets where the queue lives
+            # and never answers for it again. Made anew it lacks messages, which the feed has.
+            log.warning("queue %s at %s does not answer and is made anew", self.queue_name, self.broker)
+            channel.queue_delete(self.queue_name)
+            self._stuck = False
+        try:
+            queues = [self._declare(channel)]
+            consumer = Consumer(
+                channel, queues=queues, on_message=self._on_message, auto_declare=False, prefetch_count=1
+            )
+            consumer.consume()
+        except TimeoutError:
+            self._stuck = self.is_amqp
+            raise
 
     def _forget(self) -> None:
         self._message = self._batch = None
@@ -307,17 +297,7 @@ class KombuSubscription(_Endpoint):
                 "x-dead-letter-routing-key": self.queue_name,
             }
         queue = Queue(self.queue_name, self.exchange, self.origin, durable=True, queue_arguments=arguments)
-        if self._stuck:
-            # RabbitMQ 3.10, killed within minutes of a quorum queue's making, forgets where the queue lives and
-            # never answers for it again. Made anew it lacks messages, which the feed has.
-            log.warning("queue %s at broker %s did not answer; it is made anew", self.queue_name, self.broker)
-            channel.queue_delete(self.queue_name)
-            self._stuck = False
-        try:
-            queue.bind(channel).declare()
-        except TimeoutError:
-            self._stuck = self.is_amqp
-            raise
+        queue.bind(channel).declare()
         return queue
 
     def _on_message(self, message: Any) -> None:
@@ -336,13 +316,6 @@ class KombuSubscription(_Endpoint):
         self.refused += 1
         log.error("a message of queue %s at %s %s; it is rejected", self.queue_name, self.broker, reason)
         return None
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be logged: no password, no query."""
-    parts = urlsplit(url)
-    user, at, place = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user.partition(':')[0]}{':***' if ':' in user else ''}{at}{place}{parts.path}"
 
 
 def _headers(batch: Batch) -> dict[str, Any]:

@@ -11,4 +11,13 @@ from migration_tools.stores.postgres.connection import (
     transaction,
 )
 
-__all__ = ["Connection", "connect", "describe_failure", "django_connection", "errors", "is_lost", "sql", "transaction"]
+__all__ = [
+    "Connection",
+    "connect",
+    "describe_failure",
+    "django_connection",
+    "errors",
+    "is_lost",
+    "sql",
+    "transaction",
+]

@@ -66,10 +66,11 @@ def read_table(conn: Connection, name: str) -> Table | None:
         ForeignKey(name=row[0], columns=tuple(row[1]), target=row[2], target_columns=tuple(row[3]), cascades=row[4])
         for row in conn.execute(
             """SELECT c.conname,
-                      (SELECT array_agg(a.attname::text ORDER BY k.place) FROM unnest(c.conkey) WITH ORDINALITY k(attnum, place)
+                      (SELECT array_agg(a.attname::text ORDER BY k.place) FROM unnest(c.conkey) WITH ORDINALITY
+                      k(attnum, place)
                        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum),
-                      t.relname::text,
-                      (SELECT array_agg(a.attname::text ORDER BY k.place) FROM unnest(c.confkey) WITH ORDINALITY k(attnum, place)
+                      t.relname::text, (SELECT array_agg(a.attname::text ORDER BY k.place) FROM unnest(c.confkey) WITH
+                      ORDINALITY k(attnum, place)
                        JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum),
                       c.confdeltype = 'c'
                FROM pg_constraint c JOIN pg_class t ON t.oid = c.confrelid
@@ -85,13 +86,13 @@ def read_sequence(conn: Connection, table: str, column: str) -> tuple[str, int] 
     name = conn.execute("SELECT pg_get_serial_sequence(%s, %s)", [f'"{table}"', column]).fetchone()
     if name is None or name[0] is None:
         return None
-    value = conn.execute(
-        "SELECT COALESCE(pg_sequence_last_value(%s::regclass), 0)", [name[0]]
-    ).fetchone()
+    value = conn.execute("SELECT COALESCE(pg_sequence_last_value(%s::regclass), 0)", [name[0]]).fetchone()
     return str(name[0]), int(value[0]) if value else 0
 
 
 def estimated_rows(conn: Connection, table: str) -> int:
     """The planner's estimate of a table's rows, never negative."""
-    found = conn.execute("SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)", [f'"{table}"']).fetchone()
+    found = conn.execute(
+        "SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)", [f'"{table}"']
+    ).fetchone()
     return int(found[0]) if found else 0

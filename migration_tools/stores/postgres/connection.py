@@ -12,7 +12,16 @@ from psycopg.types.json import set_json_loads
 
 from migration_tools.errors import StrangleError
 
-__all__ = ["Connection", "connect", "describe_failure", "django_connection", "errors", "is_lost", "sql", "transaction"]
+__all__ = [
+    "Connection",
+    "connect",
+    "describe_failure",
+    "django_connection",
+    "errors",
+    "is_lost",
+    "sql",
+    "transaction",
+]
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -84,7 +93,9 @@ _pinned: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 
 
 @contextmanager
-def transaction(conn: Connection, *, repeatable: bool = False, lock_timeout_seconds: float | None = None) -> Iterator[None]:
+def transaction(
+    conn: Connection, *, repeatable: bool = False, lock_timeout_seconds: float | None = None
+) -> Iterator[None]:
     """Run the block in one transaction of its own; REPEATABLE READ when `repeatable`."""
     with conn.transaction():
         if repeatable:
@@ -97,7 +108,7 @@ def transaction(conn: Connection, *, repeatable: bool = False, lock_timeout_seco
 def is_lost(error: BaseException) -> bool:
     """Whether `error` means the server or the connection went away, so that trying again may help."""
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-        getattr(error, "sqlstate", None) is None or str(error.sqlstate)[:2] in {"08", "57"}  # type: ignore[union-attr]
+        getattr(error, "sqlstate", None) is None or str(error.sqlstate)[:2] in {"08", "57"}
     )
 
 

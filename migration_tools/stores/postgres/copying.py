@@ -13,7 +13,12 @@ _BINARY = re.compile(
 
 
 def pipe(
-    source: Connection, query: sql.Composed, target: Connection, table: str, columns: Sequence[str], types: Sequence[str]
+    source: Connection,
+    query: sql.Composed,
+    target: Connection,
+    table: str,
+    columns: Sequence[str],
+    types: Sequence[str],
 ) -> int:
     """COPY the query's rows into the table within the target's running transaction; returns how many rows.
 

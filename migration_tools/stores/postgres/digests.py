@@ -1,8 +1,7 @@
 """128-bit digests of rows by key bucket, computed where the rows are; equal across servers and versions.
-
-Note [row digests]. A row's digest is hash_record_extended over the whole record under two seeds, summed by bucket:
-a swap of two columns, a row that stands twice and NULL against '' all change it (a sum of column hashes, XOR and concat_ws
-miss them). Types without an extended hash are taken as text.
+ Note [row digests]. A row's digest is hash_record_extended over the whole record under two seeds, summed by bucket: a
+swap of two columns, a row that stands twice and NULL against '' all change it (a sum of column hashes, XOR and
+concat_ws miss them). Types without an extended hash are taken as text.
 """
 
 import re
@@ -11,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from migration_tools.stores.postgres.connection import Connection, sql
 
 FIRST_SEED, SECOND_SEED, KEY_SEED = 0, 7_046_029_254_386_353_087, 11
-_UNHASHABLE = re.compile(r"(json|xml|point|line|lseg|box|path|polygon|circle|tsvector|tsquery|money|bit( varying)?|txid_snapshot)\b(?!b)")
+_UNHASHABLE = re.compile(
+    r"(json|xml|point|line|lseg|box|path|polygon|circle|tsvector|tsquery|money|bit( varying)?|txid_snapshot)\b(?!b)"
+)
 
 Digests = dict[int, tuple[int, int, int]]
 
@@ -26,14 +27,20 @@ def _record(columns: Sequence[str], types: Sequence[str]) -> sql.Composed:
 
 def _hashes(key: Sequence[str], columns: Sequence[str], types: Sequence[str], buckets: int) -> sql.Composed:
     by_name = dict(zip(columns, types, strict=True))
-    return sql.SQL("hash_record_extended({}, {}) & {} AS bucket, hash_record_extended({}, {}) AS h1, hash_record_extended({}, {}) AS h2").format(
+    return sql.SQL("hash_record_extended({}, {}) & {} AS bucket, hash_record_extended({}, {}) AS h1, "
+                   "hash_record_extended({}, {}) AS h2").format(
         _record(key, [by_name[name] for name in key]), sql.Literal(KEY_SEED), sql.Literal(buckets - 1),
         _record(columns, types), sql.Literal(FIRST_SEED), _record(columns, types), sql.Literal(SECOND_SEED),
     )  # fmt: skip
 
 
 def bucket_digests(
-    conn: Connection, rows: sql.Composable, key: Sequence[str], columns: Sequence[str], types: Sequence[str], buckets: int
+    conn: Connection,
+    rows: sql.Composable,
+    key: Sequence[str],
+    columns: Sequence[str],
+    types: Sequence[str],
+    buckets: int,
 ) -> Digests:
     """(count, sum, sum) per bucket of the rows of `rows` (a FROM item with alias r); `buckets` is a power of two."""
     statement = sql.SQL("SELECT bucket, count(*), sum(h1), sum(h2) FROM (SELECT {} FROM {}) d GROUP BY bucket").format(
@@ -47,10 +54,12 @@ def row_digests(
     wanted: Sequence[int],
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:  # fmt: skip
     """(key as text, both hashes) of every row in the wanted buckets."""
-    statement = sql.SQL("SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY (%s)").format(
-        names=sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key))),  # type: ignore[arg-type]
+    statement = sql.SQL("SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY "
+                        "(%s)").format(
+        names=sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key))),
         keys=sql.SQL(", ").join(
-            sql.SQL("r.{}::text AS k{}").format(sql.Identifier(name), sql.SQL(str(i))) for i, name in enumerate(key)  # type: ignore[arg-type]
+            sql.SQL("r.{}::text AS "
+                    "k{}").format(sql.Identifier(name), sql.SQL(str(i))) for i, name in enumerate(key)
         ),
         hashes=_hashes(key, columns, types, buckets), rows=rows,
     )  # fmt: skip
@@ -66,7 +75,7 @@ def rows_by_key(
     """The rows with these keys, each value as PostgreSQL's text; keys looked up by equality."""
     by_name = dict(zip(columns, types, strict=True))
     texts = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in columns)
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]::{}[]").format(sql.SQL(by_name[name])) for name in key)  # type: ignore[arg-type]
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]::{}[]").format(sql.SQL(by_name[name])) for name in key)
     names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in key)
     if len(key) == 1:
         where = sql.SQL("{} = ANY ({})").format(names, arrays)

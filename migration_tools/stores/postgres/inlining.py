@@ -13,7 +13,7 @@ def inline(wrapper: BaseDatabaseWrapper, query: str, params: Sequence[Any]) -> s
     conn = wrapper.connection
     if not isinstance(conn, psycopg.Connection):
         raise TypeError(f"playbooks are compiled with psycopg 3, not {type(conn).__module__}")
-    return str(psycopg.ClientCursor(conn).mogrify(query, tuple(params)))  # type: ignore[arg-type]
+    return str(psycopg.ClientCursor(conn).mogrify(query, tuple(params)))
 
 
 def quote(name: str) -> str:
