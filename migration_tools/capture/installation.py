@@ -151,10 +151,22 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
         """INSERT INTO strangle_relation (stream, projection, kind, source_table, target_table, key_columns, key_types,
                columns, query, dependencies, rank, owned, declaration, active)
            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)""",
-        [relation.stream, relation.projection, relation.kind, relation.source_table, relation.target_table,
-         list(relation.key_columns), list(relation.key_types), list(relation.columns), relation.query,
-         json.dumps(dependencies), relation.rank, relation.owned, relation.declaration],
-    )  # fmt: skip
+        [
+            relation.stream,
+            relation.projection,
+            relation.kind,
+            relation.source_table,
+            relation.target_table,
+            list(relation.key_columns),
+            list(relation.key_types),
+            list(relation.columns),
+            relation.query,
+            json.dumps(dependencies),
+            relation.rank,
+            relation.owned,
+            relation.declaration,
+        ],
+    )
 
 
 def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callable[[float], None]) -> None:
@@ -183,8 +195,17 @@ def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callabl
 
 
 def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[float], None]) -> None:
-    spec = TableSpec(stream=context, table=table, key=(), is_base=False, watched=(), reported=(), echoes=False,
-                     captured=False, fence=None)  # fmt: skip
+    spec = TableSpec(
+        stream=context,
+        table=table,
+        key=(),
+        is_base=False,
+        watched=(),
+        reported=(),
+        echoes=False,
+        captured=False,
+        fence=None,
+    )
 
     def work() -> None:
         for statement in drop_statements(spec, exists=read_table(conn, table) is not None):

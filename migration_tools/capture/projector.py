@@ -34,8 +34,18 @@ def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
     """The active relations of a stream in this database, parents before children."""
     return [
         InstalledRelation(
-            number=row[0], projection=row[1], kind=row[2], source_table=row[3], target_table=row[4], key_columns=tuple(row[5]),
-            key_types=tuple(row[6]), columns=tuple(row[7]), query=row[8], dependencies=row[9], rank=row[10], owned=row[11],
+            number=row[0],
+            projection=row[1],
+            kind=row[2],
+            source_table=row[3],
+            target_table=row[4],
+            key_columns=tuple(row[5]),
+            key_types=tuple(row[6]),
+            columns=tuple(row[7]),
+            query=row[8],
+            dependencies=row[9],
+            rank=row[10],
+            owned=row[11],
         )
         for row in conn.execute(
             """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query,
@@ -44,7 +54,7 @@ def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
                FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id""",
             [stream],
         )
-    ]  # fmt: skip
+    ]
 
 
 def keyed_query(relation: InstalledRelation, *, limit_to_keys: bool = True) -> sql.Composed:

@@ -119,9 +119,13 @@ BEGIN
   RETURN NULL;
 END """
     ).format(
-        trusted=_TRUSTED.format(owner=sql.Literal(owner)), first=sql.Literal(first), second=sql.Literal(second),
-        context=sql.Literal(spec.stream), side=sql.Literal(side.value), state=sql.Literal(FENCED_SQLSTATE),
-    )  # fmt: skip
+        trusted=_TRUSTED.format(owner=sql.Literal(owner)),
+        first=sql.Literal(first),
+        second=sql.Literal(second),
+        context=sql.Literal(spec.stream),
+        side=sql.Literal(side.value),
+        state=sql.Literal(FENCED_SQLSTATE),
+    )
 
 
 def _truncate_body(spec: TableSpec, owner: str) -> sql.Composed:
@@ -154,9 +158,13 @@ BEGIN
   RETURN NULL;
 END """
     ).format(
-        trusted=_TRUSTED.format(owner=sql.Literal(owner)), echoes=sql.Literal(spec.echoes), base=base, reported=reported,
-        stream=sql.Literal(spec.stream), table=sql.Literal(spec.table),
-    )  # fmt: skip
+        trusted=_TRUSTED.format(owner=sql.Literal(owner)),
+        echoes=sql.Literal(spec.echoes),
+        base=base,
+        reported=reported,
+        stream=sql.Literal(spec.stream),
+        table=sql.Literal(spec.table),
+    )
 
 
 def _keys(spec: TableSpec, event: str) -> sql.Composed:

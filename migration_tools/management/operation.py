@@ -86,10 +86,13 @@ class Operation(BaseCommand):
         """The context's surroundings with this command's output."""
         quiet = options["format"] == "json"
         with surroundings(
-            get(options["context"]), purpose=self.purpose, stop=stop, options=options,
+            get(options["context"]),
+            purpose=self.purpose,
+            stop=stop,
+            options=options,
             say=(lambda _: None) if quiet else self._say,
             progress=lambda title, total: progress(title, total, json_mode=quiet),
-        ) as env:  # fmt: skip
+        ) as env:
             yield env
 
     def move(self, env: Surroundings, to: Phase, options: dict[str, Any]) -> dict[str, Any]:
@@ -105,16 +108,21 @@ class Operation(BaseCommand):
             MOVES[to].start(plan, options)
             blocking = MOVES[to].check(env)
             return {
-                "plan": plan.plan, "blocking": blocking, "evidence": {}, "phase_after": phase_of(env.context).value,
+                "plan": plan.plan,
+                "blocking": blocking,
+                "evidence": {},
+                "phase_after": phase_of(env.context).value,
                 "message": "nothing was "
-                           "touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
-            }  # fmt: skip
+                "touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
+            }
         evidence = move_forward(env, to, LiveExecutor(env), reason=options["reason"])
         seconds = round(time.monotonic() - began, 3)
         return {
-            "phase_after": to.value, "seconds": seconds, "evidence": evidence,
+            "phase_after": to.value,
+            "seconds": seconds,
+            "evidence": evidence,
             "message": f"{env.context!r} is in phase {to.value!r} ({seconds:.1f} s)",
-        }  # fmt: skip
+        }
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

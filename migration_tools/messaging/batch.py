@@ -38,12 +38,16 @@ class RowRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Records with `first` < position <= `last` of one stream; `first == last` when there is nothing."""
+    """Records with `first` < position <= `last` of one stream; `first == last` when there is nothing.
+
+    `head` is the stream's end when the batch was read.
+    """
 
     stream: str
     origin: str
     first: int
     last: int
+    head: int = 0
     relations: dict[int, RelationHead] = field(default_factory=dict)
     rows: list[RowRecord] = field(default_factory=list)
     events: list[Envelope] = field(default_factory=list)
@@ -56,6 +60,7 @@ class Batch:
                 "origin": self.origin,
                 "first": self.first,
                 "last": self.last,
+                "head": self.head,
                 "relations": {
                     str(number): [head.table, head.key, head.columns, head.rank, head.owned, head.patch]
                     for number, head in self.relations.items()
@@ -76,6 +81,7 @@ class Batch:
             origin=document["origin"],
             first=int(document["first"]),
             last=int(document["last"]),
+            head=int(document["head"]),
             relations={
                 int(number): RelationHead(
                     table=head[0],
@@ -97,7 +103,7 @@ class Batch:
                     occurred=r[5],
                 )
                 for r in document["rows"]
-            ],  # fmt: skip
+            ],
             events=[Envelope.from_json(event) for event in document["events"]],
         )
 

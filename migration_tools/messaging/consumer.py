@@ -105,6 +105,15 @@ class Consumer:
             self.subscription.done()
         return position
 
+    def skip_to_head(self) -> None:
+        """Take the stream's present end as applied, after its owner was restored or dropped what we had not read."""
+        head = self.feed.fetch(after=0, limit=0, wait_seconds=0).head
+        conn = django_connection(self.using)
+        positions(conn, self.stream)
+        conn.execute(
+            "UPDATE strangle_inbox SET position = %s, rows_position = %s WHERE stream = %s", [head, head, self.stream]
+        )
+
     def _next(self, wait_seconds: float) -> tuple[Batch, bool]:
         """The next batch and whether the broker sent it."""
         if self.subscription is None:

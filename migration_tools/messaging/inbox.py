@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import LiteralString, Protocol
 
 from django.db import transaction as django_transaction
 
@@ -25,6 +25,10 @@ LAG_BUCKETS = 80
 LAG_SMALLEST_MS = 0.25
 
 
+_POSITIONS: LiteralString = "SELECT position, rows_position FROM strangle_inbox WHERE stream = %s"
+_POSITIONS_LOCKED: LiteralString = "SELECT position, rows_position FROM strangle_inbox WHERE stream = %s FOR UPDATE"
+
+
 class RowApplier(Protocol):
     """Writes the newest state of each key of a run of row records; call inside a transaction. See transfer.sync."""
 
@@ -35,12 +39,14 @@ class RowApplier(Protocol):
 
 def positions(conn: Connection, stream: str, *, lock: bool = False) -> tuple[int, int]:
     """(position of events, position of rows) of a stream on this side; zeros before its first batch."""
-    suffix = " FOR UPDATE" if lock else ""
-    query = "SELECT position, rows_position FROM strangle_inbox WHERE stream = %s" + suffix
+    query = _POSITIONS_LOCKED if lock else _POSITIONS
     row = conn.execute(query, [stream]).fetchone()
     if row is None:
-        conn.execute("INSERT INTO strangle_inbox (stream, position, rows_position, applied_records, lag_histogram)"
-                     " VALUES (%s, 0, 0, 0, '{}') ON CONFLICT DO NOTHING", [stream])  # fmt: skip
+        conn.execute(
+            "INSERT INTO strangle_inbox (stream, position, rows_position, applied_records, lag_histogram)"
+            " VALUES (%s, 0, 0, 0, '{}') ON CONFLICT DO NOTHING",
+            [stream],
+        )
         row = conn.execute(query, [stream]).fetchone()
     assert row is not None  # noqa: S101  (inserted above)
     return int(row[0]), int(row[1])

@@ -126,3 +126,11 @@ def drop_old(conn: Connection, stream: str) -> None:
                ORDER BY position LIMIT %(rows)s)""",
         {"stream": stream, "age": settings().STREAM_RETENTION_SECONDS, "rows": DELETE_ROWS},
     )
+    # The last tick is where numbering goes on; the others are only needed while their records are.
+    conn.execute(
+        """DELETE FROM strangle_tick t WHERE t.stream = %(stream)s
+             AND t.number < (SELECT max(number) FROM strangle_tick WHERE stream = %(stream)s)
+             AND t.at < clock_timestamp() - make_interval(secs => %(age)s)
+             AND NOT EXISTS (SELECT FROM strangle_stream s WHERE s.stream = t.stream AND s.tick = t.number)""",
+        {"stream": stream, "age": settings().STREAM_RETENTION_SECONDS},
+    )

@@ -43,7 +43,7 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
             "was the owner's database restored from a backup? verify, then strangle_consume --from-head"
         )
     if after == end or limit <= 0:
-        return Batch(stream=stream, origin=origin, first=after, last=after)
+        return Batch(stream=stream, origin=origin, first=after, last=after, head=end)
     cursor.execute(
         """SELECT t.base + t.records FROM strangle_stream s JOIN strangle_tick t ON t.stream = s.stream AND t.number =
         s.tick
@@ -73,13 +73,15 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
             key=tuple(r[3]),
             values=tuple(r[4]) if r[4] is not None else None,
             occurred=r[5],
-        )  # fmt: skip
+        )
         for r in found
         if r[1] != "e"
     ]
     events = [_envelope(stream, origin, r) for r in found if r[1] == "e"]
     heads = read_heads(cursor, {row.relation for row in rows})
-    return Batch(stream=stream, origin=origin, first=after, last=last, relations=heads, rows=rows, events=events)
+    return Batch(
+        stream=stream, origin=origin, first=after, last=last, head=end, relations=heads, rows=rows, events=events
+    )
 
 
 def read_heads(cursor: Cursor, numbers: Iterable[int]) -> dict[int, RelationHead]:
@@ -115,8 +117,17 @@ def note_receipt(cursor: Cursor, stream: str, consumer: str, position: int) -> N
 
 def _envelope(stream: str, origin: str, row: Any) -> Envelope:
     return Envelope(
-        position=row[0], stream=stream, origin=origin, timestamp=dt.datetime.fromtimestamp(row[5], dt.UTC),
-        event_id=row[6] if isinstance(row[6], uuid.UUID) else uuid.UUID(str(row[6])), event_type=row[7], event_version=row[8],
-        aggregate_type=row[9], aggregate_id=row[10], payload=json.loads(row[11]), correlation_id=row[12], causation_id=row[13],
+        position=row[0],
+        stream=stream,
+        origin=origin,
+        timestamp=dt.datetime.fromtimestamp(row[5], dt.UTC),
+        event_id=row[6] if isinstance(row[6], uuid.UUID) else uuid.UUID(str(row[6])),
+        event_type=row[7],
+        event_version=row[8],
+        aggregate_type=row[9],
+        aggregate_id=row[10],
+        payload=json.loads(row[11]),
+        correlation_id=row[12],
+        causation_id=row[13],
         metadata=json.loads(row[14]) if row[14] else {},
-    )  # fmt: skip
+    )

@@ -13,11 +13,13 @@ primary key of strangle_tick and loses nothing.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from migration_tools.kernel import points
 from migration_tools.messaging.models import OutboxKind
-from migration_tools.stores.postgres import Connection
+
+if TYPE_CHECKING:
+    from migration_tools.stores.postgres import Connection
 
 CHANNEL = "strangle_stream"
 
@@ -35,7 +37,7 @@ class Touch:
 class Projector(Protocol):
     """Writes the row records of a tick, numbered from `base` + 1; returns how many. See capture.projector."""
 
-    def project(self, conn: Connection, *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int: ...
+    def project(self, conn: "Connection", *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ _EVENTS = """INSERT INTO strangle_stream (stream, position, tick, kind, event_id
              FROM strangle_outbox WHERE seq = ANY (%s)"""
 
 
-def append_tick(conn: Connection, stream: str, projector: Projector) -> TickResult:
+def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickResult:
     """Append one tick; call inside a REPEATABLE READ transaction that began after LockClass.TICK was held.
 
     Without news no tick is written: then this snapshot stands at the stream's present end.

@@ -92,10 +92,14 @@ def prove_quiet(env: Surroundings) -> dict[str, Any]:
     before = _uses(env.source, tables)
     env.wait(env.playbook.gates.quiet.total_seconds() + STATISTICS_SECONDS)
     after = _uses(env.source, tables)
-    used = [f"table {t!r} was read or written {after[t] - before[t]} times within "
-            f"{env.playbook.gates.quiet.total_seconds():g} s; "
-            "find who by pg_stat_activity, move it to the service's "
-            "API" for t in tables if after[t] != before[t]]  # fmt: skip
+    used = [
+        f"table {t!r} was read or written {after[t] - before[t]} times within "
+        f"{env.playbook.gates.quiet.total_seconds():g} s; "
+        "find who by pg_stat_activity, move it to the service's "
+        "API"
+        for t in tables
+        if after[t] != before[t]
+    ]
     if used:
         raise GateNotMet(env.context, "decommission", used)
     return {"quiet_seconds": env.playbook.gates.quiet.total_seconds(), "tables": tables}
@@ -118,7 +122,7 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
     tables = [t for t in old_tables(env) if _schema_of(env.source, t) != schema]
     if not tables:
         return {"archived": [], "schema": schema}
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"context": env.context, "made": time.time(), "tables": {}}
     for table in tables:
         manifest["tables"][table] = _dump(env.source, table, directory / f"{table}.copy")
@@ -161,6 +165,7 @@ def _schema_of(conn: Connection, table: str) -> str | None:
 
 def _dump(conn: Connection, table: str, path: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
+    path.touch(mode=0o600)
     with path.open("wb") as file, conn.cursor() as cursor:
         with cursor.copy(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(sql.Identifier(table))) as rows:
             for block in rows:

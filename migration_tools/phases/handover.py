@@ -23,7 +23,7 @@ from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
 from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
 from migration_tools.stores.postgres.catalog import read_sequence
-from migration_tools.transfer.stops import Ends, pre_drain, stopped_at_tick
+from migration_tools.transfer.stops import Ends, gate, pre_drain, stopped_at_tick
 
 SMALL_TAIL = 50
 SEQUENCE_MARGIN = 1_000
@@ -65,7 +65,7 @@ def hand_over(env: Surroundings, to: Side) -> HandOver:
     with env.ends(to.other, "hand-over") as ends:
         if not closing.may_write:
             env.say("an earlier hand-over was cut off after the old owner was closed; completing it")
-            return _complete(env, ends, to, max(closing.epoch, opening.epoch))
+            return _complete(env, ends, to, max(closing.epoch, opening.epoch) + 1)
         return _attempt(env, ends, to, max(closing.epoch, opening.epoch) + 1)
 
 
@@ -95,14 +95,21 @@ def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
         _open(env, ends, to, epoch)
         publish_owner(env, to)
     return HandOver(
-        epoch=epoch, drained_events=drained, attempts=attempts, pause_ms=round((time.monotonic() - began) * 1000, 1),
-        position=position, proxies=proxies,
-    )  # fmt: skip
+        epoch=epoch,
+        drained_events=drained,
+        attempts=attempts,
+        pause_ms=round((time.monotonic() - began) * 1000, 1),
+        position=position,
+        proxies=proxies,
+    )
 
 
 def _close(env: Surroundings, ends: Ends, fence: Connection, to: Side, epoch: int) -> tuple[int, int]:
-    """Behind the exclusive lock: number and apply the rest, move sequences, close the old owner in the same commit."""
-    with transaction(fence, lock_timeout_seconds=settings().LOCK_TIMEOUT_SECONDS):
+    """Behind the exclusive lock: number and apply the rest, move sequences, close the old owner in the same commit.
+
+    The consumer is stopped before writers are, so that they never wait for the end of its batch.
+    """
+    with gate(ends), transaction(fence, lock_timeout_seconds=settings().LOCK_TIMEOUT_SECONDS):
         advisory.take(fence, LockClass.FENCE, env.context)
         points.reached("handover.locked")
         with stopped_at_tick(ends) as stop:
@@ -114,10 +121,11 @@ def _close(env: Surroundings, ends: Ends, fence: Connection, to: Side, epoch: in
 
 
 def _complete(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
-    """Go on where a crash left nobody writing."""
+    """Go on where a crash left nobody writing; both fences get a new epoch, whichever way it goes on."""
     with _writes_held(env, to) as proxies:
         with stopped_at_tick(ends) as stop:
             _advance_sequences(env, ends.sender, ends.receiver, to)
+        _await_events(env, ends, to, stop.position, epoch)
         _open(env, ends, to, epoch)
         publish_owner(env, to)
     return HandOver(
@@ -131,6 +139,7 @@ def _complete(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
 
 
 def _open(env: Surroundings, ends: Ends, to: Side, epoch: int) -> None:
+    set_owner(ends.sender, env.context, to, epoch)
     set_owner(ends.receiver, env.context, to, epoch)
     points.reached("handover.opened")
 

@@ -96,8 +96,10 @@ class LiveExecutor:
             return {"routes": []}
         publishing.publish(
             lambda table: ensure_context(table, self.env.context, [r.path for r in routes], routes[0].service),
-            author="strangle", reason=f"routes of {self.env.context}", attempts=5,
-        )  # fmt: skip
+            author="strangle",
+            reason=f"routes of {self.env.context}",
+            attempts=5,
+        )
         return {"routes": [route.path for route in routes]}
 
     def shift_reads(self, percent: float) -> Evidence:

@@ -75,13 +75,21 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         "unnumbered": {"rows": waiting.rows, "seconds": round(waiting.seconds, 3)},
         "oldest_transaction": None if oldest is None else {"seconds": round(oldest[0], 3), "session": oldest[1]},
         "consumers": [
-            {"consumer": each.consumer, "position": each.position, "events": each.events, "seconds": round(each.seconds, 3),
-             "silent_seconds": round(each.silent_seconds, 3)} for each in lags.consumers(conn, context)
+            {
+                "consumer": each.consumer,
+                "position": each.position,
+                "events": each.events,
+                "seconds": round(each.seconds, 3),
+                "silent_seconds": round(each.silent_seconds, 3),
+            }
+            for each in lags.consumers(conn, context)
         ],
-        "inbox": None if inbox is None else {"position": inbox[0], "rows_position": inbox[1], "applied_records": inbox[2]},
+        "inbox": None
+        if inbox is None
+        else {"position": inbox[0], "rows_position": inbox[1], "applied_records": inbox[2]},
         "lag_ms": {"p50": _rounded(lag_percentile(histogram, 0.5)), "p99": _rounded(lag_percentile(histogram, 0.99))},
         "dead_letters": dead_letters(conn, context),
-    }  # fmt: skip
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -11,11 +11,11 @@ from django.db.models import Model
 from migration_tools.capture.declaration import Fence, SideSpec
 from migration_tools.capture.models import Side
 from migration_tools.errors import PlaybookError
-from migration_tools.playbook.compiler import Direction, compile_side, uncovered
+from migration_tools.playbook.compiler import Direction, compile_side
 from migration_tools.playbook.declaration import Playbook, Projection
 from migration_tools.playbook.paths import column_of
 from migration_tools.playbook.target_models import make_models
-from migration_tools.playbook.validation import check_turned, find_static_mistakes
+from migration_tools.playbook.validation import check_turned, find_static_mistakes, uncovered
 from migration_tools.stores.postgres import Connection, describe_failure, errors
 from migration_tools.stores.postgres.catalog import Table, read_table
 
@@ -80,9 +80,15 @@ def _forward(
     playbook: type[Playbook], projection: Projection, model: type[Model], receiver: Table, owned: bool
 ) -> Direction:
     return Direction(
-        name=projection.into, model=model, alias=playbook.source, key=projection.key, columns=projection.columns,
-        filter=projection.filter, receiver=receiver, owned=owned,
-    )  # fmt: skip
+        name=projection.into,
+        model=model,
+        alias=playbook.source,
+        key=projection.key,
+        columns=projection.columns,
+        filter=projection.filter,
+        receiver=receiver,
+        owned=owned,
+    )
 
 
 def _backward(
@@ -99,9 +105,15 @@ def _backward(
         if column_of(model, name) not in key
     }
     return Direction(
-        name=model._meta.db_table, model=stand_in, alias=playbook.target, key=key, columns=columns, filter=None,
-        receiver=receiver, owned=True,
-    )  # fmt: skip
+        name=model._meta.db_table,
+        model=stand_in,
+        alias=playbook.target,
+        key=key,
+        columns=columns,
+        filter=None,
+        receiver=receiver,
+        owned=True,
+    )
 
 
 def _live_mistakes(projection: Projection, receiver: Table | None, source: Table | None, source_name: str) -> list[str]:

@@ -11,7 +11,7 @@ from migration_tools.capture.declaration import Dependency, Fence, RelationSpec,
 from migration_tools.capture.models import Side
 from migration_tools.playbook.paths import column_of, fields_of, hops
 from migration_tools.stores.postgres import Connection
-from migration_tools.stores.postgres.catalog import Column, Table, read_table
+from migration_tools.stores.postgres.catalog import Table, read_table
 from migration_tools.stores.postgres.inlining import inline, quote
 
 
@@ -90,14 +90,23 @@ def _relations(
                     foreign_columns.append(name)
     types = tuple(source.columns[column].type for column in source_key)
     shared: dict[str, Any] = {
-        "stream": context, "projection": mapping.name, "source_table": base.db_table, "source_key": source_key,
-        "target_table": mapping.receiver.name, "key_columns": tuple(mapping.key), "key_types": types, "rank": rank,
+        "stream": context,
+        "projection": mapping.name,
+        "source_table": base.db_table,
+        "source_key": source_key,
+        "target_table": mapping.receiver.name,
+        "key_columns": tuple(mapping.key),
+        "key_types": types,
+        "rank": rank,
         "owned": mapping.owned,
-    }  # fmt: skip
+    }
     whole = RelationSpec(
-        **shared, kind="r", columns=tuple(columns), query=_query(mapping, key_paths, columns),
+        **shared,
+        kind="r",
+        columns=tuple(columns),
+        query=_query(mapping, key_paths, columns),
         dependencies=tuple(dependencies.values()),
-    )  # fmt: skip
+    )
     if not foreign_columns:
         return [whole]
     patched = {name: columns[name] for name in (*mapping.key, *foreign_columns)}
@@ -140,9 +149,13 @@ def _dependency(
     assert shape is not None  # noqa: S101  (a model of an installed application)
     values = {f"k{i}": F(key) for i, key in enumerate(mapping.key.values())}
     return Dependency(
-        table=table, column=column, column_type=shape.columns[column].type, watched=tuple(sorted(watched)),
-        query=compile_values(mapping, {**values, "t0": F(path)}), foreign=foreign,
-    )  # fmt: skip
+        table=table,
+        column=column,
+        column_type=shape.columns[column].type,
+        watched=tuple(sorted(watched)),
+        query=compile_values(mapping, {**values, "t0": F(path)}),
+        foreign=foreign,
+    )
 
 
 def _tables(
@@ -159,20 +172,15 @@ def _tables(
         own = [r for r in relations if r.source_table == name]
         specs.append(
             TableSpec(
-                stream=context, table=name, key=own[0].source_key if own else shape.key, is_base=bool(own),
+                stream=context,
+                table=name,
+                key=own[0].source_key if own else shape.key,
+                is_base=bool(own),
                 watched=tuple(sorted({c for d in dependants for c in d.watched})),
                 reported=tuple(sorted({d.column for d in dependants})),
-                echoes=any(r.kind == "p" for r in own), captured=bool(own or dependants), fence=fences.get(name),
+                echoes=any(r.kind == "p" for r in own),
+                captured=bool(own or dependants),
+                fence=fences.get(name),
             )
-        )  # fmt: skip
+        )
     return specs
-
-
-def uncovered(receiver: Table, columns: Iterable[str]) -> list[Column]:
-    """Columns of the receiving table that must have a value and get none."""
-    given = set(columns)
-    return [
-        column
-        for column in receiver.columns.values()
-        if column.required and not column.has_default and not column.generated and column.name not in given
-    ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import F, Model
+from django.db.models import F, Model, Q
 from django.db.models.expressions import Subquery
 
 
@@ -54,6 +54,15 @@ def fields_of(expression: Any) -> Iterator[str]:
             raise UnreadablePath("it holds a subquery; use field paths, so that changes in the other table are seen")
         if isinstance(part, F):
             yield path_of(part)
+
+
+def filter_paths(condition: Q | None) -> Iterator[str]:
+    """The field paths that a condition looks at, lookups included."""
+    for child in condition.children if condition is not None else ():
+        if isinstance(child, Q):
+            yield from filter_paths(child)
+        elif isinstance(child, tuple):
+            yield str(child[0])
 
 
 def hops(model: type[Model], path: str) -> list[Hop]:

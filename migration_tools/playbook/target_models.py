@@ -58,9 +58,13 @@ def _make(shape: Table, shapes: dict[str, Table], registry: Apps) -> type[models
         if reference is not None and not single_key:
             name = column.name.removesuffix("_id")
             attributes[name] = models.ForeignKey(
-                _class_name(reference.target), models.DO_NOTHING, to_field=reference.target_columns[0],
-                db_column=column.name, related_name="+", null=True,
-            )  # fmt: skip
+                _class_name(reference.target),
+                models.DO_NOTHING,
+                to_field=reference.target_columns[0],
+                db_column=column.name,
+                related_name="+",
+                null=True,
+            )
         else:
             unique = any(
                 column.name in r.target_columns

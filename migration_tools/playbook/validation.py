@@ -1,15 +1,20 @@
 """Mistakes that can be seen in a playbook without a database, and in its turning round."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 
 from migration_tools.conf import settings
-from migration_tools.playbook.compiler import uncovered
 from migration_tools.playbook.declaration import Playbook, Projection
-from migration_tools.playbook.paths import UnreadablePath, column_of, fields_of, hops
-from migration_tools.stores.postgres.catalog import Table
+from migration_tools.playbook.paths import UnreadablePath, column_of, fields_of, filter_paths, hops
+
+if TYPE_CHECKING:
+    # At run time a check must do without psycopg 3: many monoliths still have psycopg2.
+    from migration_tools.stores.postgres.catalog import Column, Table
 
 
 def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
@@ -51,6 +56,14 @@ def _projection_mistakes(projection: Projection) -> list[str]:
             mistakes.append(f"{where}: key {target!r}: {error}")
     for target, expression in projection.columns.items():
         mistakes += [f"{where}: column {target!r}: {text}" for text in _expression_mistakes(model, expression)]
+    for path in filter_paths(projection.filter):
+        try:
+            if hops(model, path):
+                mistakes.append(
+                    f"{where}: filter {path!r} joins another table, whose changes are not seen; filter by own columns"
+                )
+        except UnreadablePath as error:
+            mistakes.append(f"{where}: filter: {error}")
     for name in projection.reverse:
         try:
             model._meta.get_field(name)
@@ -86,7 +99,7 @@ def _route_mistakes(playbook: type[Playbook]) -> list[str]:
     return mistakes
 
 
-def check_turned(projection: Projection, model: type[Model], stand_in: type[Model], source: Table) -> list[str]:
+def check_turned(projection: Projection, model: type[Model], stand_in: type[Model], source: "Table") -> list[str]:
     """Mistakes of the way back: unknown target columns, and source columns that would be left without a value."""
     where = repr(projection)
     mistakes = []
@@ -100,3 +113,13 @@ def check_turned(projection: Projection, model: type[Model], stand_in: type[Mode
             "a rollback can write it"
         )
     return mistakes
+
+
+def uncovered(receiver: "Table", columns: Iterable[str]) -> "list[Column]":
+    """Columns of the receiving table that must have a value and get none."""
+    given = set(columns)
+    return [
+        column
+        for column in receiver.columns.values()
+        if column.required and not column.has_default and not column.generated and column.name not in given
+    ]

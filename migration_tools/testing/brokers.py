@@ -145,8 +145,15 @@ class EmbeddedRedis(EmbeddedBroker):
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        settings = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory), "save": "",
-                    "appendonly": "no", "requirepass": self.password, "databases": "1"}  # fmt: skip
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self.directory),
+            "save": "",
+            "appendonly": "no",
+            "requirepass": self.password,
+            "databases": "1",
+        }
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
         return self._spawn([_redis_binary(), *options])
 

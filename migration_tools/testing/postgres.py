@@ -51,8 +51,18 @@ class EmbeddedPostgres:
         if not (self.directory / "data" / "PG_VERSION").exists():
             self._initialise()
         log = self.directory / "server.log"
-        started = self._run("pg_ctl", "-D", str(self.directory / "data"), "-l", str(log), "-w",
-                            "-t", str(START_SECONDS), "start", check=False)  # fmt: skip
+        started = self._run(
+            "pg_ctl",
+            "-D",
+            str(self.directory / "data"),
+            "-l",
+            str(log),
+            "-w",
+            "-t",
+            str(START_SECONDS),
+            "start",
+            check=False,
+        )
         if started.returncode:
             tail = log.read_text()[-2000:] if log.exists() else started.stderr
             raise RuntimeError(f"embedded PostgreSQL did not start: {tail}")
@@ -114,10 +124,25 @@ class EmbeddedPostgres:
             shutil.chown(secret, self._user)
             ensure_prefix_permissions(self.directory)
         self.directory.chmod(0o700)
-        self._run("initdb", "-D", str(self.directory / "data"), "-U", "postgres", "--encoding=utf8", "--locale=C",
-                  "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync")  # fmt: skip
-        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
-                    "max_prepared_transactions": "10", **self.options}  # fmt: skip
+        self._run(
+            "initdb",
+            "-D",
+            str(self.directory / "data"),
+            "-U",
+            "postgres",
+            "--encoding=utf8",
+            "--locale=C",
+            "--auth=scram-sha-256",
+            f"--pwfile={secret}",
+            "--no-sync",
+        )
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_prepared_transactions": "10",
+            **self.options,
+        }
         with (self.directory / "data" / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
         secret.unlink()
@@ -126,10 +151,18 @@ class EmbeddedPostgres:
         # pg_ctl hands its stdout on to the server it starts; a pipe there would never reach its end.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [str(self._bin / program), *args], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                text=True, check=False, user=self._user, extra_groups=[] if self._user else None,
-                cwd="/", env={**os.environ, "LC_ALL": "C"}, start_new_session=True,
-            )  # fmt: skip
+                [str(self._bin / program), *args],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                text=True,
+                check=False,
+                user=self._user,
+                extra_groups=[] if self._user else None,
+                cwd="/",
+                env={**os.environ, "LC_ALL": "C"},
+                start_new_session=True,
+            )
             output.seek(0)
             done.stderr = output.read()
         if check and done.returncode:

@@ -153,16 +153,25 @@ class CopyRun:
                        VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (stream, projection) DO UPDATE SET
                            declaration = EXCLUDED.declaration, upto = EXCLUDED.upto, rows = EXCLUDED.rows,
                            done = EXCLUDED.done, updated_at = clock_timestamp()""",
-                    [self.ends.stream, self.relation.projection, self.declaration, list(upto) if upto else None, at.rows + rows,
-                     upto is None],
-                )  # fmt: skip
+                    [
+                        self.ends.stream,
+                        self.relation.projection,
+                        self.declaration,
+                        list(upto) if upto else None,
+                        at.rows + rows,
+                        upto is None,
+                    ],
+                )
                 points.reached("copy.before_commit")
             points.reached("copy.after_commit")
             self._tune(time.monotonic() - begun)
         return Copied(
-            projection=self.relation.projection, rows=rows, total_rows=at.rows + rows, seconds=time.monotonic() - started,
+            projection=self.relation.projection,
+            rows=rows,
+            total_rows=at.rows + rows,
+            seconds=time.monotonic() - started,
             done=upto is None,
-        )  # fmt: skip
+        )
 
     def _replace(self, keys: KeyRange) -> int:
         receiver, relation = self.ends.receiver, self.relation

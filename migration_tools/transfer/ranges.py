@@ -45,9 +45,12 @@ def next_bound(conn: Connection, relation: InstalledRelation, after: Bound | Non
     order = sql.SQL(", ").join(_expression(c, t) for c, t in zip(names, relation.key_types, strict=True))
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names)
     statement = sql.SQL("SELECT {} FROM ({}) r WHERE {} ORDER BY {} OFFSET {} LIMIT 1").format(
-        texts, sql.SQL(relation.query), condition(names, relation.key_types, KeyRange(after=after, upto=None)), order,
+        texts,
+        sql.SQL(relation.query),
+        condition(names, relation.key_types, KeyRange(after=after, upto=None)),
+        order,
         sql.Literal(rows - 1),
-    )  # fmt: skip
+    )
     row = conn.execute(statement).fetchone()
     return tuple(row) if row else None
 

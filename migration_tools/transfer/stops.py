@@ -54,7 +54,7 @@ def stopped_at_tick(ends: Ends, *, keep_snapshot: bool = False) -> Iterator[Stop
     Raises:
         FenceBusy: the consumer's transaction did not end in time.
     """
-    with _gate(ends):
+    with gate(ends):
         position = _tick_and_export(ends)
         try:
             drained = _drain(ends, position)
@@ -70,7 +70,7 @@ def stopped_at_tick(ends: Ends, *, keep_snapshot: bool = False) -> Iterator[Stop
 
 def pre_drain(ends: Ends) -> int:
     """Apply what the sender has numbered so far, without stopping anybody for longer; returns how many records."""
-    with _gate(ends):
+    with gate(ends):
         row = ends.sender.execute(
             "SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1",
             [ends.stream],
@@ -79,17 +79,26 @@ def pre_drain(ends: Ends) -> int:
 
 
 @contextmanager
-def _gate(ends: Ends) -> Iterator[None]:
+def gate(ends: Ends) -> Iterator[None]:
+    """Keep every apply of the stream out of the receiver for the block; may be taken again inside.
+
+    Raises:
+        FenceBusy: the consumer's transaction did not end in time.
+    """
     ends.receiver.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(GATE_TIMEOUT_SECONDS * 1000)}ms"])
     try:
-        with advisory.held(ends.receiver, LockClass.GATE, ends.stream):
-            ends.receiver.execute("SELECT set_config('lock_timeout', '0', false)")
-            yield
+        advisory.hold(ends.receiver, LockClass.GATE, ends.stream)
     except errors.LockNotAvailable as error:
         raise FenceBusy(
             f"the consumer of {ends.stream!r} did not finish its batch within {GATE_TIMEOUT_SECONDS:.0f} s; "
             "see strangle_status, then run the same command again"
         ) from error
+    try:
+        ends.receiver.execute("SELECT set_config('lock_timeout', '0', false)")
+        yield
+    finally:
+        if not ends.receiver.closed:
+            advisory.release(ends.receiver, LockClass.GATE, ends.stream)
 
 
 def _tick_and_export(ends: Ends) -> int:

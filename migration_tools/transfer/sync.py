@@ -128,8 +128,7 @@ class TableWriter:
         )
         names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
         match = sql.SQL(" AND ").join(
-            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type))
-            for n in head.key
+            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
         )
         arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
         conn.execute(
@@ -149,8 +148,7 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
     """
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
     casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type))
-        for name in head.columns
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in head.columns
     )
     arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
     key = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
@@ -168,9 +166,15 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
         """INSERT INTO {table} AS t ({names}) {overriding}SELECT {casts} FROM unnest({arrays}) AS u({names}){parents}
            ON CONFLICT ({key}) {action}"""
     ).format(
-        table=sql.Identifier(head.table), names=names, overriding=overriding, casts=casts, arrays=arrays, parents=parents,
-        key=key, action=action,
-    )  # fmt: skip
+        table=sql.Identifier(head.table),
+        names=names,
+        overriding=overriding,
+        casts=casts,
+        arrays=arrays,
+        parents=parents,
+        key=key,
+        action=action,
+    )
 
 
 def _parents_exist(shape: Table) -> sql.Composed:
@@ -227,7 +231,6 @@ def _key_match(shape: Table, head: RelationHead) -> tuple[sql.Composed, sql.Comp
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
     arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.key)
     match = sql.SQL(" AND ").join(
-        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type))
-        for n in head.key
+        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
     )
     return match, sql.SQL("unnest({}) AS u({})").format(arrays, names)

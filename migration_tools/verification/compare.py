@@ -76,9 +76,15 @@ def _buckets(rows: int) -> int:
 
 
 def _drill(
-    pair: Pair, relation: InstalledRelation, shape: Table, left: sql.Composable, right: sql.Composable, names: list[str],
-    types: list[str], keys: list[Key],
-) -> list[Difference]:  # fmt: skip
+    pair: Pair,
+    relation: InstalledRelation,
+    shape: Table,
+    left: sql.Composable,
+    right: sql.Composable,
+    names: list[str],
+    types: list[str],
+    keys: list[Key],
+) -> list[Difference]:
     ours = rows_by_key(pair.sender, left, relation.key_columns, names, types, keys)
     theirs = rows_by_key(pair.receiver, right, relation.key_columns, names, types, keys)
     earlier = _earlier_states(pair, relation, names, keys)
@@ -87,9 +93,15 @@ def _drill(
     found = []
     for key in keys:
         difference = classify(
-            relation.target_table, key, names, by_name, ours.get(key), theirs.get(key),
-            earlier=earlier.get(key, []), orphan=key in orphans,
-        )  # fmt: skip
+            relation.target_table,
+            key,
+            names,
+            by_name,
+            ours.get(key),
+            theirs.get(key),
+            earlier=earlier.get(key, []),
+            orphan=key in orphans,
+        )
         if difference is not None:
             found.append(difference)
     return found
@@ -123,10 +135,15 @@ def _orphans(conn: Connection, relation: InstalledRelation, shape: Table, keys: 
             sql.SQL("p.{} = t.{}").format(sql.Identifier(b), sql.Identifier(a)) for a, b in pairs
         )
         filled = sql.SQL(" AND ").join(sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(a)) for a, _ in pairs)
-        statement = sql.SQL("SELECT {} FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}) AND {}::text = "
-                            "ANY (%s)").format(
-            key_texts, sql.Identifier(relation.target_table), filled, sql.Identifier(reference.target), match,
+        statement = sql.SQL(
+            "SELECT {} FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}) AND {}::text = ANY (%s)"
+        ).format(
+            key_texts,
+            sql.Identifier(relation.target_table),
+            filled,
+            sql.Identifier(reference.target),
+            match,
             sql.SQL("t.{}").format(sql.Identifier(relation.key_columns[0])),
-        )  # fmt: skip
+        )
         found |= {tuple(row) for row in conn.execute(statement, [[key[0] for key in keys]])}
     return found & set(keys)

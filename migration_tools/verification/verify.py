@@ -38,9 +38,13 @@ def verify(
             back = Pair(stream=pair.stream, position=pair.position, sender=pair.receiver, receiver=pair.sender)
             tables += _compare_all(back, on_table)
     return VerificationReport(
-        context=sides.ends.stream, direction=sides.direction, position=pair.position, started=started,
-        seconds=time.monotonic() - clock, tables=tables,
-    )  # fmt: skip
+        context=sides.ends.stream,
+        direction=sides.direction,
+        position=pair.position,
+        started=started,
+        seconds=time.monotonic() - clock,
+        tables=tables,
+    )
 
 
 def _compare_all(pair: Pair, on_table: Callable[[str, TableResult | None], None]) -> list[TableResult]:
@@ -94,8 +98,7 @@ def _insert(ends: Ends, relation: InstalledRelation, keys: list[tuple[str, ...]]
     shape = read_table(ends.receiver, relation.target_table)
     assert shape is not None  # noqa: S101
     casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type))
-        for name in relation.columns
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in relation.columns
     )
     overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)

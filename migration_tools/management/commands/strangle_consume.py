@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.consumer import Consumer
@@ -15,12 +16,17 @@ from migration_tools.transfer.sync import TableWriter
 class Command(BaseCommand):
     """Works until SIGTERM; a second consumer of the same stream stands by and takes over."""
 
-    help = "Apply a stream of another side here: rows to tables, events to handlers. Example: manage.py strangle_consume orders"
+    help = "Apply a stream of another side here: rows to tables, events to handlers. Example: strangle_consume orders"
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("stream", help="a stream that MIGRATION_TOOLS['FEEDS'] names")
         parser.add_argument("--origin", help="the side that publishes it, with a broker (default: asked from the feed)")
+        parser.add_argument(
+            "--from-head",
+            action="store_true",
+            help="skip to the stream's end first; what is skipped is lost here until strangle_verify --repair",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         stream = options["stream"]
@@ -28,7 +34,12 @@ class Command(BaseCommand):
         try:
             with heed_signals(stop):
                 feed = open_feed(stream)
-                subscription = open_subscription(stream, options["origin"]) if options["origin"] else None
-                Consumer(stream, feed, TableWriter(), subscription=subscription).run(stop)
+                subscription = None
+                if settings().TRANSPORT != "feed":
+                    subscription = open_subscription(stream, options["origin"] or feed.origin())
+                consumer = Consumer(stream, feed, TableWriter(), subscription=subscription)
+                if options["from_head"]:
+                    consumer.skip_to_head()
+                consumer.run(stop)
         except StrangleError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error

@@ -10,7 +10,7 @@ from migration_tools.state.phase import Phase
 class Command(Operation):
     """switch_reads → cutover; run it again to complete one that was cut off."""
 
-    help = "Hand the context's writes over to the service; its writes are carried back, so strangle_rollback loses nothing."
+    help = "Hand the context's writes over to the service; they are carried back, so strangle_rollback loses nothing."
     purpose = "cutover"
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:

@@ -22,7 +22,7 @@ CAPTURED = {Phase.DUAL_WRITE, Phase.BACKFILL, Phase.VERIFY, Phase.SWITCH_READS, 
 class Command(Operation):
     """Exit 0 when nothing is wrong, 1 otherwise."""
 
-    help = "Examine playbook, triggers, fences, old transactions and consumers of a context; --mend reinstalls what drifted."
+    help = "Examine playbook, triggers, fences and old transactions of a context; --mend reinstalls what drifted."
     purpose = "doctor"
     can_dry_run = False
 

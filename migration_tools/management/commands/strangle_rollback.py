@@ -26,10 +26,18 @@ class Command(Operation):
                 if phase in BACKWARD:
                     MOVES[phase].rollback(plan, options)
                 after = BACKWARD.get(phase, Phase.MONOLITH_ONLY)
-                return {"plan": plan.plan, "evidence": {}, "phase_after": phase.value,
-                        "message": f"nothing was touched; the context would be in {after.value!r}"}  # fmt: skip
+                return {
+                    "plan": plan.plan,
+                    "evidence": {},
+                    "phase_after": phase.value,
+                    "message": f"nothing was touched; the context would be in {after.value!r}",
+                }
             began = time.monotonic()
             evidence = move_back(env, LiveExecutor(env), reason=options["reason"])
             after = phase_of(env.context)
-            return {"phase_after": after.value, "seconds": round(time.monotonic() - began, 3), "evidence": evidence,
-                    "message": f"{env.context!r} is back in phase {after.value!r}"}  # fmt: skip
+            return {
+                "phase_after": after.value,
+                "seconds": round(time.monotonic() - began, 3),
+                "evidence": evidence,
+                "message": f"{env.context!r} is back in phase {after.value!r}",
+            }

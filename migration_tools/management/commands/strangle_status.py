@@ -18,9 +18,11 @@ class Command(Operation):
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         status = read_status(get(options["context"]))
         return {
-            "phase_after": status["phase"], "evidence": status, "lines": list(_lines(options["context"], status)),
+            "phase_after": status["phase"],
+            "evidence": status,
+            "lines": list(_lines(options["context"], status)),
             "message": "",
-        }  # fmt: skip
+        }
 
 
 def _lines(context: str, status: dict[str, Any]) -> list[str]:

@@ -35,6 +35,8 @@ class Command(Operation):
                 evidence = LiveExecutor(env).shift_reads(options["percent"])
                 record(env.context, "shift reads", "completed", evidence, options["reason"])
             return {
-                "phase_after": Phase.SWITCH_READS.value, "seconds": round(time.monotonic() - began, 3), "evidence": evidence,
+                "phase_after": Phase.SWITCH_READS.value,
+                "seconds": round(time.monotonic() - began, 3),
+                "evidence": evidence,
                 "message": f"the service answers {options['percent']:g} % of the reads of {env.context!r}",
-            }  # fmt: skip
+            }

@@ -13,7 +13,7 @@ from migration_tools.phases.gates import clean_streak
 from migration_tools.phases.machine import MOVES, operating
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.verifying import run_repair, run_verification
-from migration_tools.state.journal import phase_of
+from migration_tools.state.journal import phase_of, record
 from migration_tools.state.models import Context
 from migration_tools.state.phase import Phase
 from migration_tools.verification.report import VerificationReport
@@ -73,6 +73,8 @@ class Command(Operation):
         entered = self._enter_phase(env, options) if report.equal else False
         base = Path(getattr(django_settings, "BASE_DIR", "."))
         place = Path(options["directory"] or base / "var" / "reports" / env.context)
+        if options["reveal"]:
+            record(env.context, "verify", "revealed", {"directory": str(place)}, options["reason"])
         files = write_report(report, place, reveal=options["reveal"])
         verdict = "equal" if report.equal else f"{report.differences} differences"
         return {
@@ -80,14 +82,20 @@ class Command(Operation):
             "seconds": round(time.monotonic() - began, 3),
             "differences_found": not report.equal,
             "evidence": {
-                "rows": report.rows, "differences": report.differences, "by_class": report.by_class, "position": report.position,
-                "report": str(files["json"]), "reports": {form: str(path) for form, path in files.items()}, "repaired": repaired,
+                "rows": report.rows,
+                "differences": report.differences,
+                "by_class": report.by_class,
+                "position": report.position,
+                "report": str(files["json"]),
+                "reports": {form: str(path) for form, path in files.items()},
+                "repaired": repaired,
                 "clean_in_a_row": clean_streak(env),
                 "pairs": [{"projection": t.projection, "rows": t.rows, "differences": t.count} for t in report.tables],
             },
             "message": f"{env.context!r}: {report.rows:,} rows compared at position {report.position}: {verdict}"
-            + ("; phase 'verify' is reached" if entered else "") + f". Report: {files.get('html', files['json'])}",
-        }  # fmt: skip
+            + ("; phase 'verify' is reached" if entered else "")
+            + f". Report: {files.get('html', files['json'])}",
+        }
 
     def _needed(self, env: Surroundings, report: VerificationReport) -> int:
         if not report.equal:

@@ -24,8 +24,7 @@ try:
     from kombu.messaging import Consumer, Producer
 except ModuleNotFoundError as missing:
     raise SettingsError(
-        "MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but kombu is not installed; "
-        "pip install 'django-strangler[kombu]'"
+        "MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but kombu is not installed; pip install 'django-strangler[kombu]'"
     ) from missing
 
 log = logging.getLogger(__name__)
@@ -211,18 +210,14 @@ class KombuPublisher(_Endpoint):
         for _, _, queue in channel.get_table(self.exchange.name):
             if channel.queue_declare(queue).message_count > LONGEST_QUEUE:
                 channel.queue_purge(queue)
-                log.warning(
-                    "queue %s at broker %s is emptied, it was full; the feed serves it", queue, self.broker
-                )
+                log.warning("queue %s at broker %s is emptied, it was full; the feed serves it", queue, self.broker)
 
 
 class KombuSubscription(_Endpoint):
     """The consumer's half: its own durable queue, one batch in hand until it is done."""
 
     def __init__(self, stream: str, *, url: str, origin: str, consumer: str):
-        super().__init__(
-            stream, url=url, origin=origin, answer_seconds=LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS
-        )
+        super().__init__(stream, url=url, origin=origin, answer_seconds=LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS)
         self.queue_name = f"strangle.{stream}.{origin}.{consumer}"
         self.received = 0
         self.refused = 0
@@ -286,9 +281,7 @@ class KombuSubscription(_Endpoint):
         if self.is_amqp:
             dead = Exchange(f"strangle.{self.stream}.dead", type="topic", durable=True)
             limit = {"x-max-length": LONGEST_DEAD_QUEUE}
-            Queue(f"{self.queue_name}.dead", dead, self.queue_name, queue_arguments=limit).bind(
-                channel
-            ).declare()
+            Queue(f"{self.queue_name}.dead", dead, self.queue_name, queue_arguments=limit).bind(channel).declare()
             arguments = {
                 "x-queue-type": "quorum",
                 "x-max-length": LONGEST_QUEUE,

@@ -18,10 +18,15 @@ def release(conn: Connection, purpose: LockClass, name: str) -> None:
     conn.execute("SELECT pg_advisory_unlock(%s, %s)", lock_keys(purpose, name))
 
 
+def hold(conn: Connection, purpose: LockClass, name: str) -> None:
+    """Take the session-level exclusive lock, waiting for it as long as lock_timeout allows."""
+    conn.execute("SELECT pg_advisory_lock(%s, %s)", lock_keys(purpose, name))
+
+
 @contextmanager
 def held(conn: Connection, purpose: LockClass, name: str) -> Iterator[None]:
     """Hold the session-level exclusive lock for the block, waiting for it as long as lock_timeout allows."""
-    conn.execute("SELECT pg_advisory_lock(%s, %s)", lock_keys(purpose, name))
+    hold(conn, purpose, name)
     try:
         yield
     finally:

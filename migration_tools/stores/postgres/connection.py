@@ -58,9 +58,15 @@ def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in PINNED.items())
     try:
         conn = psycopg.connect(
-            **params, autocommit=True, options=options, application_name=f"strangle:{purpose}",
-            connect_timeout=5, keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
-        )  # fmt: skip
+            **params,
+            autocommit=True,
+            options=options,
+            application_name=f"strangle:{purpose}",
+            connect_timeout=5,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
         raise StrangleError(

@@ -27,11 +27,18 @@ def _record(columns: Sequence[str], types: Sequence[str]) -> sql.Composed:
 
 def _hashes(key: Sequence[str], columns: Sequence[str], types: Sequence[str], buckets: int) -> sql.Composed:
     by_name = dict(zip(columns, types, strict=True))
-    return sql.SQL("hash_record_extended({}, {}) & {} AS bucket, hash_record_extended({}, {}) AS h1, "
-                   "hash_record_extended({}, {}) AS h2").format(
-        _record(key, [by_name[name] for name in key]), sql.Literal(KEY_SEED), sql.Literal(buckets - 1),
-        _record(columns, types), sql.Literal(FIRST_SEED), _record(columns, types), sql.Literal(SECOND_SEED),
-    )  # fmt: skip
+    return sql.SQL(
+        "hash_record_extended({}, {}) & {} AS bucket, hash_record_extended({}, {}) AS h1, "
+        "hash_record_extended({}, {}) AS h2"
+    ).format(
+        _record(key, [by_name[name] for name in key]),
+        sql.Literal(KEY_SEED),
+        sql.Literal(buckets - 1),
+        _record(columns, types),
+        sql.Literal(FIRST_SEED),
+        _record(columns, types),
+        sql.Literal(SECOND_SEED),
+    )
 
 
 def bucket_digests(
@@ -50,28 +57,38 @@ def bucket_digests(
 
 
 def row_digests(
-    conn: Connection, rows: sql.Composable, key: Sequence[str], columns: Sequence[str], types: Sequence[str], buckets: int,
+    conn: Connection,
+    rows: sql.Composable,
+    key: Sequence[str],
+    columns: Sequence[str],
+    types: Sequence[str],
+    buckets: int,
     wanted: Sequence[int],
-) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:  # fmt: skip
+) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:
     """(key as text, both hashes) of every row in the wanted buckets."""
-    statement = sql.SQL("SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY "
-                        "(%s)").format(
+    statement = sql.SQL(
+        "SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY (%s)"
+    ).format(
         names=sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key))),
         keys=sql.SQL(", ").join(
-            sql.SQL("r.{}::text AS "
-                    "k{}").format(sql.Identifier(name), sql.SQL(str(i))) for i, name in enumerate(key)
+            sql.SQL("r.{}::text AS k{}").format(sql.Identifier(name), sql.SQL(str(i))) for i, name in enumerate(key)
         ),
-        hashes=_hashes(key, columns, types, buckets), rows=rows,
-    )  # fmt: skip
+        hashes=_hashes(key, columns, types, buckets),
+        rows=rows,
+    )
     with conn.cursor() as cursor:
         for row in cursor.stream(statement, [list(wanted)], size=2000):
             yield tuple(row[2:]), (int(row[0]), int(row[1]))
 
 
 def rows_by_key(
-    conn: Connection, rows: sql.Composable, key: Sequence[str], columns: Sequence[str], types: Sequence[str],
+    conn: Connection,
+    rows: sql.Composable,
+    key: Sequence[str],
+    columns: Sequence[str],
+    types: Sequence[str],
     wanted: Sequence[tuple[str, ...]],
-) -> dict[tuple[str, ...], tuple[str | None, ...]]:  # fmt: skip
+) -> dict[tuple[str, ...], tuple[str | None, ...]]:
     """The rows with these keys, each value as PostgreSQL's text; keys looked up by equality."""
     by_name = dict(zip(columns, types, strict=True))
     texts = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in columns)
