@@ -1,5 +1,4 @@
-"""Carry one bounded context after another out of a Django monolith, each step undone at will, without losing a
-write."""
+"""Carry bounded contexts out of a Django monolith, each step undone at will, without losing a write."""
 
 __version__ = "0.1.0"
 

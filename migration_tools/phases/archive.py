@@ -1,5 +1,4 @@
-"""Put the old tables away and bring them back: final dump with checksums, quarantine schema, references cut and
-restored."""
+"""Put the old tables away and bring them back: checked dump, quarantine, references cut and restored."""
 
 import hashlib
 import json

@@ -1,5 +1,4 @@
-"""switch_reads → cutover: the service becomes the owner; its writes are carried back, so that the way back stays
-open."""
+"""switch_reads → cutover: the service owns the writes, which are carried back so that the way back is open."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Backfill: copy a relation's history in key ranges, each at an exact tick, beside live writes; resumable after kill
--9.
- A chunk replaces its key range: what the range holds is deleted and the sender's rows, as of the tick at which the
+"""Backfill: copy a relation in key ranges, each at an exact tick, beside live writes; resumable after kill -9.
+
+A chunk replaces its key range: what the range holds is deleted and the sender's rows, as of the tick at which the
 receiver stands, are copied in. So it does not matter what events had put there, or whether the chunk was done before.
 The checkpoint commits in the same transaction as the rows.
 """
