@@ -56,7 +56,7 @@ class Pair:
         return subprocess.run(
             [sys.executable, "manage.py", *args, *settings], cwd=ROOT, capture_output=True, text=True, check=False,
             env={**self.environment(operator=not service), **env}, timeout=120,
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture(scope="session")

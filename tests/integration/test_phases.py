@@ -130,7 +130,7 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
                               "currency, reference, "
                               "ship_to, ordered_at, modified_at) SELECT gen_random_uuid(), 1, 'x', 'placed', 500, "
                               "'EUR', 'new', '{}', now(), now() "
-                              "FROM generate_series(1, 20)")  # fmt: skip
+                              "FROM generate_series(1, 20)")
     road.run("strangle_rollback")
     assert road.settled() == []
     assert road.stage.shop.execute("SELECT count(*) FROM orders_order WHERE client_reference = 'new'").fetchone() == (
