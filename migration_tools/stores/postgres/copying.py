@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from migration_tools.stores.postgres.connection import Connection, sql
 
+BLOCK_BYTES = 1 << 17
+
 # Built-in types whose binary form is the same on every server; others travel as text.
 _BINARY = re.compile(
     r"(bigint|integer|smallint|boolean|text|character varying(\(\d+\))?|uuid|jsonb|date|numeric(\(\d+,\d+\))?"
@@ -30,6 +32,14 @@ def pipe(
     into = sql.SQL("COPY {} ({}) FROM STDIN {}").format(sql.Identifier(table), names, how)
     reading, writing = source.cursor(), target.cursor()
     with reading.copy(out) as rows, writing.copy(into) as sink:
+        waiting: list[bytes] = []
+        size = 0
         for block in rows:
-            sink.write(block)
+            # The server sends a message a row; sent on one by one they would cost more than the rows.
+            waiting.append(bytes(block))
+            size += len(block)
+            if size >= BLOCK_BYTES:
+                sink.write(b"".join(waiting))
+                waiting, size = [], 0
+        sink.write(b"".join(waiting))
     return writing.rowcount
