@@ -1,13 +1,15 @@
 """Turn the touches of a tick into row records: read each touched key through its relation, in the tick's snapshot."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from migration_tools.errors import CaptureDrift
 from migration_tools.kernel import points
 from migration_tools.messaging.ticks import Touch
-from migration_tools.stores.postgres import Connection, sql
+from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 
 Key = tuple[str, ...]
 
@@ -79,6 +81,18 @@ def key_arrays(keys: Iterable[Key], width: int) -> list[list[str]]:
     return [[key[i] for key in rows] for i in range(width)]
 
 
+@contextmanager
+def _fits(relation: InstalledRelation, stream: str) -> Iterator[None]:
+    """Say what to do when a schema migration has changed what a relation reads; nothing is lost, the outbox waits."""
+    try:
+        yield
+    except (errors.ProgrammingError, errors.DataError) as error:
+        raise CaptureDrift(
+            f"projection {relation.projection!r} of {stream!r} cannot be read any more: {describe_failure(error)}; "
+            f"correct the playbook, then run strangle_doctor {stream} --mend. Until then its changes wait in the outbox"
+        ) from error
+
+
 class RelationProjector:
     """The Projector of messaging.ticks over the relations installed in the database."""
 
@@ -92,7 +106,8 @@ class RelationProjector:
         gone: list[tuple[InstalledRelation, list[Key]]] = []
         denormalised: list[tuple[InstalledRelation, set[Key]]] = []
         for relation in rows:
-            own, foreign = self._reach(conn, relation, touches, patches)
+            with _fits(relation, stream):
+                own, foreign = self._reach(conn, relation, touches, patches)
             if own:
                 found = self._write(conn, relation, own, stream, tick, position, occurred)
                 position += len(found)
@@ -162,8 +177,9 @@ class RelationProjector:
                FROM ({query}) r RETURNING key"""
         ).format(key=key, values=values, query=keyed_query(relation))
         ordered = sorted(keys)
-        params = [stream, base, tick, relation.kind, relation.number, occurred, *key_arrays(ordered, width)]
-        return {tuple(row[0]) for row in conn.execute(statement, params)}
+        params: list[Any] = [stream, base, tick, relation.kind, relation.number, occurred, *key_arrays(ordered, width)]
+        with _fits(relation, stream):
+            return {tuple(row[0]) for row in conn.execute(statement, params)}
 
     def _write_gone(
         self,

@@ -15,7 +15,7 @@ from migration_tools.errors import StrangleError, StreamHole, TransferError, Tra
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.inbox import RowApplier, apply_batch, positions
-from migration_tools.stores.postgres import advisory, describe_failure, django_connection
+from migration_tools.stores.postgres import advisory, describe_failure, django_connection, errors
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Consumer:
                 pause = FIRST_PAUSE_SECONDS
                 if on_applied is not None:
                     on_applied(position)
-            except (StrangleError, DatabaseFailure, OSError) as error:
+            except (StrangleError, DatabaseFailure, errors.Error, OSError) as error:
                 self._leads = False
                 connections[self.using].close()
                 log.warning(
