@@ -5,7 +5,7 @@ import os
 from django.db.models import BigIntegerField, DecimalField, F, Value
 from django.db.models.functions import Cast, Concat
 
-from migration_tools.playbook import Gates, Playbook, Projection, Route, minutes, seconds
+from migration_tools.playbook import Gates, Playbook, Projection, Route, seconds
 
 MONEY = DecimalField(max_digits=20, decimal_places=2)
 DEMO = os.environ.get("STRANGLE_DEMO") == "1"
@@ -81,6 +81,6 @@ class Orders(Playbook):
     gates = Gates(
         max_lag=seconds(2),
         clean_verifications=2,
-        soak=seconds(3) if DEMO else minutes(30),
-        quiet=seconds(3) if DEMO else minutes(10),
+        soak=seconds(float(os.environ.get("ORDERS_SOAK_SECONDS", "3" if DEMO else "1800"))),
+        quiet=seconds(float(os.environ.get("ORDERS_QUIET_SECONDS", "3" if DEMO else "600"))),
     )

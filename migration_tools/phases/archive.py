@@ -129,7 +129,13 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=2))
     points.reached("archive.dumped")
     with transaction(env.source, lock_timeout_seconds=5.0):
-        env.source.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        # Of the tables' owner, whoever the operator is: the next one must be able to bring them back.
+        owner = env.source.execute("SELECT tableowner FROM pg_tables WHERE tablename = %s", [tables[0]]).fetchone()
+        env.source.execute(
+            sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
+                sql.Identifier(schema), sql.Identifier(owner[0] if owner else "")
+            )
+        )
         for table in tables:
             env.source.execute(
                 sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(table), sql.Identifier(schema))
