@@ -16,12 +16,15 @@ from tests.stage import STREAM, Stage
 
 SECONDS = 20.0
 
-NEW_ORDER = """INSERT INTO orders_order (public_id, user_id, status, total, currency, client_reference, shipping_address,
-    placed_at, updated_at) VALUES (gen_random_uuid(), 1, 'placed', 9.99, 'EUR', %s, '{}', now(), now()) RETURNING id"""
+NEW_ORDER = """INSERT INTO orders_order (public_id, user_id, status, total, currency, client_reference,
+    shipping_address, placed_at, updated_at)
+    VALUES (gen_random_uuid(), 1, 'placed', 9.99, 'EUR', %s, '{}', now(), now()) RETURNING id"""
 NEW_SALE = """INSERT INTO sales_order (public_id, customer_id, customer_name, state, total_cents, currency, reference,
-    ship_to, ordered_at, modified_at) VALUES (gen_random_uuid(), 1, 'x', 'placed', 999, 'EUR', %s, '{}', now(), now()) RETURNING id"""
-NEW_EVENT = """INSERT INTO strangle_outbox (stream, kind, event_id, event_type, event_version, aggregate_type, aggregate_id,
-    payload, metadata, occurred_at) VALUES ('orders', 'e', gen_random_uuid(), 'race.happened', 1, 'race', %s, '{}', '{}', now())"""
+    ship_to, ordered_at, modified_at)
+    VALUES (gen_random_uuid(), 1, 'x', 'placed', 999, 'EUR', %s, '{}', now(), now()) RETURNING id"""
+NEW_EVENT = """INSERT INTO strangle_outbox (stream, kind, event_id, event_type, event_version, aggregate_type,
+    aggregate_id, payload, metadata, occurred_at)
+    VALUES ('orders', 'e', gen_random_uuid(), 'race.happened', 1, 'race', %s, '{}', '{}', now())"""
 
 
 def note(conn: psycopg.Connection[Any], order: int, text: str) -> None:
@@ -35,6 +38,13 @@ def remark(stage: Stage, order: int) -> str | None:
     return row[0] if row else "absent"
 
 
+def there_again(conn: psycopg.Connection[Any], *orders: int) -> None:
+    """Insert these orders if they are not there."""
+    statement = NEW_ORDER.replace("(public_id", "(id, public_id").replace("VALUES (", "VALUES (%s, ")
+    for order in orders:
+        conn.execute(statement.replace(" RETURNING", " ON CONFLICT (id) DO NOTHING RETURNING"), [order, "again"])
+
+
 def remove(conn: psycopg.Connection[Any], order: int) -> None:
     """Delete an order with its lines, as one transaction."""
     with conn.transaction():
@@ -46,17 +56,21 @@ def remove(conn: psycopg.Connection[Any], order: int) -> None:
 def put_again(conn: psycopg.Connection[Any], order: int, *, new_id: int | None = None) -> None:
     """Delete an order and insert it again with other contents, under its old id or a new one, as one transaction."""
     with conn.transaction():
-        conn.execute("CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM orders_order WHERE id = %s", [order])
+        kept = conn.execute(
+            "SELECT public_id, user_id, total + 1, client_reference FROM orders_order WHERE id = %s", [order]
+        ).fetchone()
+        if kept is None:
+            return
         remove(conn, order)
         conn.execute(
             """INSERT INTO orders_order (id, public_id, user_id, status, total, currency, note, client_reference,
                    shipping_address, placed_at, updated_at)
-               SELECT %s, public_id, user_id, status, total + 1, currency, 'again', client_reference, shipping_address,
-                   placed_at, now() FROM kept""",
-            [new_id or order],
+               VALUES (%s, %s, %s, 'paid', %s, 'EUR', 'again', %s, '[]', now(), now())""",
+            [new_id or order, *kept],
         )
         conn.execute(
-            "INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price) SELECT %s, min(id), 7, 1.00 FROM catalog_product",
+            """INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price)
+               SELECT %s, min(id), 7, 1.00 FROM catalog_product""",
             [new_id or order],
         )
 
@@ -79,6 +93,13 @@ def swap(conn: psycopg.Connection[Any], one: int, other: int) -> None:
             conn.execute(
                 "UPDATE orders_order SET public_id = COALESCE(%s::uuid, gen_random_uuid()) WHERE id = %s", [value, key]
             )
+
+
+def swap_if_both(conn: psycopg.Connection[Any], one: int, other: int) -> None:
+    """Swap, if both orders are there."""
+    found = conn.execute("SELECT count(*) FROM orders_order WHERE id = ANY (%s)", [[one, other]]).fetchone()
+    if found == (2,):
+        swap(conn, one, other)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:

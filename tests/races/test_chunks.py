@@ -8,13 +8,14 @@ import pytest
 
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
+from migration_tools.messaging.inbox import apply_batch
 from migration_tools.messaging.stream import read_batch
 from migration_tools.stores.postgres import connect
 from migration_tools.transfer import copy
 from migration_tools.transfer.copy import CopyRun, copy_relation, whole_relations
 from migration_tools.transfer.stops import Ends, Stop
+from migration_tools.transfer.sync import TableWriter
 from tests.races.scene import (
-    NEW_ORDER,
     Background,
     note,
     put_again,
@@ -22,6 +23,7 @@ from tests.races.scene import (
     remove,
     renumber,
     swap,
+    there_again,
     until,
     waiters,
 )
@@ -29,7 +31,7 @@ from tests.stage import STREAM, Stage
 
 MOMENTS = ["stop.drained", "copy.rows_written", "copy.before_commit", "copy.after_commit"]
 
-# What happens to keys that the chunk holds (ids 1–25), and to keys around it.
+# What happens to keys that the chunk holds (ids 1 to 25), and to keys around it.
 CHANGES: dict[str, Callable[[Any], None]] = {
     "update": lambda shop: note(shop, 5, "newer"),
     "delete": lambda shop: remove(shop, 5),
@@ -97,9 +99,7 @@ def _begin_anew(stage: Stage) -> None:
         stage.orders.execute("DELETE FROM sales_order")
         stage.orders.execute("DELETE FROM strangle_copied_range")
     remove(stage.shop, 9_005)
-    for key in (5, 6, 200):
-        stage.shop.execute(NEW_ORDER.replace("(public_id", "(id, public_id").replace("VALUES (", f"VALUES ({key}, ")
-                           .replace(" RETURNING", " ON CONFLICT (id) DO NOTHING RETURNING"), [f"again {key}"])  # fmt: skip
+    there_again(stage.shop, 5, 6, 200)
     stage.settle()
 
 
@@ -158,9 +158,6 @@ def test_an_event_numbered_before_a_chunk_and_delivered_after_it_does_not_go_bac
         note(stage.shop, 5, "second")
         stage.backfill()
         assert remark(stage, 5) == "second"
-        from migration_tools.messaging.inbox import apply_batch
-        from migration_tools.transfer.sync import TableWriter
-
         for _ in range(2):
             apply_batch(late, TableWriter(), using="orders")
         assert remark(stage, 5) == "second"
@@ -225,17 +222,10 @@ def test_a_copy_begun_anew_in_the_middle_beside_writes_ends_equal(stage: Any) ->
             next(run)
         for change in CHANGES:
             write(stage, change)
-            _heal(stage)
+            remove(stage.shop, 9_005)
+            there_again(stage.shop, 5, 6, 200)
+            stage.tick()
         ends.receiver.execute("DELETE FROM strangle_copied_range")
     stage.backfill()
     stage.settle()
     assert stage.differences() == []
-
-
-def _heal(stage: Stage) -> None:
-    """Let the next change find its keys again."""
-    remove(stage.shop, 9_005)
-    for key in (5, 6, 200):
-        statement = NEW_ORDER.replace("(public_id", "(id, public_id").replace("VALUES (", f"VALUES ({key}, ")
-        stage.shop.execute(statement.replace(" RETURNING", " ON CONFLICT (id) DO NOTHING RETURNING"), [f"again {key}"])
-    stage.tick()

@@ -16,9 +16,10 @@ from tests.races.scene import NEW_EVENT, NEW_ORDER, Background, note, open_trans
 from tests.stage import STREAM, Stage
 
 # The cursor that everybody writes first: what lies behind the highest id seen so far.
-NAIVE_CURSOR = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
-    WHERE stream = %s AND seq > (SELECT COALESCE(max(seq), 0) FROM strangle_outbox WHERE pg_visible_in_snapshot(xid, %s::pg_snapshot))
-      AND %s <> '' ORDER BY seq"""
+NAIVE_CURSOR = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8
+    FROM strangle_outbox WHERE stream = %s AND %s <> '' AND seq > (
+        SELECT COALESCE(max(seq), 0) FROM strangle_outbox WHERE pg_visible_in_snapshot(xid, %s::pg_snapshot))
+    ORDER BY seq"""
 
 
 def lower_commits_after_higher(stage: Stage) -> None:
