@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from migration_tools.testing.postgres import provision
+from migration_tools.testing.postgres import grant_side, provision
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE_SETTINGS = "extracted_services.orders.settings"
@@ -30,6 +31,14 @@ class Cluster:
         """Connection string."""
         return f"host=127.0.0.1 port={self.port} dbname={dbname} user={user} password={self.password}"
 
+    def environment(self) -> dict[str, str]:
+        """Where a subprocess finds this cluster."""
+        return {
+            f"{side}_DB_{name}": value
+            for side in ("SHOP", "ORDERS")
+            for name, value in (("PORT", str(self.port)), ("PASSWORD", self.password))
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
@@ -45,7 +54,8 @@ class Pair:
 
     def environment(self, *, operator: bool = False, user: str | None = None) -> dict[str, str]:
         """Environment of a subprocess on this pair; `operator` sees both databases as role strangler."""
-        env = {**os.environ, "SHOP_DB_NAME": self.shop, "ORDERS_DB_NAME": self.orders}
+        env = {**os.environ, **self.cluster.environment()}
+        env |= {"SHOP_DB_NAME": self.shop, "ORDERS_DB_NAME": self.orders}
         for side in ("SHOP", "ORDERS"):
             env[f"{side}_DB_USER"] = user or ("strangler" if operator else f"{side.lower()}_owner")
         return env
@@ -54,8 +64,13 @@ class Pair:
         """Run manage.py to its end as the operator (monolith) or the owner (service)."""
         settings = ("--settings", SERVICE_SETTINGS) if service else ()
         return subprocess.run(
-            [sys.executable, "manage.py", *args, *settings], cwd=ROOT, capture_output=True, text=True, check=False,
-            env={**self.environment(operator=not service), **env}, timeout=120,
+            [sys.executable, "manage.py", *args, *settings],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**self.environment(operator=not service), **env},
+            timeout=120,
         )
 
 
@@ -68,16 +83,20 @@ def cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def templates(cluster: Cluster) -> tuple[str, str]:
     """Two migrated databases that tests clone."""
+    return migrate_templates(cluster)
+
+
+def migrate_templates(cluster: Cluster) -> tuple[str, str]:
+    """Make and migrate one database a side, each as its owner role."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     names = (f"shop_template_{worker}", f"orders_template_{worker}")
     provision(cluster)  # type: ignore[arg-type]
-    from migration_tools.testing.postgres import grant_side
-
     for side, name in zip(("shop", "orders"), names, strict=True):
         _recreate(cluster, name, owner=f"{side}_owner")
         grant_side(cluster, name, side)  # type: ignore[arg-type]
         settings = ("--settings", SERVICE_SETTINGS) if side == "orders" else ()
-        env = {**os.environ, f"{side.upper()}_DB_NAME": name, f"{side.upper()}_DB_USER": f"{side}_owner"}
+        env = {**os.environ, **cluster.environment()}
+        env |= {f"{side.upper()}_DB_NAME": name, f"{side.upper()}_DB_USER": f"{side}_owner"}
         subprocess.run([sys.executable, "manage.py", "migrate", "-v0", *settings], cwd=ROOT, check=True, env=env)
     return names
 
@@ -85,6 +104,13 @@ def templates(cluster: Cluster) -> tuple[str, str]:
 @pytest.fixture
 def pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Pair]:
     """A fresh pair of databases; Django's aliases 'default' and 'orders' point at them for the test."""
+    with cloned_pair(cluster, templates, django_db_blocker) as made:
+        yield made
+
+
+@contextmanager
+def cloned_pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Pair]:
+    """Clone the templates, point Django at the clones for the block, drop them after it."""
     suffix = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.urandom(4).hex()}"
     made = Pair(cluster=cluster, shop=f"shop_{suffix}", orders=f"orders_{suffix}")
     for side, name, template in (("shop", made.shop, templates[0]), ("orders", made.orders, templates[1])):
@@ -93,7 +119,7 @@ def pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -
     with django_db_blocker.unblock():
         for alias, name in (("default", made.shop), ("orders", made.orders)):
             connections[alias].close()
-            connections[alias].settings_dict["NAME"] = name
+            connections[alias].settings_dict.update(NAME=name, PORT=str(cluster.port), PASSWORD=cluster.password)
         try:
             yield made
         finally:

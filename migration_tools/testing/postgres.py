@@ -1,5 +1,6 @@
 """A real PostgreSQL for tests and demos: started from the wheel in a private directory on a free port."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -77,12 +78,17 @@ class EmbeddedPostgres:
         pid = self._postmaster_pid()
         if pid is None:
             return
-        children = [child.pid for child in psutil.Process(pid).children(recursive=True)]
-        for each in [pid, *children]:
-            try:
-                os.kill(each, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        try:
+            postmaster = psutil.Process(pid)
+            postmaster.suspend()  # so that it starts no backend while its children are counted
+            everyone = [*postmaster.children(recursive=True), postmaster]
+        except psutil.NoSuchProcess:
+            return
+        for each in everyone:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGKILL)
+        # The next start is refused while one of them still holds the shared memory.
+        psutil.wait_procs(everyone, timeout=START_SECONDS)
         (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def restart(self, mode: str = "fast") -> None:
