@@ -126,11 +126,13 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
     road.stage.orders.execute(
         "UPDATE sales_order SET remark = 'written on the new side', modified_at = clock_timestamp() WHERE id < 50"
     )
-    road.stage.orders.execute("INSERT INTO sales_order (public_id, customer_id, customer_name, state, total_cents, "
-                              "currency, reference, "
-                              "ship_to, ordered_at, modified_at) SELECT gen_random_uuid(), 1, 'x', 'placed', 500, "
-                              "'EUR', 'new', '{}', now(), now() "
-                              "FROM generate_series(1, 20)")
+    road.stage.orders.execute(
+        "INSERT INTO sales_order (public_id, customer_id, customer_name, state, total_cents, "
+        "currency, reference, "
+        "ship_to, ordered_at, modified_at) SELECT gen_random_uuid(), 1, 'x', 'placed', 500, "
+        "'EUR', 'new', '{}', now(), now() "
+        "FROM generate_series(1, 20)"
+    )
     road.run("strangle_rollback")
     assert road.settled() == []
     assert road.stage.shop.execute("SELECT count(*) FROM orders_order WHERE client_reference = 'new'").fetchone() == (
