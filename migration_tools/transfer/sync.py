@@ -105,12 +105,15 @@ class TableWriter:
                     raise
 
     def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
-        statement = upsert_statement(
-            self._shape(conn, head.table), head, only_with_parents=head.table in self._awaiting
-        )
+        shape = self._shape(conn, head.table)
+        early = head.table in self._awaiting and bool(shape.references)
+        statement = upsert_statement(shape, head, only_with_parents=early)
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
-            conn.execute(statement, [list(values) for values in zip(*(row.values or () for row in part), strict=True)])
+            columns = [list(values) for values in zip(*(row.values or () for row in part), strict=True)]
+            if early:
+                conn.execute(early_children_statement(shape, head), columns)
+            conn.execute(statement, columns)
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
@@ -144,7 +147,8 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
 
     Note [early children]. While a table's history is not copied, an old row's children may change before the row itself
     is here. With `only_with_parents` such children are left out: parents are copied first and whole, so the chunk that
-    copies the child later brings it, as of a later tick.
+    copies the child later brings it, as of a later tick. What an earlier event put here of such a child is taken out
+    (early_children_statement): it refers to a former parent, whose end it would forbid.
     """
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
     casts = sql.SQL(", ").join(
@@ -174,6 +178,18 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
         parents=parents,
         key=key,
         action=action,
+    )
+
+
+def early_children_statement(shape: Table, head: RelationHead) -> sql.Composed:
+    """DELETE of the rows, given as for the upsert, whose parent is not here; see Note [early children]."""
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
+    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
+    match = sql.SQL(" AND ").join(
+        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
+    )
+    return sql.SQL("DELETE FROM {} t USING unnest({}) AS u({}) WHERE {} AND NOT ({})").format(
+        sql.Identifier(head.table), arrays, names, match, _parents_exist(shape)
     )
 
 

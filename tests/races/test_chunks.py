@@ -16,6 +16,7 @@ from migration_tools.transfer.copy import CopyRun, copy_relation, whole_relation
 from migration_tools.transfer.stops import Ends, Stop
 from migration_tools.transfer.sync import TableWriter
 from tests.races.scene import (
+    NEW_ORDER,
     Background,
     note,
     put_again,
@@ -193,6 +194,21 @@ def test_a_child_moved_to_a_parent_not_copied_yet_arrives_with_its_chunk(stage: 
 
     copy_with(stage, "copy.before_commit", move_and_apply, chunk=3)
     applying[0].outcome()
+    stage.settle()
+    assert stage.differences() == []
+
+
+def test_the_end_of_a_former_parent_is_not_held_up_by_a_child_whose_new_parent_is_not_copied(stage: Any) -> None:
+    """The child is here by an event, moves to a parent that is not, and then its former parent is deleted."""
+    stage.settle()
+    new = stage.shop.execute(NEW_ORDER, ["former parent"]).fetchone()[0]
+    stage.shop.execute("UPDATE orders_orderline SET order_id = %s WHERE order_id = 5", [new])
+    stage.settle()
+    stage.shop.execute("UPDATE orders_orderline SET order_id = 6 WHERE order_id = %s", [new])
+    stage.settle()
+    remove(stage.shop, new)
+    stage.settle()
+    stage.backfill()
     stage.settle()
     assert stage.differences() == []
 
