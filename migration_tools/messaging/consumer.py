@@ -122,7 +122,7 @@ class Consumer:
         if time.monotonic() > self._asked + RECEIPT_SECONDS:
             # However much the broker sends: the position we ask for is our receipt, and the owner waits for it.
             with contextlib.suppress(TransportError):
-                asked = self._ask(1, 0)
+                asked = self._ask(settings().BATCH_ROWS, 0)
         news = asked if asked is not None and asked.first != asked.last else None
         try:
             received = self.subscription.receive(0 if news else min(wait_seconds, 1.0))
@@ -135,7 +135,8 @@ class Consumer:
             self._hears = True
             log.info("consumer %s hears the broker again", self.stream, extra={"context": self.stream})
         if received is not None:
-            return received, True
+            # Behind by more than one message: the owner's batch is the longer one and holds the broker's.
+            return (news if news is not None and news.last >= received.last else received), True
         # Silence may mean a lost message: ask the owner, who knows.
         return news or self._ask(settings().BATCH_ROWS, 0), False
 

@@ -212,13 +212,13 @@ def test_the_real_shop_reaches_the_real_service_while_its_broker_is_killed(
             stack.callback(_thread(partial(write_at_random, stage.pair, seed), quiet).join)
         stack.callback(quiet.set)
 
-        assert eventually(lambda: subscription.received > 20, 60), "the broker carries nothing"
+        assert eventually(lambda: subscription.received > 5, 60), "the broker carries nothing"
         broker.kill()
         at = applied[-1]
-        assert eventually(lambda: applied[-1] > at + 50, 20), "without its broker the stream stands still"
+        assert eventually(lambda: applied[-1] > at + 20, 20), "without its broker the stream stands still"
         broker.start()
         before = subscription.received
-        assert eventually(lambda: subscription.received > before + 20, 120), "the broker is back in vain"
+        assert eventually(lambda: subscription.received > before + 5, 120), "the broker is back in vain"
         quiet.set()
         assert eventually(lambda: applied[-1] >= stage.tick() and stage.differences() == [], 30)
     assert stage.differences() == []
