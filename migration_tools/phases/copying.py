@@ -3,7 +3,9 @@
 import time
 
 from migration_tools.capture.models import Side
+from migration_tools.errors import CaptureDrift
 from migration_tools.messaging import lag as lags
+from migration_tools.phases import gates
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.journal import record
@@ -55,8 +57,10 @@ def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -
             _declaration(env, sender, relation.projection),
             pause=lambda: _throttle(env, ends, sender),
         )
-        if strangers and run.is_new():
-            refuse_strangers(ends, relation)
+        if run.is_new():
+            _refuse_drift(env)
+            if strangers:
+                refuse_strangers(ends, relation)
         with env.progress(f"copy {relation.target_table}", estimated_rows(ends.sender, relation.source_table)) as bar:
             rows = 0
             for chunk in run:
@@ -64,6 +68,13 @@ def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -
                 rows = chunk.total_rows
         projections.append({"projection": relation.projection, "rows": rows or run.rows_done()})
     return {"rows": sum(p["rows"] for p in projections), "projections": projections}
+
+
+def _refuse_drift(env: Surroundings) -> None:
+    """A move taken up again does not ask its gates, and the playbook may have changed since."""
+    missing = gates.capture_installed(env)
+    if missing:
+        raise CaptureDrift("; ".join(missing))
 
 
 def _declaration(env: Surroundings, sender: Side, projection: str) -> str:

@@ -72,7 +72,9 @@ class LiveExecutor:
         return {"position": end}
 
     def copy_history(self) -> Evidence:
-        """See phases.copying."""
+        """See phases.copying; with `restart` by the playbook as it is now, which may not be the one installed."""
+        if self.env.options.get("restart"):
+            self.install_capture()
         return copy_history(self.env)
 
     def clear_target(self) -> Evidence:
