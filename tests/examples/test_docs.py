@@ -134,7 +134,7 @@ def test_every_page_keeps_to_what_there_is(check: Check) -> None:
         (wrong_commands, "```\npython manage.py strangle_cutover  # which?\n```", "required: context"),
         (wrong_commands, "```\npython manage.py strangle_route put orders\n```", "invalid choice: 'put'"),
         (wrong_commands, "run `python manage.py strangle_switch_reads orders --percent all`", "invalid float value"),
-        (unknown_names, "see `strangle_dead_letter` and `strangle_dead_letters`", "'strangle_dead_letters' is neither"),
+        (unknown_names, "see `strangle_dead_letter` and `strangle_live_letters`", "'strangle_live_letters' is neither"),
         (wrong_targets, "```\nmake dmo\n```", "no target 'dmo'"),
         (wrong_targets, '```\nmake test ARG="-x"\n```', "no variable 'ARG'"),
         (wrong_targets, '```\nmake demo ARGS="--customers 5"\n```', "does not take '--customers 5'"),
