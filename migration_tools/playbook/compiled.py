@@ -17,7 +17,7 @@ from migration_tools.playbook.paths import column_of
 from migration_tools.playbook.target_models import make_models
 from migration_tools.playbook.validation import check_turned, find_static_mistakes, uncovered
 from migration_tools.stores.postgres import Connection, describe_failure, errors
-from migration_tools.stores.postgres.catalog import Table, read_table
+from migration_tools.stores.postgres.catalog import Table, read_table, read_unbending_references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,9 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
         model = apps.get_model(projection.model)
         receiver, source_table = read_table(target, projection.into), read_table(source, model._meta.db_table)
         found = _live_mistakes(projection, receiver, source_table, model._meta.db_table)
+        found += _unbending(target, projection.into)
+        if owned:
+            found += _unbending(source, model._meta.db_table)
         if receiver is not None and source_table is not None and not found:
             forward.append(_forward(playbook, projection, model, receiver, owned))
             if owned:
@@ -150,6 +153,14 @@ def _live_mistakes(projection: Projection, receiver: Table | None, source: Table
             f"{where}: target column {column.name!r} must have a value; map it or give it a default in the database"
         )
     return mistakes
+
+
+def _unbending(conn: Connection, table: str) -> list[str]:
+    """References that the sync would trip over, or that would delete rows of others behind its back."""
+    return [
+        f"reference {name!r} of {by} to {table!r} {problem}; make it NO ACTION DEFERRABLE INITIALLY DEFERRED"
+        for name, by, problem in read_unbending_references(conn, table)
+    ]
 
 
 def _explain(side: SideSpec, conn: Connection) -> list[str]:

@@ -1,8 +1,8 @@
 """Backfill: copy a relation in key ranges, each at an exact tick, beside live writes; resumable after kill -9.
 
-A chunk replaces its key range: what the range holds is deleted and the sender's rows, as of the tick at which the
-receiver stands, are copied in. So it does not matter what events had put there, or whether the chunk was done before.
-The checkpoint commits in the same transaction as the rows.
+A chunk makes its key range equal to the sender's rows as of the tick at which the receiver stands: copied straight in
+where the range is empty, merged where it is not. So it does not matter what events had put there, or whether the chunk
+was done before. The checkpoint commits in the same transaction as the rows.
 """
 
 import time
@@ -16,6 +16,7 @@ from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.stores.postgres.copying import pipe
+from migration_tools.transfer.merge import merge_chunk
 from migration_tools.transfer.ranges import KeyRange, next_bound, source_condition, target_condition
 from migration_tools.transfer.stops import Ends, stopped_at_tick
 
@@ -117,6 +118,7 @@ class CopyRun:
         self._rows = FIRST_ROWS
         shape = read_table(ends.receiver, relation.target_table)
         assert shape is not None  # noqa: S101  (compiled against it)
+        self._shape = shape
         self._types = [shape.columns[name].type for name in relation.columns]
         self._key_types = tuple(shape.columns[name].type for name in relation.key_columns)
 
@@ -176,18 +178,16 @@ class CopyRun:
     def _replace(self, keys: KeyRange) -> int:
         receiver, relation = self.ends.receiver, self.relation
         receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
-        receiver.execute(
-            sql.SQL("DELETE FROM {} WHERE {}").format(
-                sql.Identifier(relation.target_table), target_condition(relation, self._key_types, keys)
-            )
-        )
+        within = target_condition(relation, self._key_types, keys)
+        return merge_chunk(receiver, relation, self._shape, within, lambda table: self._pipe(keys, table))
+
+    def _pipe(self, keys: KeyRange, table: str) -> int:
+        relation = self.relation
         names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in relation.columns)
         query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(
-            names,
-            sql.SQL(relation.query),
-            source_condition(relation, keys),
+            names, sql.SQL(relation.query), source_condition(relation, keys)
         )
-        return pipe(self.ends.reader, query, receiver, relation.target_table, relation.columns, self._types)
+        return pipe(self.ends.reader, query, self.ends.receiver, table, relation.columns, self._types)
 
     def _tune(self, seconds: float) -> None:
         """Size the next chunk so that the stop lasts about CHUNK_SECONDS."""

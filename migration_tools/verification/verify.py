@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query, read_relations
-from migration_tools.stores.postgres import Connection, sql, transaction
+from migration_tools.messaging.batch import RelationHead
+from migration_tools.stores.postgres import Connection, errors, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.transfer.stops import Ends, stopped_at_tick
+from migration_tools.transfer.sync import upsert_statement
 from migration_tools.verification.compare import compare_relation
 from migration_tools.verification.pairing import Pair, paired_snapshots
 from migration_tools.verification.report import Difference, TableResult, VerificationReport
+
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +69,33 @@ def repair(ends: Ends, differences: Iterable[Difference]) -> int:
 
     All tables in one transaction, at an exact stop, so live writes cannot come between.
     """
-    by_table: dict[str, set[tuple[str, ...]]] = {}
+    by_table: dict[str, set[Key]] = {}
     for difference in differences:
         by_table.setdefault(difference.table, set()).add(difference.key)
     relations = [r for r in _whole(ends.sender, ends.stream) if r.target_table in by_table]
     with stopped_at_tick(ends), transaction(ends.receiver):
         ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+        rows = {relation.number: _rows(ends, relation, by_table[relation.target_table]) for relation in relations}
         for relation in reversed(relations):
-            _delete(ends.receiver, relation, sorted(by_table[relation.target_table]))
+            absent = by_table[relation.target_table] - rows[relation.number].keys()
+            _delete(ends.receiver, relation, sorted(absent))
         for relation in relations:
-            _insert(ends, relation, sorted(by_table[relation.target_table]))
+            _upsert(ends.receiver, relation, list(rows[relation.number].values()))
     return sum(len(keys) for keys in by_table.values())
 
 
-def _delete(conn: Connection, relation: InstalledRelation, keys: list[tuple[str, ...]]) -> None:
+def _rows(ends: Ends, relation: InstalledRelation, keys: set[Key]) -> dict[Key, tuple[str | None, ...]]:
+    """The sender's rows with these keys, as text, at the stop's tick."""
+    names = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
+    query = sql.SQL("SELECT {} FROM ({}) r").format(names, keyed_query(relation))
+    places = [relation.columns.index(name) for name in relation.key_columns]
+    found = ends.reader.execute(query, key_arrays(sorted(keys), len(relation.key_types))).fetchall()
+    return {tuple(str(row[place]) for place in places): tuple(row) for row in found}
+
+
+def _delete(conn: Connection, relation: InstalledRelation, keys: list[Key]) -> None:
+    if not keys:
+        return
     key = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in relation.key_columns)
     arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in relation.key_columns)
     conn.execute(
@@ -89,23 +106,25 @@ def _delete(conn: Connection, relation: InstalledRelation, keys: list[tuple[str,
     )
 
 
-def _insert(ends: Ends, relation: InstalledRelation, keys: list[tuple[str, ...]]) -> None:
-    names = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
-    query = sql.SQL("SELECT {} FROM ({}) r").format(names, keyed_query(relation))
-    rows = ends.reader.execute(query, key_arrays(keys, len(relation.key_types))).fetchall()
+def _upsert(conn: Connection, relation: InstalledRelation, rows: list[tuple[str | None, ...]]) -> None:
     if not rows:
         return
-    shape = read_table(ends.receiver, relation.target_table)
-    assert shape is not None  # noqa: S101
-    casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in relation.columns
+    shape = read_table(conn, relation.target_table)
+    assert shape is not None  # noqa: S101  (compiled against it)
+    head = RelationHead(
+        table=relation.target_table,
+        key=relation.key_columns,
+        columns=relation.columns,
+        rank=relation.rank,
+        owned=relation.owned,
+        patch=False,
     )
-    overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in relation.columns)
-    ends.receiver.execute(
-        sql.SQL("INSERT INTO {} ({}) {}SELECT {} FROM unnest({}) AS u({})").format(
-            sql.Identifier(relation.target_table), columns, overriding, casts, arrays, columns
-        ),
-        [list(values) for values in zip(*rows, strict=True)],
-    )
+    columns = [list(values) for values in zip(*rows, strict=True)]
+    try:
+        with conn.transaction():
+            conn.execute(upsert_statement(shape, head), columns)
+    except errors.UniqueViolation:
+        # Wrong rows hold each other's unique values: take them out first.
+        places = [relation.columns.index(name) for name in relation.key_columns]
+        _delete(conn, relation, [tuple(str(row[place]) for place in places) for row in rows])
+        conn.execute(upsert_statement(shape, head), columns)

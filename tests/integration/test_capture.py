@@ -7,7 +7,9 @@ import psycopg
 import pytest
 
 from migration_tools.capture.installation import Status, inspect
-from migration_tools.errors import CaptureDrift
+from migration_tools.errors import CaptureDrift, PlaybookError
+from migration_tools.playbook.compiled import compile_playbook
+from migration_tools.playbook.registry import get
 from migration_tools.stores.postgres import connect
 
 
@@ -157,3 +159,34 @@ def test_columns_added_and_dropped_beside_the_mapping_disturb_nothing(stage: Any
     stage.shop.execute("UPDATE orders_order SET note = 'narrower' WHERE id < 3")
     stage.settle()
     assert stage.differences() == []
+
+
+def test_a_chunk_done_again_keeps_columns_that_are_not_mapped_and_fires_no_reference(stage: Any) -> None:
+    stage.backfill()
+    stage.orders.execute("ALTER TABLE sales_order ADD COLUMN own_note text")
+    stage.orders.execute("CREATE TABLE own_child (id int, o bigint REFERENCES sales_order ON DELETE CASCADE)")
+    with stage.orders.transaction():
+        stage.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
+        stage.orders.execute("UPDATE sales_order SET own_note = 'ours'")
+        stage.orders.execute("INSERT INTO own_child SELECT id, id FROM sales_order")
+        stage.orders.execute("UPDATE sales_order SET remark = 'wrong' WHERE id < 20")
+        stage.orders.execute("DELETE FROM strangle_copied_range")
+    stage.backfill()
+    assert stage.differences() == []
+    assert stage.orders.execute("SELECT count(*) FROM sales_order WHERE own_note = 'ours'").fetchone() == (300,)
+    assert stage.orders.execute("SELECT count(*) FROM own_child").fetchone() == (300,)
+
+
+@pytest.mark.parametrize(
+    ("clause", "problem"),
+    [("ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED", "acts by itself"), ("", "is checked at once")],
+)
+def test_a_reference_that_acts_by_itself_is_refused_with_the_remedy(stage: Any, clause: str, problem: str) -> None:
+    stage.shop.execute(f"CREATE TABLE loyalty (id int, order_id bigint REFERENCES orders_order {clause})")
+    with (
+        connect("default", "test") as source,
+        connect("orders", "test") as target,
+        pytest.raises(PlaybookError, match=problem) as caught,
+    ):
+        compile_playbook(get("orders"), source, target)
+    assert "NO ACTION DEFERRABLE INITIALLY DEFERRED" in str(caught.value)

@@ -81,6 +81,24 @@ def read_table(conn: Connection, name: str) -> Table | None:
     return Table(name=name, columns=columns, key=tuple((key and key[0]) or ()), references=references)
 
 
+def read_unbending_references(conn: Connection, table: str) -> list[tuple[str, str, str]]:
+    """References to the table that act at once or by themselves: (constraint, its table, what is wrong with it).
+
+    Rows come in any order and may be away for a moment inside a transaction, so a reference to them must be NO ACTION
+    and DEFERRABLE INITIALLY DEFERRED, as Django makes them.
+    """
+    rows = conn.execute(
+        """SELECT conname::text, conrelid::regclass::text,
+                  CASE WHEN confdeltype <> 'a' THEN 'acts by itself when the row is deleted'
+                       WHEN confupdtype <> 'a' THEN 'acts by itself when the key is changed'
+                       ELSE 'is checked at once' END
+           FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass(%s)
+             AND (confdeltype <> 'a' OR confupdtype <> 'a' OR NOT condeferred) ORDER BY conname""",
+        [f'"{table}"'],
+    ).fetchall()
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 def read_sequence(conn: Connection, table: str, column: str) -> tuple[str, int] | None:
     """The sequence that feeds `table.column` and its last value; None when none does."""
     name = conn.execute("SELECT pg_get_serial_sequence(%s, %s)", [f'"{table}"', column]).fetchone()

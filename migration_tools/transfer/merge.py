@@ -1,0 +1,72 @@
+"""Make a key range of a table equal to a chunk: keep what is right, add, change, and delete only what is not there.
+
+Rows are never taken out to be put back: a column that is not mapped keeps its value, and no reference to a row fires.
+"""
+
+from collections.abc import Callable
+
+from migration_tools.capture.projector import InstalledRelation
+from migration_tools.stores.postgres import Connection, errors, sql
+from migration_tools.stores.postgres.catalog import Table
+
+STAGING = "strangle_staging"
+
+
+def merge_chunk(
+    receiver: Connection,
+    relation: InstalledRelation,
+    shape: Table,
+    within: sql.Composed,
+    fill: Callable[[str], int],
+) -> int:
+    """Merge the chunk that `fill` copies into a table of the given name; call inside a transaction.
+
+    `within` is the range as a condition on the target's key columns. Returns how many rows the chunk has.
+    """
+    target = sql.Identifier(relation.target_table)
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)
+    if not _exists(receiver, target, within):
+        return fill(relation.target_table)
+    receiver.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+            sql.Identifier(STAGING), names, target
+        )
+    )
+    rows = fill(STAGING)
+    same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(name)) for name in relation.key_columns)
+    receiver.execute(
+        sql.SQL("DELETE FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} s WHERE {})").format(
+            target, within, sql.Identifier(STAGING), same
+        )
+    )
+    statement = _upsert(relation, shape, names)
+    try:
+        with receiver.transaction():
+            receiver.execute(statement)
+    except errors.UniqueViolation:
+        # Rows that were wrong hold each other's unique values: only now is the range emptied first.
+        receiver.execute(sql.SQL("DELETE FROM {} WHERE {}").format(target, within))
+        receiver.execute(statement)
+    receiver.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING)))
+    return rows
+
+
+def _exists(receiver: Connection, target: sql.Identifier, within: sql.Composed) -> bool:
+    row = receiver.execute(sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(target, within)).fetchone()
+    return bool(row and row[0])
+
+
+def _upsert(relation: InstalledRelation, shape: Table, names: sql.Composed) -> sql.Composed:
+    key = sql.SQL(", ").join(sql.Identifier(name) for name in relation.key_columns)
+    free = [name for name in relation.columns if name not in relation.key_columns]
+    overriding = sql.SQL("OVERRIDING SYSTEM VALUE " if any(c.identity for c in shape.columns.values()) else "")
+    action: sql.Composable = sql.SQL("DO NOTHING")
+    if free:
+        action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+            sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in free),
+            sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in free),
+            sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(sql.Identifier(name)) for name in free),
+        )
+    return sql.SQL("INSERT INTO {} AS t ({}) {}SELECT {} FROM {} ON CONFLICT ({}) {}").format(
+        sql.Identifier(relation.target_table), names, overriding, names, sql.Identifier(STAGING), key, action
+    )
