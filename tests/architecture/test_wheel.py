@@ -114,6 +114,9 @@ def test_a_project_that_has_psycopg2_needs_no_other_driver(apps: str, environmen
         django.setup()
         from django.core.management import call_command
         call_command("check")
+        import warnings
+        # There is no server here whose history could be compared.
+        warnings.filterwarnings("ignore", "Got an error checking a consistent migration history")
         call_command("makemigrations", check=True, dry_run=True)
         """,
         tmp_path,
