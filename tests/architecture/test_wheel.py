@@ -106,7 +106,7 @@ def test_a_project_that_has_psycopg2_needs_no_other_driver(apps: str, environmen
         from django.conf import settings
         settings.configure(
             INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *migration_tools.{apps}],
-            DATABASES={{"default": {{"ENGINE": "django.db.backends.postgresql"}}}},
+            DATABASES={{"default": dict(ENGINE="django.db.backends.postgresql", NAME="x", HOST="127.0.0.1", PORT="1")}},
             ROOT_URLCONF="migration_tools.urls",
             MIGRATION_TOOLS={{}},
             USE_TZ=True,
