@@ -3,10 +3,13 @@
 from migration_tools.capture.models import Side
 from migration_tools.errors import StrangleError
 from migration_tools.phases.signals import divergence_found
-from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.surroundings import ProgressBar, Surroundings
 from migration_tools.state.journal import record
 from migration_tools.state.models import Context, Verification
 from migration_tools.stores.postgres import connect
+from migration_tools.stores.postgres.catalog import estimated_rows
+from migration_tools.transfer.copy import whole_relations
+from migration_tools.transfer.stops import Ends
 from migration_tools.verification.report import TableResult, VerificationReport
 from migration_tools.verification.verify import Sides, repair, verify
 
@@ -26,7 +29,8 @@ def run_verification(env: Surroundings) -> VerificationReport:
     sender = owner.owner
     with env.ends(sender, "verify") as ends, connect(env.alias(sender.other), "verify reader") as reader:
         sides = Sides(ends=ends, receiver_reader=reader, direction="forward" if sender is Side.SOURCE else "reverse")
-        report = verify(sides, on_table=lambda table, result: _tell(env, table, result))
+        with env.progress(f"compare {env.context}", _rows_to_compare(ends, sides.direction)) as bar:
+            report = verify(sides, on_table=lambda table, result: _tell(env, bar, table, result))
     Verification.objects.using(env.playbook.source).create(
         context=env.context,
         direction=report.direction,
@@ -65,8 +69,17 @@ def run_repair(env: Surroundings, report: VerificationReport) -> int:
     return keys
 
 
-def _tell(env: Surroundings, table: str, result: TableResult | None) -> None:
+def _rows_to_compare(ends: Ends, direction: str) -> int:
+    """An estimate; the way back, compared when the way forth is equal, doubles what the context itself owns."""
+    return sum(
+        estimated_rows(ends.sender, relation.source_table) * (2 if relation.owned and direction == "forward" else 1)
+        for relation in whole_relations(ends.sender, ends.stream)
+    )
+
+
+def _tell(env: Surroundings, bar: ProgressBar, table: str, result: TableResult | None) -> None:
     if result is None:
         return
+    bar.advance(result.rows)
     verdict = "equal" if not result.count else f"{result.count} differences"
     env.say(f"{table}: {result.rows:,} rows, {verdict}")

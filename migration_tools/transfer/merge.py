@@ -8,6 +8,7 @@ from collections.abc import Callable
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.catalog import Table
+from migration_tools.transfer.sync import upsert_from
 
 STAGING = "strangle_staging"
 
@@ -39,7 +40,8 @@ def merge_chunk(
             target, within, sql.Identifier(STAGING), same
         )
     )
-    statement = _upsert(relation, shape, names)
+    staged = sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(STAGING))
+    statement = upsert_from(shape, relation.columns, relation.key_columns, staged)
     try:
         with receiver.transaction():
             receiver.execute(statement)
@@ -54,19 +56,3 @@ def merge_chunk(
 def _exists(receiver: Connection, target: sql.Identifier, within: sql.Composed) -> bool:
     row = receiver.execute(sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(target, within)).fetchone()
     return bool(row and row[0])
-
-
-def _upsert(relation: InstalledRelation, shape: Table, names: sql.Composed) -> sql.Composed:
-    key = sql.SQL(", ").join(sql.Identifier(name) for name in relation.key_columns)
-    free = [name for name in relation.columns if name not in relation.key_columns]
-    overriding = sql.SQL("OVERRIDING SYSTEM VALUE " if any(c.identity for c in shape.columns.values()) else "")
-    action: sql.Composable = sql.SQL("DO NOTHING")
-    if free:
-        action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
-            sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in free),
-            sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in free),
-            sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(sql.Identifier(name)) for name in free),
-        )
-    return sql.SQL("INSERT INTO {} AS t ({}) {}SELECT {} FROM {} ON CONFLICT ({}) {}").format(
-        sql.Identifier(relation.target_table), names, overriding, names, sql.Identifier(STAGING), key, action
-    )

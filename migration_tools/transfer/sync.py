@@ -155,9 +155,14 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
         sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in head.columns
     )
     arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
-    key = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
-    free = [name for name in head.columns if name not in head.key]
-    overriding = sql.SQL("OVERRIDING SYSTEM VALUE ") if any(c.identity for c in shape.columns.values()) else sql.SQL("")
+    parents = sql.SQL(" WHERE {}").format(_parents_exist(shape)) if only_with_parents else sql.SQL("")
+    rows = sql.SQL("SELECT {} FROM unnest({}) AS u({}){}").format(casts, arrays, names, parents)
+    return upsert_from(shape, head.columns, head.key, rows)
+
+
+def upsert_from(shape: Table, columns: Sequence[str], key: Sequence[str], rows: sql.Composable) -> sql.Composed:
+    """INSERT of the query's rows into the table, identity columns included; on conflict update what differs."""
+    free = [name for name in columns if name not in key]
     action: sql.Composable = sql.SQL("DO NOTHING")
     if free:
         action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
@@ -165,19 +170,13 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
             sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in free),
             sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(sql.Identifier(name)) for name in free),
         )
-    parents = sql.SQL(" WHERE {}").format(_parents_exist(shape)) if only_with_parents else sql.SQL("")
-    return sql.SQL(
-        """INSERT INTO {table} AS t ({names}) {overriding}SELECT {casts} FROM unnest({arrays}) AS u({names}){parents}
-           ON CONFLICT ({key}) {action}"""
-    ).format(
-        table=sql.Identifier(head.table),
-        names=names,
-        overriding=overriding,
-        casts=casts,
-        arrays=arrays,
-        parents=parents,
-        key=key,
-        action=action,
+    return sql.SQL("INSERT INTO {} AS t ({}) {}{} ON CONFLICT ({}) {}").format(
+        sql.Identifier(shape.name),
+        sql.SQL(", ").join(sql.Identifier(name) for name in columns),
+        sql.SQL("OVERRIDING SYSTEM VALUE " if any(c.identity for c in shape.columns.values()) else ""),
+        rows,
+        sql.SQL(", ").join(sql.Identifier(name) for name in key),
+        action,
     )
 
 

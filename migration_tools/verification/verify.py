@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query, read_relations
+from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query
+from migration_tools.errors import TransferError
 from migration_tools.messaging.batch import RelationHead
 from migration_tools.stores.postgres import Connection, errors, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
+from migration_tools.transfer.copy import whole_relations
 from migration_tools.transfer.stops import Ends, stopped_at_tick
 from migration_tools.transfer.sync import upsert_statement
 from migration_tools.verification.compare import compare_relation
@@ -53,26 +55,31 @@ def verify(
 
 def _compare_all(pair: Pair, on_table: Callable[[str, TableResult | None], None]) -> list[TableResult]:
     results = []
-    for relation in _whole(pair.sender, pair.stream):
+    for relation in whole_relations(pair.sender, pair.stream):
         on_table(relation.target_table, None)
         results.append(compare_relation(pair, relation))
         on_table(relation.target_table, results[-1])
     return results
 
 
-def _whole(conn: Connection, stream: str) -> list[InstalledRelation]:
-    return [relation for relation in read_relations(conn, stream) if relation.kind == "r"]
-
-
 def repair(ends: Ends, differences: Iterable[Difference]) -> int:
     """Replace the rows with these keys by what the owner holds at a fresh tick; returns how many keys were written.
 
     All tables in one transaction, at an exact stop, so live writes cannot come between.
+
+    Raises:
+        TransferError: a difference is in the owner's own table, so the way back of the playbook is wrong, not a row.
     """
     by_table: dict[str, set[Key]] = {}
     for difference in differences:
         by_table.setdefault(difference.table, set()).add(difference.key)
-    relations = [r for r in _whole(ends.sender, ends.stream) if r.target_table in by_table]
+    relations = [r for r in whole_relations(ends.sender, ends.stream) if r.target_table in by_table]
+    own = sorted(by_table.keys() - {r.target_table for r in relations})
+    if own:
+        raise TransferError(
+            f"the way back into {own} gives other rows than the owner has, so a rollback would change them; "
+            f"correct `reverse` in the playbook of {ends.stream!r}, then run strangle_doctor {ends.stream} --mend"
+        )
     with stopped_at_tick(ends), transaction(ends.receiver):
         ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
         rows = {relation.number: _rows(ends, relation, by_table[relation.target_table]) for relation in relations}
