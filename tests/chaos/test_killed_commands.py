@@ -18,7 +18,6 @@ __all__ = ["road"]
 
 SIGKILLED = -9
 IMPATIENT = {"ORDERS_SOAK_SECONDS": "0", "ORDERS_QUIET_SECONDS": "0.2"}
-MACHINE = ["machine.started", "machine.worked", "machine.completed"]
 INSTALL = ["install.relations_done", "install.table_done", "install.target_done", "install.source_done"]
 STOP = ["stop.drained", "tick.before_row", "tick.before_commit", "projector.done"]
 COPY = ["copy.rows_written", "copy.before_commit", "copy.after_commit"]
@@ -27,20 +26,25 @@ HAND_OVER = [
 ]  # fmt: skip
 
 FORWARD_CELLS = [
-    *(("dual_write", point) for point in (*INSTALL, *MACHINE)),
-    *(("backfill", point) for point in (*COPY, "stop.drained", *MACHINE)),
-    *(("cutover", point) for point in (*HAND_OVER, *MACHINE)),
+    *(("dual_write", point) for point in (*INSTALL, "machine.worked")),
+    *(("backfill", point) for point in (*COPY, "stop.drained", "machine.started", "machine.completed")),
+    *(("cutover", point) for point in (*HAND_OVER, "machine.worked")),
     *(("decommission", point) for point in ("archive.dumped", "machine.worked")),
 ]
 BACKWARD_CELLS = [
     *(("dual_write", point) for point in ("remove.table_done", "stop.drained", "machine.worked")),
-    *(("cutover", point) for point in (*HAND_OVER, "machine.worked")),
+    *(
+        ("cutover", point)
+        for point in ("handover.locked", "handover.before_close", "handover.closed", "handover.opened")
+    ),
     *(("decommission", point) for point in ("copy.rows_written", "machine.worked")),
 ]
 
 # Points of processes that are killed in tests of their own, and those that need a proxy.
-ELSEWHERE = {"inbox.rows_applied", "inbox.before_commit", "inbox.after_commit", "sync.rows_upserted", "handover.held"}
-ELSEWHERE |= {"publication.confirmed"}
+ELSEWHERE = {
+    "inbox.rows_applied", "inbox.before_commit", "inbox.after_commit", "sync.rows_upserted", "handover.held",
+    "publication.confirmed",
+}  # fmt: skip
 
 
 def owners(pair: Pair) -> list[str]:
