@@ -8,13 +8,10 @@ from enum import StrEnum
 from migration_tools.capture.declaration import RelationSpec, SideSpec, TableSpec
 from migration_tools.capture.models import Side
 from migration_tools.capture.triggers import create_statements, drop_statements, function_names
-from migration_tools.conf import settings
-from migration_tools.errors import FenceBusy
 from migration_tools.kernel import points
-from migration_tools.stores.postgres import Connection, errors, transaction
+from migration_tools.stores.postgres import Connection, transaction
 from migration_tools.stores.postgres.catalog import read_table
-
-ATTEMPTS = 40
+from migration_tools.stores.postgres.ddl import with_short_locks
 
 
 class Status(StrEnum):
@@ -191,7 +188,7 @@ def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callabl
             [table.stream, table.table, table.fence is not None, table.captured, table.declaration],
         )
 
-    _with_short_locks(conn, table.table, work, wait)
+    with_short_locks(conn, table.table, work, wait)
 
 
 def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[float], None]) -> None:
@@ -212,20 +209,4 @@ def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[fl
             conn.execute(statement)
         conn.execute("DELETE FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [context, table])
 
-    _with_short_locks(conn, table, work, wait)
-
-
-def _with_short_locks(conn: Connection, table: str, work: Callable[[], None], wait: Callable[[float], None]) -> None:
-    """Run DDL so that customers wait at most the lock timeout behind it: we are the one who steps back."""
-    timeout = settings().DDL_LOCK_TIMEOUT_SECONDS
-    for attempt in range(ATTEMPTS):
-        try:
-            with transaction(conn, lock_timeout_seconds=min(timeout, 0.05 * 2**attempt)):
-                work()
-            return
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
-            wait(min(0.02 * 2**attempt, 1.0))
-    raise FenceBusy(
-        f"table {table!r} stayed locked by a long transaction in {ATTEMPTS} attempts; what is installed stays. "
-        "End it (strangle_doctor names it), then run the same command again"
-    )
+    with_short_locks(conn, table, work, wait)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from migration_tools.kernel import points
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.state.models import JournalEntry
 from migration_tools.stores.postgres import Connection, sql, transaction
+from migration_tools.stores.postgres.ddl import with_short_locks
 
 STATISTICS_SECONDS = 1.5
 
@@ -46,12 +48,10 @@ def cut_references(env: Surroundings) -> dict[str, Any]:
         evidence={"references": cut},
     )
     for each in found:
-        with transaction(env.source, lock_timeout_seconds=2.0):
-            env.source.execute(
-                sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
-                    sql.SQL(each["table"]), sql.Identifier(each["name"])
-                )
-            )
+        drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
+            sql.SQL(each["table"]), sql.Identifier(each["name"])
+        )
+        with_short_locks(env.source, each["table"], partial(env.source.execute, drop), env.wait)
     return {"references_cut": [each["name"] for each in found]}
 
 
@@ -64,10 +64,10 @@ def restore_references(env: Surroundings) -> dict[str, Any]:
             continue
         table, name = sql.SQL(each["table"]), sql.Identifier(each["name"])
         definition = each["definition"].removesuffix(" NOT VALID")
-        env.source.execute(
-            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table, name, sql.SQL(definition))
-        )
-        env.source.execute(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name))
+        add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table, name, sql.SQL(definition))
+        validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name)
+        for statement in (add, validate):
+            with_short_locks(env.source, each["table"], partial(env.source.execute, statement), env.wait)
         restored.append(each["name"])
     return {"references_restored": restored}
 
@@ -128,18 +128,7 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
         _prove_dump(env.source, table, directory / f"{table}.copy", manifest["tables"][table])
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=2))
     points.reached("archive.dumped")
-    with transaction(env.source, lock_timeout_seconds=5.0):
-        # Of the tables' owner, whoever the operator is: the next one must be able to bring them back.
-        owner = env.source.execute("SELECT tableowner FROM pg_tables WHERE tablename = %s", [tables[0]]).fetchone()
-        env.source.execute(
-            sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
-                sql.Identifier(schema), sql.Identifier(owner[0] if owner else "")
-            )
-        )
-        for table in tables:
-            env.source.execute(
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(table), sql.Identifier(schema))
-            )
+    with_short_locks(env.source, ", ".join(tables), partial(_quarantine, env.source, tables, schema), env.wait)
     return {
         "archived": tables,
         "schema": schema,
@@ -148,17 +137,33 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
     }
 
 
+def _quarantine(conn: Connection, tables: list[str], schema: str) -> None:
+    # Of the tables' owner, whoever the operator is: the next one must be able to bring them back.
+    owner = conn.execute("SELECT tableowner FROM pg_tables WHERE tablename = %s", [tables[0]]).fetchone()
+    conn.execute(
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(
+            sql.Identifier(schema), sql.Identifier(owner[0] if owner else "")
+        )
+    )
+    for table in tables:
+        conn.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(table), sql.Identifier(schema)))
+
+
 def unarchive(env: Surroundings) -> dict[str, Any]:
     """Move the tables back from quarantine."""
     schema = quarantine_schema(env.context)
     rows = env.source.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
-    with transaction(env.source, lock_timeout_seconds=5.0):
-        for (table,) in rows:
-            env.source.execute(
-                sql.SQL("ALTER TABLE {}.{} SET SCHEMA public").format(sql.Identifier(schema), sql.Identifier(table))
-            )
-        env.source.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(schema)))
-    return {"restored": [row[0] for row in rows]}
+    tables = [str(row[0]) for row in rows]
+    with_short_locks(env.source, ", ".join(tables), partial(_bring_back, env.source, tables, schema), env.wait)
+    return {"restored": tables}
+
+
+def _bring_back(conn: Connection, tables: list[str], schema: str) -> None:
+    for table in tables:
+        conn.execute(
+            sql.SQL("ALTER TABLE {}.{} SET SCHEMA public").format(sql.Identifier(schema), sql.Identifier(table))
+        )
+    conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(schema)))
 
 
 def _schema_of(conn: Connection, table: str) -> str | None:

@@ -80,7 +80,7 @@ def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
             try:
                 drained, position = _close(env, ends, fence, to, epoch)
                 break
-            except errors.LockNotAvailable:
+            except (errors.LockNotAvailable, errors.DeadlockDetected):
                 who = advisory.holder(ends.sender, LockClass.FENCE, env.context)
                 if time.monotonic() > deadline:
                     raise FenceBusy(
