@@ -26,7 +26,7 @@ from migration_tools.messaging.transports.kombu import KombuPublisher, KombuSubs
 from migration_tools.testing.brokers import EmbeddedBroker, EmbeddedRabbit, EmbeddedRedis
 from migration_tools.transfer.sync import TableWriter
 from tests.conftest import ROOT, Pair
-from tests.integration.transport_rig import Owner, Receiver, eventually
+from tests.integration.transport_rig import Owner, Receiver, eventually, made
 from tests.stage import STREAM, DirectFeed, _thread, write_at_random
 
 BROKERS: dict[str, type[EmbeddedBroker]] = {"redis": EmbeddedRedis, "rabbitmq": EmbeddedRabbit}
@@ -34,12 +34,12 @@ BROKERS: dict[str, type[EmbeddedBroker]] = {"redis": EmbeddedRedis, "rabbitmq": 
 
 @pytest.fixture(scope="module")
 def brokers() -> Iterator[Callable[[str], EmbeddedBroker]]:
-    """Start a broker when the first test asks for it; a missing server is a failure, not a skip."""
+    """Start a broker when the first test asks for it; in CI a missing server is a failure, not a skip."""
     running: dict[str, EmbeddedBroker] = {}
 
     def get(name: str) -> EmbeddedBroker:
         if name not in running:
-            running[name] = BROKERS[name]().__enter__()
+            running[name] = made(BROKERS[name]).__enter__()
         return running[name]
 
     yield get

@@ -20,7 +20,7 @@ from migration_tools.messaging.transports.kombu import KombuPublisher, KombuSubs
 from migration_tools.stores.postgres import connect
 from migration_tools.testing.brokers import EmbeddedBroker, EmbeddedRabbit, EmbeddedRedis
 from tests.conftest import Pair
-from tests.integration.transport_rig import Owner, Receiver, deaf_port, eventually
+from tests.integration.transport_rig import Owner, Receiver, deaf_port, eventually, made
 from tests.stage import STREAM, _thread
 
 SCHEMES = {"redis": "redis://:hush%21@{}/0", "rabbitmq": "amqp://strangle:hush%21@{}//"}
@@ -28,13 +28,13 @@ SCHEMES = {"redis": "redis://:hush%21@{}/0", "rabbitmq": "amqp://strangle:hush%2
 
 @pytest.fixture(scope="module")
 def rabbit() -> Iterator[EmbeddedBroker]:
-    with EmbeddedRabbit() as broker:
+    with made(EmbeddedRabbit) as broker:
         yield broker
 
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[EmbeddedBroker]:
-    with EmbeddedRedis() as broker:
+    with made(EmbeddedRedis) as broker:
         yield broker
 
 
