@@ -50,11 +50,11 @@ def test_a_table_with_an_unknown_upstream_is_refused_by_name() -> None:
         assert _answers(proxy)
 
 
-def test_files_that_pass_validation_but_not_the_running_envoy_are_put_back() -> None:
+def test_a_broken_file_changes_nothing_in_force_and_the_next_publication_replaces_it() -> None:
     with rig() as proxy:
         good = (proxy.options.directory / "rds.json").read_bytes()
         refused = proxy.offer(lambda table: with_reads(table, "orders", 100))
-        # Stands for any disagreement of the validating and the running Envoy: another agent's broken file.
+        # Somebody else's broken file, behind the back of the agent and its validation.
         await_until(lambda: proxy.agent.state.applied_version == refused)
         broken = proxy.options.directory / "broken.tmp"
         broken.write_bytes(b'{"resources": [')
