@@ -9,7 +9,7 @@ from migration_tools.capture.declaration import RelationSpec, SideSpec, TableSpe
 from migration_tools.capture.models import Side
 from migration_tools.capture.triggers import create_statements, drop_statements, function_names
 from migration_tools.kernel import points
-from migration_tools.stores.postgres import Connection, transaction
+from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.stores.postgres.ddl import with_short_locks
 
@@ -188,7 +188,7 @@ def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callabl
             [table.stream, table.table, table.fence is not None, table.captured, table.declaration],
         )
 
-    with_short_locks(conn, table.table, work, wait)
+    with_short_locks(conn, [sql.Identifier(table.table)], work, wait)
 
 
 def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[float], None]) -> None:
@@ -204,9 +204,11 @@ def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[fl
         fence=None,
     )
 
+    exists = read_table(conn, table) is not None
+
     def work() -> None:
-        for statement in drop_statements(spec, exists=read_table(conn, table) is not None):
+        for statement in drop_statements(spec, exists=exists):
             conn.execute(statement)
         conn.execute("DELETE FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [context, table])
 
-    with_short_locks(conn, table, work, wait)
+    with_short_locks(conn, [sql.Identifier(table)] if exists else [], work, wait)

@@ -15,6 +15,7 @@ from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.ddl import with_short_locks
 
 STATISTICS_SECONDS = 1.5
+NOT_VALID = " NOT VALID"
 
 
 def old_tables(env: Surroundings) -> list[str]:
@@ -24,14 +25,14 @@ def old_tables(env: Surroundings) -> list[str]:
 
 
 def incoming_references(conn: Connection, tables: list[str]) -> list[dict[str, str]]:
-    """References of other tables to these: name, table and definition."""
+    """References of other tables to these: name, table, the table referred to, and definition."""
     rows = conn.execute(
-        """SELECT c.conname, c.conrelid::regclass::text, pg_get_constraintdef(c.oid) FROM pg_constraint c
-           JOIN pg_class t ON t.oid = c.confrelid JOIN pg_class o ON o.oid = c.conrelid
+        """SELECT c.conname, c.conrelid::regclass::text, c.confrelid::regclass::text, pg_get_constraintdef(c.oid)
+           FROM pg_constraint c JOIN pg_class t ON t.oid = c.confrelid JOIN pg_class o ON o.oid = c.conrelid
            WHERE c.contype = 'f' AND t.relname = ANY (%s) AND NOT o.relname = ANY (%s) ORDER BY c.conname""",
         [tables, tables],
     ).fetchall()
-    return [{"name": row[0], "table": row[1], "definition": row[2]} for row in rows]
+    return [dict(zip(("name", "table", "refers_to", "definition"), row, strict=True)) for row in rows]
 
 
 def cut_references(env: Surroundings) -> dict[str, Any]:
@@ -51,25 +52,30 @@ def cut_references(env: Surroundings) -> dict[str, Any]:
         drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
             sql.SQL(each["table"]), sql.Identifier(each["name"])
         )
-        with_short_locks(env.source, each["table"], partial(env.source.execute, drop), env.wait)
+        with_short_locks(env.source, _both(each), partial(env.source.execute, drop), env.wait)
     return {"references_cut": [each["name"] for each in found]}
 
 
 def restore_references(env: Surroundings) -> dict[str, Any]:
     """Put the dropped references back: NOT VALID first, then validated without blocking writers."""
-    present = {each["name"] for each in incoming_references(env.source, old_tables(env))}
+    present = {each["name"]: each["definition"] for each in incoming_references(env.source, old_tables(env))}
     restored = []
     for each in remembered(env, "references_cut", "references"):
-        if each["name"] in present:
+        if not present.get(each["name"], NOT_VALID).endswith(NOT_VALID):
             continue
         table, name = sql.SQL(each["table"]), sql.Identifier(each["name"])
-        definition = each["definition"].removesuffix(" NOT VALID")
-        add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table, name, sql.SQL(definition))
-        validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name)
-        for statement in (add, validate):
-            with_short_locks(env.source, each["table"], partial(env.source.execute, statement), env.wait)
+        definition = each["definition"].removesuffix(NOT_VALID)
+        if each["name"] not in present:
+            add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table, name, sql.SQL(definition))
+            with_short_locks(env.source, _both(each), partial(env.source.execute, add), env.wait)
+        env.source.execute(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name))
         restored.append(each["name"])
     return {"references_restored": restored}
+
+
+def _both(reference: dict[str, str]) -> list[sql.Composable]:
+    """The two tables that a change of a reference locks; their names are quoted already."""
+    return [sql.SQL(reference["table"]), sql.SQL(reference["refers_to"])]
 
 
 def remembered(env: Surroundings, step: str, key: str) -> list[dict[str, str]]:
@@ -128,7 +134,8 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
         _prove_dump(env.source, table, directory / f"{table}.copy", manifest["tables"][table])
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=2))
     points.reached("archive.dumped")
-    with_short_locks(env.source, ", ".join(tables), partial(_quarantine, env.source, tables, schema), env.wait)
+    names = [sql.Identifier(table) for table in tables]
+    with_short_locks(env.source, names, partial(_quarantine, env.source, tables, schema), env.wait)
     return {
         "archived": tables,
         "schema": schema,
@@ -154,7 +161,8 @@ def unarchive(env: Surroundings) -> dict[str, Any]:
     schema = quarantine_schema(env.context)
     rows = env.source.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
     tables = [str(row[0]) for row in rows]
-    with_short_locks(env.source, ", ".join(tables), partial(_bring_back, env.source, tables, schema), env.wait)
+    names = [sql.Identifier(schema, table) for table in tables]
+    with_short_locks(env.source, names, partial(_bring_back, env.source, tables, schema), env.wait)
     return {"restored": tables}
 
 

@@ -1,9 +1,6 @@
 """PostgreSQL killed with SIGKILL in the middle of a phase: one clear message, and the same command completes it."""
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +9,10 @@ import pytest
 
 from migration_tools.state.journal import phase_of
 from migration_tools.testing.postgres import EmbeddedPostgres
-from tests.chaos.test_killed_commands import IMPATIENT, owners
-from tests.conftest import ROOT, SMALL_SHOP, Cluster, cloned_pair, migrate_templates
+from tests.chaos.test_killed_commands import owners
+from tests.conftest import SMALL_SHOP, Cluster, cloned_pair, migrate_templates
 from tests.integration.test_phases import PHASES, ROAD, Road
-
-SECONDS = 60.0
+from tests.operators import held
 
 
 @pytest.fixture(scope="module")
@@ -59,46 +55,68 @@ def reopen(road: Road) -> None:
     road.stage.shop, road.stage.orders = road.pair.connect("shop"), road.pair.connect("orders")
 
 
+def kill_at(server: EmbeddedPostgres, road: Road, gate: Path, command: str, point: str) -> None:
+    """Run an operator's command to the point, kill PostgreSQL, start it, and see what the operator says of it."""
+    with held(road.pair, command, point, gate) as operator:
+        server.kill()
+        server.start()
+        operator.go()
+        status, said = operator.end()
+    assert status == 1, said
+    assert "run the same command again" in said
+    assert "Traceback" not in said
+    reopen(road)
+    assert len(owners(road.pair)) <= 1
+
+
 @pytest.mark.parametrize(
     ("phase", "point"),
     [
         ("dual_write", "install.table_done"),
         ("backfill", "copy.rows_written"),
+        ("verify", "stop.drained"),
+        ("switch_reads", "machine.worked"),
         ("cutover", "handover.drained"),
         ("cutover", "handover.closed"),
+        ("decommission", "archive.dumped"),
     ],
 )
 def test_a_killed_postgresql_costs_a_message_and_nothing_else(
     mortal: EmbeddedPostgres, mortal_road: Road, tmp_path: Path, phase: str, point: str
 ) -> None:
-    road, gate = mortal_road, tmp_path / "go"
+    road, command = mortal_road, ROAD[PHASES.index(phase) - 1]
     road.go(*ROAD[: PHASES.index(phase) - 1])
-    command, *args = ROAD[PHASES.index(phase) - 1].split()
-    operator = subprocess.Popen(
-        [sys.executable, "manage.py", command, "orders", *args],
-        cwd=ROOT,
-        env={**road.pair.environment(operator=True), **IMPATIENT, "STRANGLE_POINTS": f"{point}=wait:{gate}"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + SECONDS
-    while not gate.with_suffix(".reached").exists():
-        assert operator.poll() is None, operator.communicate()
-        assert time.monotonic() < deadline, "the operator never came to the point"
-        time.sleep(0.01)
-    mortal.kill()
-    mortal.start()
-    gate.touch()
-    _, said = operator.communicate(timeout=SECONDS)
-    assert operator.returncode == 1, said
-    assert "run the same command again" in said
-    assert "Traceback" not in said
-    reopen(road)
-    assert len(owners(road.pair)) <= 1
-    road.go(ROAD[PHASES.index(phase) - 1])
+    kill_at(mortal, road, tmp_path / "go", command, point)
+    road.go(command)
     assert phase_of("orders") == phase
     if phase == "dual_write":
         road.go("strangle_backfill")
+    if phase == "decommission":
+        road.run("strangle_rollback")
+    assert len(owners(road.pair)) == 1
+    assert road.settled() == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "point"),
+    [
+        ("dual_write", "remove.table_done"),
+        ("backfill", "machine.worked"),
+        ("verify", "machine.worked"),
+        ("switch_reads", "machine.worked"),
+        ("cutover", "handover.closed"),
+        ("decommission", "copy.rows_written"),
+    ],
+)
+def test_a_postgresql_killed_in_a_rollback_costs_a_message_and_nothing_else(
+    mortal: EmbeddedPostgres, mortal_road: Road, tmp_path: Path, phase: str, point: str
+) -> None:
+    road, before = mortal_road, PHASES[PHASES.index(phase) - 1]
+    road.go(*ROAD[: PHASES.index(phase)])
+    kill_at(mortal, road, tmp_path / "go", "strangle_rollback", point)
+    road.run("strangle_rollback")
+    assert phase_of("orders") == before
+    road.go(*ROAD[PHASES.index(before) : 2])
     assert len(owners(road.pair)) == 1
     assert road.settled() == []
 

@@ -13,11 +13,11 @@ import pytest
 from migration_tools.state.journal import phase_of
 from tests.conftest import ROOT, Pair
 from tests.integration.test_phases import PHASES, ROAD, Road, road, writing
+from tests.operators import IMPATIENT
 
 __all__ = ["road"]
 
 SIGKILLED = -9
-IMPATIENT = {"ORDERS_SOAK_SECONDS": "0", "ORDERS_QUIET_SECONDS": "0.2"}
 INSTALL = ["install.relations_done", "install.table_done", "install.target_done", "install.source_done"]
 STOP = ["stop.drained", "tick.before_row", "tick.before_commit", "projector.done"]
 COPY = ["copy.rows_written", "copy.before_commit", "copy.after_commit"]
@@ -40,7 +40,7 @@ BACKWARD_CELLS = [
     *(("decommission", point) for point in ("copy.rows_written", "machine.worked")),
 ]
 
-# Points of processes that are killed in tests of their own, and those that need a proxy.
+# Points of processes that are killed in tests of their own, and that of a live proxy (test_killed_while_held).
 ELSEWHERE = {
     "inbox.rows_applied", "inbox.before_commit", "inbox.after_commit", "sync.rows_upserted", "handover.held",
     "publication.confirmed",

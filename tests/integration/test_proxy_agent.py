@@ -10,7 +10,7 @@ import pytest
 from migration_tools.errors import RoutingError
 from migration_tools.routing.table import ContextRoute, with_context, with_reads, with_writes
 from proxy.agent import Agent
-from proxy.options import parse_address, parse_upstream, read_options
+from proxy.options import Address, parse_address, parse_upstream, read_options
 from proxy.process import find_envoy
 from proxy.render_envoy import render
 from proxy.validation import RejectedByEnvoy, validate
@@ -64,6 +64,29 @@ def test_a_broken_file_changes_nothing_in_force_and_the_next_publication_replace
         assert proxy.ask("GET", "/api/orders/").side == "new", "a broken file must not change what is in force"
         proxy.publish(lambda table: with_reads(table, "orders", 0))
         assert (proxy.options.directory / "rds.json").read_bytes() == good
+
+
+def test_files_that_a_running_envoy_refuses_are_replaced_by_the_good_ones() -> None:
+    """New endpoints are published without a validation, for speed, so Envoy itself must judge them."""
+    with rig() as proxy:
+        proxy.publish(lambda table: with_reads(table, "orders", 100))
+        files = {path: path.read_bytes() for path in proxy.options.directory.glob("*ds*.json")}
+        assert len(files) >= 4
+        good = proxy.agent.options
+        nowhere = {**good.upstreams, "orders": (Address(host="not.an.address", port=1),)}
+        proxy.agent.options = replace(good, upstreams=nowhere)
+        refused = proxy.offer(lambda table: with_writes(table, "orders", "new"))
+        await_until(lambda: proxy.agent.state.rejected_version == refused)
+        assert "not.an.address" in proxy.agent.state.rejected_reason
+        assert proxy.agent.state.applied_version == refused - 1
+        assert {path: path.read_bytes() for path in files} == files
+        assert proxy.ask("GET", "/api/orders/").side == "new"
+        before = proxy.agent.envoy.pid
+        os.kill(before, signal.SIGKILL)
+        await_until(lambda: proxy.agent.envoy.pid != before and _answers(proxy), what="an Envoy on the good files")
+        proxy.agent.options = good
+        proxy.publish(lambda table: with_writes(table, "orders", "new"))
+        assert proxy.ask("POST", "/api/orders/").side == "new"
 
 
 def test_a_killed_envoy_is_started_again_on_the_last_good_files() -> None:
