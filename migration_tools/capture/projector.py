@@ -8,6 +8,7 @@ from typing import Any
 
 from migration_tools.errors import CaptureDrift
 from migration_tools.kernel import points
+from migration_tools.kernel.records import endings
 from migration_tools.messaging.ticks import Touch
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 
@@ -111,7 +112,7 @@ class RelationProjector:
             if own:
                 found = self._write(conn, relation, own, stream, tick, position, occurred)
                 position += len(found)
-                gone.append((relation, sorted(own - found)))
+                gone.append((relation, endings(own, found.__contains__)))
             if foreign - own and relation.projection in patches:
                 denormalised.append((patches[relation.projection], foreign - own))
         for patch, keys in denormalised:

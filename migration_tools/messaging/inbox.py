@@ -12,6 +12,7 @@ from django.db import transaction as django_transaction
 from migration_tools.errors import StreamHole
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
+from migration_tools.kernel.positions import Admission, admit, advance, fresh
 from migration_tools.messaging.batch import Batch, RelationHead, RowRecord
 from migration_tools.messaging.context import Causality, caused_by
 from migration_tools.messaging.dead_letters import is_parked, park
@@ -61,11 +62,12 @@ def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
         StreamHole: rows between the position and the batch are missing.
     """
     _, rows_at = positions(conn, batch.stream, lock=True)
-    if batch.first > rows_at:
+    admission = admit(rows_at, batch.first, batch.last)
+    if admission is Admission.HOLE:
         raise StreamHole(f"stream {batch.stream!r} was applied to {rows_at} but the batch begins after {batch.first}")
-    if batch.last <= rows_at:
+    if admission is Admission.SKIP:
         return
-    applied = applier.apply(conn, batch.stream, batch.relations, [r for r in batch.rows if r.position > rows_at])
+    applied = applier.apply(conn, batch.stream, batch.relations, fresh(batch.rows, rows_at))
     conn.execute(
         """UPDATE strangle_inbox SET rows_position = %s, applied_records = applied_records + %s,
                   applied_at = clock_timestamp() WHERE stream = %s""",
@@ -96,26 +98,25 @@ def _apply(batch: Batch, applier: RowApplier, using: str, *, careful: bool) -> i
         conn = django_connection(using)
         advisory.share(conn, LockClass.GATE, batch.stream)
         at, rows_at = positions(conn, batch.stream, lock=True)
-        if batch.last <= at:
+        admission = admit(at, batch.first, batch.last)
+        if admission is Admission.SKIP:
             return at
-        if batch.first > at:
+        if admission is Admission.HOLE:
             raise StreamHole(f"stream {batch.stream!r} was applied to {at} but the batch begins after {batch.first}")
-        applied = applier.apply(conn, batch.stream, batch.relations, [r for r in batch.rows if r.position > rows_at])
+        applied = applier.apply(conn, batch.stream, batch.relations, fresh(batch.rows, rows_at))
         points.reached("inbox.rows_applied")
-        for event in batch.events:
-            if event.position > at:
-                applied += 1
-                _handle(conn, event, using, careful=careful)
+        for event in fresh(batch.events, at):
+            applied += 1
+            _handle(conn, event, using, careful=careful)
         histogram = conn.execute(
             "SELECT lag_histogram FROM strangle_inbox WHERE stream = %s", [batch.stream]
         ).fetchone()
         conn.execute(
-            """UPDATE strangle_inbox SET position = %s, rows_position = GREATEST(rows_position, %s),
+            """UPDATE strangle_inbox SET position = %s, rows_position = %s,
                    applied_records = applied_records + %s, lag_histogram = %s, applied_at = clock_timestamp()
                WHERE stream = %s""",
             [
-                batch.last,
-                batch.last,
+                *advance(rows_at, batch.last),
                 applied,
                 _observe(histogram[0] if histogram else [], batch),
                 batch.stream,

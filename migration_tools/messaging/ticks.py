@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from migration_tools.kernel import points
+from migration_tools.kernel.positions import follow
 from migration_tools.messaging.models import OutboxKind
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ class TickResult:
     records: int
 
 
-_PREVIOUS = """SELECT number, snapshot::text, base + records FROM strangle_tick
+_PREVIOUS = """SELECT number, snapshot::text, base, records FROM strangle_tick
                WHERE stream = %s ORDER BY number DESC LIMIT 1"""
 
 _TAKEN = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
             WHERE stream = %s ORDER BY seq"""
 
-_TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM
+TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM
     strangle_outbox
                   WHERE stream = %s AND (xid >= pg_snapshot_xmax(%s::pg_snapshot)
                         OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%s::pg_snapshot))))
@@ -74,14 +75,13 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
     Without news no tick is written: then this snapshot stands at the stream's present end.
     """
     previous = conn.execute(_PREVIOUS, [stream]).fetchone()
-    number, head = (int(previous[0]), int(previous[2])) if previous else (0, 0)
+    tick, head = follow((previous[0], previous[2], previous[3]) if previous else None)
     if previous:
-        taken = conn.execute(_TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
+        taken = conn.execute(TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
     else:
         taken = conn.execute(_TAKEN, [stream]).fetchall()
     if not taken:
-        return TickResult(number=number, head=head, records=0)
-    tick = number + 1
+        return TickResult(number=tick - 1, head=head, records=0)
     touches = [
         Touch(table=row[2], echo=row[1] == OutboxKind.ECHO, keys=json.loads(row[3]), occurred=row[4])
         for row in taken

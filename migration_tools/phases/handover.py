@@ -17,6 +17,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import FenceBusy, StrangleError
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
+from migration_tools.kernel.ownership import Resume, key_to_draw_from, next_epoch, resume
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.inbox import positions
 from migration_tools.phases.surroundings import Surroundings
@@ -59,14 +60,16 @@ def hand_over(env: Surroundings, to: Side) -> HandOver:
         raise StrangleError(
             f"no fence is installed for {env.context!r} on both sides; run strangle_doctor {env.context} --mend"
         )
-    if opening.may_write:
+    todo = resume(closing_writes=closing.may_write, opening_writes=opening.may_write)
+    if todo is Resume.DONE:
         publish_owner(env, to)
         return HandOver(epoch=opening.epoch, drained_events=0, attempts=0, pause_ms=0.0, position=0, proxies=0)
     with env.ends(to.other, "hand-over") as ends:
-        if not closing.may_write:
+        epoch = next_epoch(closing.epoch, opening.epoch)
+        if todo is Resume.COMPLETE:
             env.say("an earlier hand-over was cut off after the old owner was closed; completing it")
-            return _complete(env, ends, to, max(closing.epoch, opening.epoch) + 1)
-        return _attempt(env, ends, to, max(closing.epoch, opening.epoch) + 1)
+            return _complete(env, ends, to, epoch)
+        return _attempt(env, ends, to, epoch)
 
 
 def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
@@ -189,8 +192,11 @@ def _advance_sequences(env: Surroundings, closing: Connection, opening: Connecti
             continue
         theirs = read_sequence(closing, relation.source_table, relation.source_key[0])
         ours = read_sequence(opening, relation.target_table, relation.key_columns[0])
-        if theirs is not None and ours is not None and ours[1] <= theirs[1]:
-            opening.execute("SELECT setval(%s::regclass, %s)", [ours[0], theirs[1] + SEQUENCE_MARGIN])
+        if theirs is None or ours is None:
+            continue
+        value = key_to_draw_from(ours[1], theirs[1], SEQUENCE_MARGIN)
+        if value is not None:
+            opening.execute("SELECT setval(%s::regclass, %s)", [ours[0], value])
 
 
 @contextmanager

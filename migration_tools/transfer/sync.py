@@ -1,10 +1,11 @@
 """Apply row records to the tables of this database: the newest state of each key, in the order references need."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import TransferError
 from migration_tools.kernel import points
+from migration_tools.kernel.records import accepted, departures, newest
 from migration_tools.messaging.batch import RelationHead, RowRecord
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.catalog import Table, read_table
@@ -33,14 +34,14 @@ class TableWriter:
             return 0
         wanted = self._permitted(conn, stream, relations)
         self._awaiting = self._uncopied(conn, stream)
-        newest, patches = _newest(relations, (row for row in rows if row.relation in wanted))
+        whole, patches = newest(relations, (row for row in rows if row.relation in wanted))
         _set_applying(conn, "row")
-        tables = sorted(newest, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
+        tables = sorted(whole, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
         for table in tables:
-            self._upsert_all(conn, relations, list(newest[table].values()))
+            self._upsert_all(conn, relations, list(whole[table].values()))
         points.reached("sync.rows_upserted")
         for table in reversed(tables):
-            gone = [row for row in newest[table].values() if row.kind == "g"]
+            gone = [row for row in whole[table].values() if row.kind == "g"]
             if gone:
                 self._delete(conn, relations[gone[0].relation], gone)
         _set_applying(conn, "patch")
@@ -62,8 +63,7 @@ class TableWriter:
                     f"stream {stream!r} carries rows of {head.table!r}, which is not registered here; "
                     "run strangle_dual_write again, it installs what is missing"
                 )
-        refuses = owner is not None and owner.may_write
-        return {number for number, head in relations.items() if head.patch or not (head.owned and refuses)}
+        return accepted(relations, owns=owner is not None and owner.may_write)
 
     def _uncopied(self, conn: Connection, stream: str) -> set[str]:
         """Tables whose history is not copied yet: a child there may come before its parent, see Note [early
@@ -91,8 +91,8 @@ class TableWriter:
         """
         changed = _by_relation([row for row in rows if row.kind == "r"])
         gone = _by_relation([row for row in rows if row.kind == "g"])
-        everything = [*gone, *changed]
-        for leaving in ([], gone, everything):
+        attempts = list(departures(gone, changed))
+        for leaving in attempts:
             try:
                 with conn.transaction():
                     for part in leaving:
@@ -101,7 +101,7 @@ class TableWriter:
                         self._upsert(conn, relations[part[0].relation], part)
                 return
             except errors.UniqueViolation:
-                if leaving is everything:
+                if leaving is attempts[-1]:
                     raise
 
     def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
@@ -215,22 +215,6 @@ def _parents_exist(shape: Table) -> sql.Composed:
 def _set_applying(conn: Connection, mode: str) -> None:
     """Tell the triggers that this transaction is the apply path; see Note [applying]."""
     conn.execute("SELECT set_config('strangle.applying', %s, true)", [mode])
-
-
-def _newest(
-    relations: dict[int, RelationHead], rows: Iterable[RowRecord]
-) -> tuple[dict[str, dict[tuple[str, ...], RowRecord]], list[RowRecord]]:
-    """Per table the last whole record of each key, and the patches that came after it."""
-    newest: dict[str, dict[tuple[str, ...], RowRecord]] = {}
-    patches: dict[tuple[str, tuple[str, ...]], RowRecord] = {}
-    for row in rows:
-        table = relations[row.relation].table
-        if row.kind == "p":
-            patches[(table, row.key)] = row
-        else:
-            newest.setdefault(table, {})[row.key] = row
-            patches.pop((table, row.key), None)
-    return newest, list(patches.values())
 
 
 def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:
