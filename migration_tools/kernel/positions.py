@@ -1,4 +1,4 @@
-"""What a consumer does with a batch of dense positions: take it, skip it, or find that something is missing before it."""
+"""What a consumer does with a batch of dense positions: take it, skip it, or find that something is missing."""
 
 from collections.abc import Iterable
 from enum import StrEnum

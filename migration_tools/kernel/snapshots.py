@@ -1,7 +1,7 @@
 """Which transactions a PostgreSQL snapshot sees, and which of them belong to a tick: the rule behind messaging.ticks.
 
-The engine says it in SQL (ticks.TAKEN_SINCE); this is the same rule as a function, for the model check. A test holds the
-two together on random snapshots.
+The engine says it in SQL (ticks.TAKEN_SINCE); this is the same rule as a function, for the model check. A test holds
+the two together on random snapshots.
 """
 
 from typing import NamedTuple, Self
