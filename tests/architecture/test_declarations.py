@@ -59,7 +59,7 @@ def test_the_toolkit_requires_django_alone() -> None:
 @pytest.mark.parametrize(
     ("places", "extras"),
     [
-        (("migration_tools",), ("engine", "kombu", "celery", "demo")),
+        (("migration_tools",), ("engine", "kombu", "celery", "demo", "testing")),
         (("proxy",), ("proxy",)),
         (("legacy_monolith", "extracted_services", "playbooks", "demo"), ("demo",)),
         (("tests",), ("dev",)),

@@ -13,6 +13,12 @@ from tests.architecture.tree import ROOT
 pytest_plugins = ["pytester"]
 
 
+@pytest.fixture(autouse=True)
+def _found_by_the_inner_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own tests run with the toolkit not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
 def example() -> str:
     """The example of the documentation."""
     page = (ROOT / "docs/explanation/model-check.md").read_text()
@@ -47,5 +53,5 @@ def test_owners_that_do_not_alternate_are_refused() -> None:
 
 def test_a_violation_is_told_as_the_shortest_schedule() -> None:
     careless = Protocol(admit=lambda at, first, last: Admission.TAKE, fresh=lambda records, at: list(records))
-    with pytest.raises(InterleavingFound, match="the effect of order.placed happened twice"):
+    with pytest.raises(InterleavingFound, match=r"the effect of order\.placed happened twice"):
         Interleavings([], "test")(transaction("T1", Insert(1, "b"), Publish("order.placed")), protocol=careless)

@@ -14,6 +14,9 @@ from migration_tools.testing.model.database import Database
 from tests.conftest import Cluster
 
 
+UPSERT = "INSERT INTO {} VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET value = EXCLUDED.value"
+
+
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     """A pg_snapshot as PostgreSQL makes them: xip between xmin and xmax, in order."""
@@ -32,8 +35,8 @@ def conn(cluster: Cluster) -> Any:
     """A connection to the run's PostgreSQL with an outbox like ours that holds committed rows of xids 3 to 60."""
     with psycopg.connect(cluster.dsn(), autocommit=True) as made:
         made.execute(
-            """CREATE TEMPORARY TABLE strangle_outbox AS SELECT xid::text::xid8 AS xid, xid::bigint AS seq, 's' AS stream,
-               't' AS kind, 't' AS table_name, '{}'::jsonb AS touched, clock_timestamp() AS occurred_at
+            """CREATE TEMPORARY TABLE strangle_outbox AS
+               SELECT xid::text::xid8 AS xid, xid::bigint AS seq, 's' AS stream, 't' AS kind, 't' AS table_name, '{}'::jsonb AS touched, clock_timestamp() AS occurred_at
                FROM generate_series(3, 60) xid"""
         )
         yield made
@@ -105,7 +108,7 @@ def test_three_sessions_see_in_the_model_what_they_see_in_postgresql(cluster: Cl
                         db = db if held is None else db.write(key, None, names[who])
                     else:
                         sessions[who].execute(
-                            f"INSERT INTO {table} VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET value = excluded.value",
+                            UPSERT.format(table),
                             [key, value],
                         )
                         db = db.write(key, value, names[who])

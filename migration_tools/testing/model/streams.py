@@ -128,7 +128,7 @@ def _relay(world: World, side: int, stop: Stop | None) -> World:
 
 
 def consumer_steps(scenario: Scenario, world: World, side: int) -> Steps:
-    """Apply any message that is not long applied, in any order, or what the feed holds after the position; skipping is no step."""
+    """Apply any message that is not long applied, in any order, or what the feed holds after the position."""
     sender, receiver = world.sides[1 - side], world.sides[side]
     if receiver.gate_lock or not sender.ticks:
         return []
