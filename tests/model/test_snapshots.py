@@ -13,7 +13,6 @@ from migration_tools.messaging.ticks import TAKEN_SINCE
 from migration_tools.testing.model.database import Database
 from tests.conftest import Cluster
 
-
 UPSERT = "INSERT INTO {} VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET value = EXCLUDED.value"
 
 
@@ -36,8 +35,8 @@ def conn(cluster: Cluster) -> Any:
     with psycopg.connect(cluster.dsn(), autocommit=True) as made:
         made.execute(
             """CREATE TEMPORARY TABLE strangle_outbox AS
-               SELECT xid::text::xid8 AS xid, xid::bigint AS seq, 's' AS stream, 't' AS kind, 't' AS table_name, '{}'::jsonb AS touched, clock_timestamp() AS occurred_at
-               FROM generate_series(3, 60) xid"""
+               SELECT xid::text::xid8 AS xid, xid::bigint AS seq, 's' AS stream, 't' AS kind, 't' AS table_name,
+                      '{}'::jsonb AS touched, clock_timestamp() AS occurred_at FROM generate_series(3, 60) xid"""
         )
         yield made
 
