@@ -7,6 +7,7 @@ StrangleError
 ├── MoveError                a move between phases could not be made
 │   ├── GateNotMet           evidence is missing; nothing was changed
 │   ├── MoveInProgress       another operator holds the context
+│   ├── RolledBack           a ramp took itself back
 │   └── WrongPhase           the move does not start from this phase
 ├── TransferError            rows could not be copied or applied
 │   ├── TargetNotEmpty       the target holds rows that the source does not know
@@ -80,6 +81,12 @@ class MoveInProgress(MoveError):
     """Another operator moves this context now."""
 
     exit_code = ExitCode.LOCKED
+
+
+class RolledBack(MoveError):
+    """The new side was worse, so a ramp has sent every read to the old side again."""
+
+    exit_code = ExitCode.ROLLED_BACK
 
 
 class WrongPhase(MoveError):

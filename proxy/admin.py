@@ -38,6 +38,15 @@ class Admin:
         found = json.loads(self._ask("GET", f"/stats?format=json&filter={pattern}")[1])
         return {item["name"]: item["value"] for item in found["stats"] if "name" in item}
 
+    def histograms(self, pattern: str) -> dict[str, dict[float, int]]:
+        """For each histogram whose name matches, how often each bucket was hit since Envoy started, by upper bound."""
+        found = json.loads(self._ask("GET", f"/stats?format=json&histogram_buckets=disjoint&filter={pattern}")[1])
+        return {
+            item["name"]: {float(bucket["upper_bound"]): int(bucket["cumulative"]) for bucket in item["buckets"]}
+            for stat in found["stats"]
+            for item in stat.get("histograms", [])
+        }
+
     def close_listeners(self) -> None:
         """Take no new connections; requests under way go on."""
         self._ask("POST", "/healthcheck/fail")

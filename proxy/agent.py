@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 
 from migration_tools.errors import RoutingError, StrangleError
 from migration_tools.routing.table import InvalidTable, RoutingTable, released
+from migration_tools.routing.traffic import Observed
 from proxy.admin import answered_marker
 from proxy.files import Directory
 from proxy.options import ProxyOptions
 from proxy.process import EnvoyProcess, find_envoy
 from proxy.render_envoy import Documents, render
+from proxy.traffic import TrafficMeter
 from proxy.validation import RejectedByEnvoy, validate
 
 HEARTBEAT_SECONDS = 1.0
+MEASURE_SECONDS = 0.25
 OUTAGE_PAUSE_SECONDS = 0.25
 CONFIRM_POLL_SECONDS = 0.002
 HOLD_POLL_SECONDS = 0.005
@@ -47,17 +50,28 @@ class Agent:
     Args:
         source: reads the current table; any exception means "not now".
         report: told about every change and once a second; exceptions are logged and it is told again.
+        measure: told what readers got, as soon as there is something; on an exception it is told later.
     """
 
-    def __init__(self, options: ProxyOptions, source: Source, report: Callable[[Report], None] | None = None) -> None:
+    def __init__(
+        self,
+        options: ProxyOptions,
+        source: Source,
+        report: Callable[[Report], None] | None = None,
+        measure: Callable[[str, list[Observed]], None] | None = None,
+    ) -> None:
         self.options = options
         self.stopping = threading.Event()
         self.state = Report(proxy=options.name, listen=str(options.listen))
         self._source = source
         self._report = report
+        self._measure = measure
         self._directory = Directory(options.directory)
         self._envoy_binary = find_envoy(options.envoy)
         self._envoy = EnvoyProcess(options, self._envoy_binary)
+        self._meter = TrafficMeter(self._envoy.admin)
+        self._untold: list[Observed] = []
+        self._measured_at = float("-inf")
         self._good: RoutingTable | None = None
         self._good_documents: Documents | None = None
         self._started = False
@@ -106,6 +120,7 @@ class Agent:
             if key != self._settled:
                 self._settle(table, lifted, key)
         self._tell()
+        self._count()
 
     def _read(self) -> RoutingTable | None:
         try:
@@ -237,3 +252,16 @@ class Agent:
             self._report(self.state)
         except Exception as error:
             logger.warning("the proxy's state cannot be reported: %s", error)
+
+    def _count(self) -> None:
+        """Pass on what readers got; what cannot be told now is kept and told with the next."""
+        if self._measure is None or self._good is None or time.monotonic() - self._measured_at < MEASURE_SECONDS:
+            return
+        self._measured_at = time.monotonic()
+        try:
+            self._untold += self._meter.look(self._good.contexts)
+            if self._untold:
+                self._measure(self.options.name, self._untold)
+                self._untold = []
+        except Exception as error:
+            logger.warning("what readers got cannot be reported now: %s", error)

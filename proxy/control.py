@@ -10,6 +10,7 @@ from django.db import Error, connections
 from migration_tools.conf import settings
 from migration_tools.routing import publishing
 from migration_tools.routing.table import RoutingTable
+from migration_tools.routing.traffic import Observed, report_traffic
 from proxy.agent import Agent, Report
 from proxy.options import read_options
 
@@ -48,6 +49,15 @@ def report(state: Report) -> None:
         raise
 
 
+def measure(proxy: str, observed: list[Observed]) -> None:
+    """Add what readers got to the sums in the monolith's database."""
+    try:
+        report_traffic(proxy, observed)
+    except Error:
+        connections[settings().DATABASE].close()
+        raise
+
+
 def run(*, listen: str | None = None, directory: str | None = None) -> None:
     """Run the agent until SIGTERM or SIGINT; both stop Envoy in order.
 
@@ -56,7 +66,7 @@ def run(*, listen: str | None = None, directory: str | None = None) -> None:
     """
     options = read_options(listen=listen, directory=directory)
     logger.info("proxy %s listens on %s, files in %s", options.name, options.listen, options.directory)
-    run_until_signalled(Agent(options, DatabaseSource(), report))
+    run_until_signalled(Agent(options, DatabaseSource(), report, measure))
 
 
 def run_until_signalled(agent: Agent) -> None:

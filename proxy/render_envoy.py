@@ -14,6 +14,8 @@ from proxy.options import Address, ProxyOptions
 Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy"
+# Upper bounds of the answer times that Envoy counts, in milliseconds.
+LATENCY_BOUNDS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 2_000, 5_000, 60_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,13 @@ def _bootstrap(options: ProxyOptions) -> Json:
     return {
         "node": {"id": options.name, "cluster": "strangler"},
         "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
+        # Histograms are merged when they are asked for, so that a ramp judges by what has just happened.
+        "stats_flush_on_admin": True,
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BOUNDS_MS)},
+            ]
+        },
         "dynamic_resources": {
             "lds_config": _file(options, "lds.json"),
             "cds_config": _file(options, "cds.json"),

@@ -65,3 +65,27 @@ class ProxyInstance(models.Model):
 
     def __str__(self) -> str:
         return f"proxy {self.proxy} at version {self.applied_version}"
+
+
+class ReadTraffic(models.Model):
+    """What one proxy's readers of a context got from a side, summed since the row was made; only ever grows.
+
+    `latencies` counts answers by the upper bound of their time in milliseconds, as Envoy's buckets have it.
+    """
+
+    proxy = models.CharField(max_length=100)
+    context = models.CharField(max_length=63)
+    side = models.CharField(max_length=3)
+    requests = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    latencies = models.JSONField(default=dict)
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "strangle_routing_traffic"
+        constraints = [
+            models.UniqueConstraint(fields=["proxy", "context", "side"], name="strangle_routing_traffic_of_a_side")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.context} on the {self.side} side by {self.proxy}"

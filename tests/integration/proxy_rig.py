@@ -57,11 +57,16 @@ class Answer:
 
 
 class Upstream:
-    """One side: answers with its name and what it received; `fenced` refuses writes with the marker."""
+    """One side: answers with its name and what it received; `fenced` refuses writes with the marker.
+
+    `broken` answers 500, and `seconds` is how long it takes.
+    """
 
     def __init__(self, side: str) -> None:
         self.side = side
         self.fenced = threading.Event()
+        self.broken = threading.Event()
+        self.seconds = 0.0
         self.writes: list[str] = []
         handler = type("Handler", (_Handler,), {"upstream": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -92,6 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.upstream.fenced.is_set() and self.command == "POST":
             self._send(503, b"fenced", {"x-strangler-fenced": "1"})
+            return
+        if self.upstream.seconds:
+            threading.Event().wait(self.upstream.seconds)
+        if self.upstream.broken.is_set():
+            self._send(500, b"broken", {})
             return
         digest = hashlib.sha256(body).hexdigest()
         if self.command == "POST":
