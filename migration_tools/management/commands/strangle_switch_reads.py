@@ -75,8 +75,8 @@ class Command(Operation):
             shares = ", ".join(f"{step:g}" for step in ramp.steps)
             result["plan"].append(
                 f"Go through {shares} %, each step for {ramp.step_seconds:g} s and {ramp.limits.min_requests} answers "
-                f"at least, judged by {', '.join(ramp.limits.gates)}; when the service is worse, send every read to the "
-                f"monolith again and end with exit code {int(ExitCode.ROLLED_BACK)}."
+                f"at least, judged by {', '.join(ramp.limits.gates)}; when the service is worse, send every read to "
+                f"the monolith again and end with exit code {int(ExitCode.ROLLED_BACK)}."
             )
         return result
 
