@@ -1,9 +1,11 @@
 """Envoy's route configuration of a routing table: forced, pinned, shared reads; held or owned writes."""
 
+import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
-from migration_tools.routing.table import BUCKETS, ContextRoute, RoutingTable, Side
+from migration_tools.routing.rules import READING, ReadRule
+from migration_tools.routing.table import BUCKET_COOKIE, BUCKETS, ContextRoute, RoutingTable, Side, pin_cookie
 from proxy.options import ProxyOptions
 
 Json = dict[str, Any]
@@ -12,7 +14,6 @@ ROUTES = "main"
 VERSION_PATH = "/.strangler/version"
 FENCED_HEADER = "x-strangler-fenced"
 FORCE_HEADER = "x-sx-force"
-BUCKET_COOKIE = "sx_bucket"
 PIN_SECONDS = 2
 BUCKET_SECONDS = 365 * 86_400
 # Envoy ends retrying at a route's timeout, so this number only has to be out of reach.
@@ -30,11 +31,6 @@ def read_cluster(context: str, side: Side) -> str:
 
 def cluster_names(context: str) -> tuple[str, ...]:
     return write_cluster(context), read_cluster(context, "old"), read_cluster(context, "new")
-
-
-def pin_cookie(context: str) -> str:
-    """The cookie that sends a reader to the owner for a moment after they wrote."""
-    return f"sx_pin_{context}"
 
 
 def route_configuration(table: RoutingTable, options: ProxyOptions, *, marker: str) -> Json:
@@ -78,7 +74,7 @@ def _request_headers(options: ProxyOptions) -> list[Json]:
 
 
 def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOptions) -> Iterator[Json]:
-    reading = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+    reading = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(READING)}}}
     timeout = {"timeout": f"{route.read_timeout_seconds:.3f}s", "retry_policy": _retries(PLAIN_RETRIES)}
 
     def match(*headers: Json) -> Json:
@@ -93,6 +89,9 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
         "match": match(_has_cookie(pin_cookie(name), "1")),
         "route": {"cluster": write_cluster(name), **_write_timeout(route)},
     }
+    for rule in route.rules:
+        if not rule.path or rule.path == path or rule.path.startswith(f"{path}/"):
+            yield {"match": _rule_match(rule, path), "route": {"cluster": read_cluster(name, rule.side), **timeout}}
     if 0 < route.reads_weight < BUCKETS:
         share = _share(name, route)
         yield {
@@ -114,6 +113,14 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
         "route": {"cluster": write_cluster(name), **_write_timeout(route)},
         "response_headers_to_add": [_set_cookie(pin_cookie(name), "1", PIN_SECONDS, options)],
     }
+
+
+def _rule_match(rule: ReadRule, path: str) -> Json:
+    """What a rule asks for, within one path of its context."""
+    methods = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(rule.methods or READING)}}}
+    headers = [{"name": name, "string_match": {"exact": value}} for name, value in rule.headers.items()]
+    cookies = [_has_cookie(name, re.escape(value)) for name, value in rule.all_cookies().items()]
+    return {"path_separated_prefix": rule.path or path, "headers": [methods, *headers, *cookies]}
 
 
 def _share(name: str, route: ContextRoute) -> Json:
@@ -140,10 +147,11 @@ def _retries(count: int) -> Json:
     }
 
 
-def _has_cookie(name: str, value: Literal["1", "[^;]+"]) -> Json:
+def _has_cookie(name: str, value: str) -> Json:
+    """`value` is a regular expression."""
     return {
         "name": "cookie",
-        "string_match": {"safe_regex": {"regex": rf"(.*;\s*)?{name}={value}(\s*;.*)?"}},
+        "string_match": {"safe_regex": {"regex": rf"(.*;\s*)?{re.escape(name)}={value}(\s*;.*)?"}},
     }
 
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from migration_tools.routing.rules import rule_mistakes
+
 # The proxy makes cluster names and cookie names of these; a dot would break the tags of its metrics.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
@@ -23,6 +25,7 @@ ROUTE_KEYS = (
     "write_timeout_seconds",
     "read_timeout_seconds",
     "buffer_bytes",
+    "rules",
 )
 
 
@@ -57,6 +60,7 @@ def _route_mistakes(route: Mapping[str, Any]) -> Iterator[str]:
     percent = route.get("reads_percent", 0)
     if not _is_number(percent) or not 0 <= percent <= 100:
         yield f"reads_percent is {percent!r}; it must be a number from 0 to 100"
+    yield from rule_mistakes(route.get("rules", ()), route.get("paths"))
     yield from _write_mistakes(route)
     size = route.get("buffer_bytes", 1)
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= BUFFER_BYTES_MAXIMUM:

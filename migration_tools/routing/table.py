@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from migration_tools.errors import RoutingError
 from migration_tools.routing.mistakes import find_mistakes
+from migration_tools.routing.rules import ReadRule, parse_rules
 
 # Note [buckets]: a user's bucket is xxh64(cookie) % 16384, the same arithmetic as Envoy's weighted clusters
 # with a hash policy and a total weight of 16384. The new side owns the lowest buckets, so a growing share
 # only ever adds users to it, and Python can name a user's side without asking the proxy.
 BUCKETS = 16_384
+BUCKET_COOKIE = "sx_bucket"
 
 Side = Literal["old", "new"]
 Writes = Literal["old", "hold", "new"]
@@ -45,6 +47,7 @@ class ContextRoute:
     write_timeout_seconds: float = 60.0
     read_timeout_seconds: float = 30.0
     buffer_bytes: int = 33_554_432
+    rules: tuple[ReadRule, ...] = ()
 
     @property
     def reads_weight(self) -> int:
@@ -101,7 +104,13 @@ def parse_document(document: object, *, version: int = 0) -> RoutingTable:
     if mistakes or not isinstance(document, Mapping):
         raise InvalidTable(mistakes, version)
     contexts = {
-        name: ContextRoute(**{**route, "paths": tuple(normal_path(path) for path in route["paths"])})
+        name: ContextRoute(
+            **{
+                **route,
+                "paths": tuple(normal_path(path) for path in route["paths"]),
+                "rules": parse_rules(route.get("rules", ())),
+            }
+        )
         for name, route in document["contexts"].items()
     }
     return RoutingTable(version=version, default=document.get("default", "monolith"), contexts=contexts)
@@ -109,8 +118,14 @@ def parse_document(document: object, *, version: int = 0) -> RoutingTable:
 
 def to_document(table: RoutingTable) -> dict[str, Any]:
     """The table as JSON values, without its version: that is the number of the row it is stored in."""
-    contexts = {name: {**asdict(route), "paths": list(route.paths)} for name, route in table.contexts.items()}
-    return {"default": table.default, "contexts": contexts}
+    return {"default": table.default, "contexts": {name: _route(route) for name, route in table.contexts.items()}}
+
+
+def _route(route: ContextRoute) -> dict[str, Any]:
+    document = {**asdict(route), "paths": list(route.paths), "rules": [rule.document() for rule in route.rules]}
+    if not route.rules:
+        del document["rules"]  # so that the digest of a table without rules is what it always was
+    return document
 
 
 def normal_path(path: str) -> str:
@@ -128,6 +143,24 @@ def ensure_context(table: RoutingTable, name: str, paths: tuple[str, ...] | list
         else replace(known, paths=prefixes, service=service)
     )
     return with_context(table, name, route)
+
+
+def with_rule(table: RoutingTable, name: str, rule: ReadRule) -> RoutingTable:
+    """Ask one more rule, after those there are."""
+    route = table.context(name)
+    return with_context(table, name, replace(route, rules=(*route.rules, rule)))
+
+
+def without_rule(table: RoutingTable, name: str, number: int) -> RoutingTable:
+    """
+    Raises:
+        RoutingError: there is no rule of that number (they count from 1).
+    """
+    rules = table.context(name).rules
+    if not 1 <= number <= len(rules):
+        raise RoutingError(f"{name!r} has {len(rules)} rules; there is no rule {number}")
+    kept = (*rules[: number - 1], *rules[number:])
+    return with_context(table, name, replace(table.context(name), rules=kept))
 
 
 def with_context(table: RoutingTable, name: str, route: ContextRoute) -> RoutingTable:
@@ -155,6 +188,11 @@ def released(table: RoutingTable, name: str) -> RoutingTable:
     return with_writes(table, name, table.context(name).writes_owner)
 
 
+def pin_cookie(context: str) -> str:
+    """The cookie that sends a reader to the owner for a moment after they wrote."""
+    return f"sx_pin_{context}"
+
+
 def bucket_of(key: str) -> int:
     """A key's bucket; see Note [buckets].
 
@@ -171,6 +209,26 @@ def bucket_of(key: str) -> int:
 def side_for(table: RoutingTable, bucket_key: str, context: str) -> Side:
     """Which side answers this user's reads; `bucket_key` is the value of the cookie `sx_bucket`."""
     return "new" if bucket_of(bucket_key) < table.context(context).reads_weight else "old"
+
+
+def reader_side(
+    table: RoutingTable, context: str, *, method: str, path: str, headers: Mapping[str, str], cookies: Mapping[str, str]
+) -> Side | None:
+    """Which side answers this read, as the proxy decides it; None for a first visit, whose bucket the proxy draws.
+
+    The order is the proxy's: whoever has just written reads from the owner, then the first rule that matches, then the
+    share.
+    """
+    route = table.context(context)
+    if cookies.get(pin_cookie(context)) == "1":
+        return route.writes_owner
+    for rule in route.rules:
+        if rule.matches(method, path, headers, cookies):
+            return rule.side
+    if route.reads_weight in (0, BUCKETS):
+        return "new" if route.reads_weight else "old"
+    bucket = cookies.get(BUCKET_COOKIE)
+    return side_for(table, bucket, context) if bucket else None
 
 
 def difference(before: RoutingTable, after: RoutingTable) -> list[str]:

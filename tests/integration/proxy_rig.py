@@ -51,6 +51,9 @@ class Answer:
     def side(self) -> str:
         return str(self.document["side"])
 
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key == name), "")
+
     def cookies(self) -> dict[str, str]:
         pairs = [value.split(";")[0].partition("=") for key, value in self.headers if key == "set-cookie"]
         return {name: value for name, _, value in pairs}
@@ -112,16 +115,17 @@ class _Handler(BaseHTTPRequestHandler):
             "headers": {key.lower(): value for key, value in self.headers.items()},
             "sha256": digest,
         }
-        self._send(200, json.dumps(said).encode(), {})
+        self._send(200, json.dumps(said).encode(), {"x-side": self.upstream.side})
 
-    do_GET = do_POST = _answer
+    do_GET = do_HEAD = do_OPTIONS = do_POST = _answer
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         for key, value in {**headers, "content-length": str(len(body))}.items():
             self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
