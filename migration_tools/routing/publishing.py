@@ -1,7 +1,8 @@
 """Publish versions of the routing table, go back to older ones, and wait until proxies answer by them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -120,15 +121,29 @@ def release(context: str, *, author: str = "", reason: str = "") -> RoutingTable
     )
 
 
-def rollback(version: int | None = None, *, author: str = "", reason: str = "") -> RoutingTable:
-    """Publish an older version's document again (default: the parent of the current one)."""
+def rollback(
+    version: int | None = None, *, author: str = "", reason: str = "", keep_writes: Collection[str] = ()
+) -> RoutingTable:
+    """Publish an older version's document again (default: the parent of the current one).
+
+    Writes of the contexts in `keep_writes` go on to where they go now.
+    """
     if version is None:
         row = RoutingVersion.objects.using(_alias()).filter(pk=current_version()).first()
         if row is None:
             raise RoutingError("nothing was published yet; there is nothing to go back to")
         version = row.parent_id or 0
     older = at_version(version)
-    return publish(lambda _: older, author=author, reason=reason or f"back to version {version}")
+
+    def change(now: RoutingTable) -> RoutingTable:
+        kept = {
+            name: replace(older.contexts[name], writes=at.writes, held_from=at.held_from, held_at=at.held_at)
+            for name, at in now.contexts.items()
+            if name in keep_writes and name in older.contexts
+        }
+        return replace(older, contexts={**older.contexts, **kept})
+
+    return publish(change, author=author, reason=reason or f"back to version {version}")
 
 
 def log(limit: int = 50) -> list[RoutingVersion]:

@@ -1,24 +1,22 @@
 """Show and change who answers which URLs; every change is a new version with an author and a reason."""
 
-import getpass
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import RoutingError, StrangleError
+from migration_tools.management.route_changes import publish_change
+from migration_tools.management.route_doctor import examine
+from migration_tools.playbook.registry import get
 from migration_tools.routing import publishing
 from migration_tools.routing.models import RoutingVersion
-from migration_tools.routing.table import (
-    RoutingTable,
-    Writes,
-    difference,
-    to_document,
-    with_reads,
-    with_writes,
-)
+from migration_tools.routing.proposal import propose
+from migration_tools.routing.table import difference, to_document
 
 
 class Command(BaseCommand):
@@ -44,6 +42,22 @@ class Command(BaseCommand):
         change = action("set", "change a context's routes", changes=True)
         change.add_argument("context")
         change.add_argument("assignments", nargs="+", metavar="reads=25%|writes=old|writes=new")
+        action("kill", "send every read to the old side now; writes stay with their owner", changes=True).add_argument(
+            "context"
+        )
+        rule = action("rule", "send readers whose request has all of this to a side, whatever the share", changes=True)
+        rule.add_argument("context")
+        rule.add_argument("side", choices=("old", "new"))
+        rule.add_argument("--method", action="append", default=[], help="GET, HEAD or OPTIONS; may be repeated")
+        rule.add_argument("--path", default="", help="a prefix below the context's paths")
+        rule.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
+        rule.add_argument("--cookie", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
+        rule.add_argument("--cohort", default="", help="the value of the cookie sx_cohort")
+        unrule = action("unrule", "take a rule away, by its number in show", changes=True)
+        unrule.add_argument("context")
+        unrule.add_argument("number", type=int)
+        action("propose", "prefixes of a context's views in the URLconf, for its playbook").add_argument("context")
+        action("doctor", "examine table, proxies and upstreams; exit 1 with what is wrong")
         action("hold", "let a context's writes wait", changes=True).add_argument("context")
         action("release", "let held writes go on where they went", changes=True).add_argument("context")
         back = action("rollback", "publish an older version again", changes=True)
@@ -58,6 +72,8 @@ class Command(BaseCommand):
             "show": self._show,
             "log": self._log,
             "diff": self._diff,
+            "propose": self._propose,
+            "doctor": self._doctor,
         }
         try:
             actions.get(options["action"], self._change)(options)
@@ -85,6 +101,8 @@ class Command(BaseCommand):
                 f"  {name}: {', '.join(route.paths)}: {route.reads_percent:g} % of reads to {route.service}, "
                 f"writes: {route.writes}{held}"
             )
+            for number, rule in enumerate(route.rules, 1):
+                self.stdout.write(f"    rule {number}: {rule}")
         for row in proxies:
             trouble = f"; refused {row.rejected_version}: {row.rejected_reason}" if row.rejected_reason else ""
             note = f"; {row.note}" if row.note else ""
@@ -92,7 +110,7 @@ class Command(BaseCommand):
 
     def _change(self, options: dict[str, Any]) -> None:
         before = publishing.current()
-        after = _publish(options)
+        after = publish_change(options)
         proxies = [] if options["no_wait"] else publishing.wait_applied(after.version, options["timeout_seconds"])
         changes = difference(before, after)
         if options["format"] == "json":
@@ -117,52 +135,31 @@ class Command(BaseCommand):
         for line in changes or ["no difference"]:
             self.stdout.write(line)
 
+    def _propose(self, options: dict[str, Any]) -> None:
+        playbook = get(options["context"])
+        found = propose(dict.fromkeys(apps.get_model(p.model)._meta.app_config.name for p in playbook.projections))
+        if options["format"] == "json":
+            return self._json([asdict(each) for each in found])
+        service = playbook.routes[0].service if playbook.routes else options["context"]
+        for each in found:
+            if each.path == "/":
+                self.stdout.write(f"# no prefix of their own, give them one first: {', '.join(each.views)}")
+                continue
+            self.stdout.write(f'Route("{each.path}", service="{service}"),  # {", ".join(each.views)}')
+            for stranger in each.strangers:
+                self.stdout.write(f"#   would move along, though of another context: {stranger}")
+
+    def _doctor(self, options: dict[str, Any]) -> None:
+        findings = examine()
+        if options["format"] == "json":
+            self._json({"findings": findings})
+        if findings:
+            raise RoutingError("found:\n" + "\n".join(f"  - {text}" for text in findings))
+        if options["format"] == "text":
+            self.stdout.write("nothing is wrong")
+
     def _json(self, value: object) -> None:
         self.stdout.write(json.dumps(value, indent=2))
-
-
-def _publish(options: dict[str, Any]) -> RoutingTable:
-    who = {"author": options["author"] or getpass.getuser(), "reason": options["reason"]}
-    match options["action"]:
-        case "hold":
-            return publishing.set_writes(options["context"], "hold", **who)
-        case "release":
-            return publishing.release(options["context"], **who)
-        case "rollback":
-            return publishing.rollback(options["version"], **who)
-    change = _parse(options["context"], options["assignments"])
-    who["reason"] = who["reason"] or f"{options['context']}: {' '.join(options['assignments'])}"
-    return publishing.publish(change, attempts=publishing.ATTEMPTS, **who)
-
-
-def _parse(context: str, assignments: list[str]) -> publishing.Change:
-    """`reads=25%` and `writes=new` as one change of a table."""
-    changes = [_parse_one(context, text) for text in assignments]
-
-    def apply(table: RoutingTable) -> RoutingTable:
-        for change in changes:
-            table = change(table)
-        return table
-
-    return apply
-
-
-def _parse_one(context: str, text: str) -> publishing.Change:
-    key, _, value = text.partition("=")
-    if text in ("writes=old", "writes=new"):
-        side: Writes = "new" if value == "new" else "old"
-        return lambda table: with_writes(table, context, side)
-    try:
-        percent = float(value.removesuffix("%"))
-    except ValueError:
-        percent = -1.0
-    if key != "reads" or not 0 <= percent <= 100:
-        raise CommandError(
-            f"{text!r} is not an assignment; write reads=25%, writes=old or writes=new "
-            f"(or use the actions hold and release)",
-            returncode=ExitCode.USAGE,
-        )
-    return lambda table: with_reads(table, context, percent)
 
 
 def _entry(row: RoutingVersion) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""The changes that strangle_route publishes; writes follow the database's fence, whatever an operator asks for."""
+
+import getpass
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from migration_tools.capture.models import Side as Database
+from migration_tools.capture.ownership import read_owner
+from migration_tools.conf import settings
+from migration_tools.errors import ExitCode, RoutingError
+from migration_tools.routing import publishing
+from migration_tools.routing import table as tables
+from migration_tools.routing.rules import ReadRule
+from migration_tools.routing.table import RoutingTable, Writes
+from migration_tools.stores.postgres import django_connection
+
+Options = dict[str, Any]
+ASSIGNMENTS = "reads=25%, writes=old or writes=new"
+
+
+def publish_change(options: Options) -> RoutingTable:
+    """Publish what the options ask for; returns the table in force afterwards.
+
+    Raises:
+        RoutingError: the change cannot be made, or would send writes to a side that the fence has closed.
+    """
+    who = {"author": options["author"] or getpass.getuser(), "reason": options["reason"]}
+    context = options.get("context", "")
+    match options["action"]:
+        case "hold":
+            return publishing.set_writes(context, "hold", **who)
+        case "release":
+            return publishing.release(context, **who)
+        case "rollback":
+            # Writes are handed over by moves, not by routes: they stay where the fence has them.
+            fenced = {name for name in publishing.current().contexts if fenced_owner(name) is not None}
+            return publishing.rollback(options["version"], keep_writes=fenced, **who)
+        case "kill":
+            change, what = _kill(context), f"{context}: killed, every read to the old side"
+        case "rule":
+            rule = _rule(options)
+            change, what = (lambda table: tables.with_rule(table, context, rule)), f"{context}: rule {rule}"
+        case "unrule":
+            number = options["number"]
+            change, what = (lambda table: tables.without_rule(table, context, number)), f"{context}: no rule {number}"
+        case _:
+            change, what = _assign(context, options["assignments"]), f"{context}: {' '.join(options['assignments'])}"
+    return publishing.publish(change, attempts=publishing.ATTEMPTS, author=who["author"], reason=who["reason"] or what)
+
+
+def fenced_owner(context: str) -> Writes | None:
+    """The side that the monolith's fence lets write; None while no fence is installed."""
+    owner = read_owner(django_connection(settings().DATABASE), context)
+    if owner is None:
+        return None
+    return "new" if owner.owner is Database.TARGET else "old"
+
+
+def _kill(context: str) -> publishing.Change:
+    """Every read to the old side at once, rules included; writes stay where the fence has them."""
+    owner = fenced_owner(context)
+
+    def change(table: RoutingTable) -> RoutingTable:
+        route = replace(table.context(context), reads_percent=0.0, rules=())
+        table = tables.with_context(table, context, route)
+        return tables.with_writes(table, context, owner) if owner is not None else table
+
+    return change
+
+
+def _assign(context: str, assignments: list[str]) -> publishing.Change:
+    """`reads=25%` and `writes=new` as one change of a table."""
+    changes = [_assign_one(context, text) for text in assignments]
+
+    def change(table: RoutingTable) -> RoutingTable:
+        for each in changes:
+            table = each(table)
+        return table
+
+    return change
+
+
+def _assign_one(context: str, text: str) -> Callable[[RoutingTable], RoutingTable]:
+    key, _, value = text.partition("=")
+    if text in ("writes=old", "writes=new"):
+        side: Writes = "new" if value == "new" else "old"
+        _refuse_closed(context, side)
+        return lambda table: tables.with_writes(table, context, side)
+    try:
+        percent = float(value.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if key != "reads" or not 0 <= percent <= 100:
+        raise CommandError(
+            f"{text!r} is not an assignment; write {ASSIGNMENTS} (or use the actions hold and release)",
+            returncode=ExitCode.USAGE,
+        )
+    return lambda table: tables.with_reads(table, context, percent)
+
+
+def _refuse_closed(context: str, side: Writes) -> None:
+    owner = fenced_owner(context)
+    if owner is not None and owner != side:
+        move = "strangle_cutover" if side == "new" else "strangle_rollback"
+        raise RoutingError(
+            f"the fence lets only the {owner} side write {context!r}, so the {side} side would refuse every write; "
+            f"nothing was changed. To hand it over run {move} {context}"
+        )
+
+
+def _rule(options: Options) -> ReadRule:
+    pairs: dict[str, dict[str, str]] = {}
+    for kind in ("header", "cookie"):
+        pairs[kind] = {}
+        for text in options[kind]:
+            name, found, value = text.partition("=")
+            if not found:
+                raise CommandError(f"--{kind} is {text!r}; write NAME=VALUE", returncode=ExitCode.USAGE)
+            pairs[kind][name.lower() if kind == "header" else name] = value
+    return ReadRule(
+        side=options["side"],
+        methods=tuple(method.upper() for method in options["method"]),
+        path=options["path"].rstrip("/"),
+        headers=pairs["header"],
+        cookies=pairs["cookie"],
+        cohort=options["cohort"],
+    )
