@@ -47,6 +47,13 @@ class Admin:
             for item in stat.get("histograms", [])
         }
 
+    def epoch(self) -> int:
+        """How many Envoys have handed their sockets on before the one that answers; -1 when none does."""
+        try:
+            return int(json.loads(self._ask("GET", "/server_info")[1])["command_line_options"]["restart_epoch"])
+        except (OSError, ValueError, KeyError):
+            return -1
+
     def close_listeners(self) -> None:
         """Take no new connections; requests under way go on."""
         self._ask("POST", "/healthcheck/fail")

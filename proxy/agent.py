@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from migration_tools.errors import RoutingError, StrangleError
+from migration_tools.routing.counts import Observed
 from migration_tools.routing.table import InvalidTable, RoutingTable, released
-from migration_tools.routing.traffic import Observed
 from proxy.admin import answered_marker
 from proxy.files import Directory
 from proxy.options import ProxyOptions
@@ -62,6 +62,7 @@ class Agent:
     ) -> None:
         self.options = options
         self.stopping = threading.Event()
+        self._replacing = threading.Event()
         self.state = Report(proxy=options.name, listen=str(options.listen))
         self._source = source
         self._report = report
@@ -69,7 +70,7 @@ class Agent:
         self._directory = Directory(options.directory)
         self._envoy_binary = find_envoy(options.envoy)
         self._envoy = EnvoyProcess(options, self._envoy_binary)
-        self._meter = TrafficMeter(self._envoy.admin)
+        self._meter = TrafficMeter(self._envoy)
         self._untold: list[Observed] = []
         self._measured_at = float("-inf")
         self._good: RoutingTable | None = None
@@ -102,6 +103,17 @@ class Agent:
     def stop(self) -> None:
         self.stopping.set()
 
+    def replace_envoy(self) -> None:
+        """Ask for another Envoy in the place of this one, for a new binary or to be rid of an old process."""
+        self._replacing.set()
+
+    def _replace_envoy(self) -> None:
+        try:
+            self._envoy.replace()
+        except RoutingError as error:
+            logger.error("%s", error)
+            self._change(note=str(error))
+
     def _pause(self) -> float:
         """Until the next look at the table; short while writes are held, because customers wait for the release."""
         if self._outage:
@@ -119,6 +131,9 @@ class Agent:
             key = (table.version, table.digest, lifted)
             if key != self._settled:
                 self._settle(table, lifted, key)
+        if self._replacing.is_set() and self._started:
+            self._replacing.clear()
+            self._replace_envoy()
         self._tell()
         self._count()
 

@@ -9,8 +9,9 @@ from django.db import Error, connections
 
 from migration_tools.conf import settings
 from migration_tools.routing import publishing
+from migration_tools.routing.counts import Observed
 from migration_tools.routing.table import RoutingTable
-from migration_tools.routing.traffic import Observed, report_traffic
+from migration_tools.routing.traffic import report_traffic
 from proxy.agent import Agent, Report
 from proxy.options import read_options
 
@@ -59,7 +60,7 @@ def measure(proxy: str, observed: list[Observed]) -> None:
 
 
 def run(*, listen: str | None = None, directory: str | None = None) -> None:
-    """Run the agent until SIGTERM or SIGINT; both stop Envoy in order.
+    """Run the agent until SIGTERM or SIGINT; both stop Envoy in order. SIGHUP puts another Envoy in its place.
 
     Raises:
         RoutingError: options that cannot be used, no usable envoy, or another agent in the directory.
@@ -81,11 +82,14 @@ def run_until_signalled(agent: Agent) -> None:
         finally:
             connections.close_all()
 
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        agent.stop()
+    def heed(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            agent.replace_envoy()
+        else:
+            agent.stop()
 
     worker = threading.Thread(target=work, name="proxy-agent", daemon=True)
-    previous = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, heed) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         worker.start()
         worker.join()

@@ -48,6 +48,7 @@ class ProxyOptions:
     header_kilobytes: int = 32
     connections_maximum: int = 10_000
     drain_seconds: float = 2.0
+    takeover_seconds: float = 60.0
     poll_seconds: float = 0.05
     confirm_seconds: float = 5.0
 

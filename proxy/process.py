@@ -1,4 +1,4 @@
-"""The Envoy process: found, checked, started, watched, started again when it dies, stopped cleanly."""
+"""The Envoy process: found, checked, started, watched, started again when it dies, replaced, stopped cleanly."""
 
 import importlib
 import json
@@ -8,11 +8,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from migration_tools.errors import RoutingError
+from proxy import launch
 from proxy.admin import Admin
 from proxy.options import ProxyOptions
 from proxy.render_envoy import digest
@@ -20,6 +23,7 @@ from proxy.render_envoy import digest
 MINIMUM = (1, 39)
 WATCH_SECONDS = 0.05
 STOP_SECONDS = 5.0
+READY_SECONDS = 10.0
 RESTART_SECONDS_MAXIMUM = 2.0
 LOG_BYTES_MAXIMUM = 10_000_000
 # How Envoy words the refusal of a file in its log.
@@ -49,43 +53,78 @@ def find_envoy(path: str = "") -> Path:
 
 
 class EnvoyProcess:
-    """One Envoy on the files of one directory.
+    """One Envoy on the files of one directory; `replace` puts another in its place without losing a request.
 
     It outlives a killed agent on purpose (users are being served); the next agent adopts it.
     """
 
     def __init__(self, options: ProxyOptions, binary: Path) -> None:
-        self.admin = Admin(options.admin_socket)
         self.restarts = 0
         self._options = options
         self._binary = binary
         self._config = options.directory / "envoy.json"
         self._log = options.directory / "envoy.log"
         self._pid_file = options.directory / "envoy.pid"
-        self._child: subprocess.Popen[bytes] | None = None
-        self._pid = 0
+        self._base_id = options.directory / "base_id"
+        self._now = Running(pid=0)
+        self._retired: list[Running] = []
+        self.admin = Admin(options.admin_socket)
+        self._changing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
-        return self._pid
+        return self._now.pid
 
     def start(self) -> None:
         """Start Envoy on the files in place, or adopt the one that a killed agent left behind."""
-        if not self._adopt():
+        found = self._left_behind()
+        if found is None:
             self._spawn()
+        else:
+            self._now, same = found
+            logger.info("adopted envoy %s, which a stopped agent left running", self.pid)
+            if not same:
+                logger.info("envoy %s runs on other start options; putting another in its place", self.pid)
+                self.replace()
         self._watcher = threading.Thread(target=self._watch, name="envoy-watcher", daemon=True)
         self._watcher.start()
+
+    def replace(self) -> None:
+        """Start a second Envoy that inherits the first one's sockets; the first finishes what it has begun and ends.
+
+        Raises:
+            RoutingError: the second was not ready in time; it is ended, and the first serves on.
+        """
+        # Note [takeover]: a second listener on the same port (SO_REUSEPORT) resets the connections that wait in the
+        # first one's queue when that closes; Envoy's hot restart hands the open sockets over, so none is lost.
+        with self._changing:
+            before = self._now
+            self._spawn(before)
+            deadline = time.monotonic() + READY_SECONDS
+            while not self._serves(self._now):
+                if time.monotonic() > deadline or not self._now.alive(self._config):
+                    failed, self._now = self._now, before
+                    self._end(failed)
+                    self._remember()
+                    raise RoutingError(
+                        f"a second envoy was not ready within {READY_SECONDS:g} s, the first serves on; see envoy.log "
+                        f"in {str(self._options.directory)!r}"
+                    )
+                time.sleep(WATCH_SECONDS)
+            self._retired.append(before)
+            logger.info("envoy %s has taken over from envoy %s", self.pid, before.pid)
 
     def stop(self) -> None:
         """Close the listeners, let requests under way finish for a moment, then end the process."""
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()
-        if self._alive():
+        if self._now.alive(self._config):
             self._drain()
-        self._end()
+        for envoy in (*self._retired, self._now):
+            self._end(envoy)
         self._pid_file.unlink(missing_ok=True)
 
     def rejections(self, offset: int) -> str:
@@ -99,40 +138,40 @@ class EnvoyProcess:
     def log_offset(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0
 
-    def _adopt(self) -> bool:
+    def _left_behind(self) -> "tuple[Running, bool] | None":
+        """The Envoy of an agent that was killed, and whether it runs on today's start options."""
         try:
             saved = json.loads(self._pid_file.read_text())
         except (FileNotFoundError, ValueError):
-            return False
-        self._pid = int(saved["pid"])
-        if not self._alive():
-            return False
-        if saved["start"] != self._start_digest():
-            logger.info("envoy %s runs on other start options; starting it anew", self._pid)
-            self._drain()
-            self._end()
-            return False
-        logger.info("adopted envoy %s, which a stopped agent left running", self._pid)
-        return True
+            return None
+        found = Running(pid=int(saved["pid"]), epoch=int(saved.get("epoch", 0)))
+        return (found, saved["start"] == self._start_digest()) if found.alive(self._config) else None
 
-    def _spawn(self) -> None:
+    def _spawn(self, before: "Running | None" = None) -> None:
         if self.log_offset() > LOG_BYTES_MAXIMUM:
             self._log.unlink()
-        with self._log.open("ab") as log:
-            os.fchmod(log.fileno(), 0o600)
-            # A session of its own: Ctrl-C reaches the agent, which stops Envoy in order.
-            self._child = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        self._pid = self._child.pid
+        takeover = ["--use-dynamic-base-id", "--base-id-path", str(self._base_id)]
+        if before is not None:
+            takeover = ["--base-id", self._base_id.read_text().strip(), "--restart-epoch", str(before.epoch + 1)]
+        launcher = [sys.executable, "-IS", str(Path(launch.__file__)), str(self._log)]
+        started = subprocess.run(
+            [*launcher, *self._command(), *takeover], stdout=subprocess.PIPE, text=True, check=True, umask=0o077
+        )
+        self._now = Running(pid=int(started.stdout), epoch=before.epoch + 1 if before is not None else 0)
+        self._remember()
+
+    def _remember(self) -> None:
         self._pid_file.touch(mode=0o600)
-        self._pid_file.write_text(json.dumps({"pid": self._pid, "start": self._start_digest()}))
+        saved = {"pid": self.pid, "epoch": self._now.epoch, "start": self._start_digest()}
+        self._pid_file.write_text(json.dumps(saved))
 
     def _command(self) -> list[str]:
         return [
             *(str(self._binary), "-c", str(self._config)),
             *("--concurrency", str(self._options.concurrency)),
-            "--disable-hot-restart",
+            # Of one that was replaced: each connection ends with its next answer, held writes have time to be released.
+            *("--drain-strategy", "immediate"),
+            *("--parent-shutdown-time-s", f"{self._options.takeover_seconds:.0f}"),
             "--reject-unknown-dynamic-fields",
             *("-l", "warning"),
         ]
@@ -144,22 +183,22 @@ class EnvoyProcess:
         pause = WATCH_SECONDS
         started = time.monotonic()
         while not self._stopping.wait(WATCH_SECONDS):
-            if self._alive():
+            if self._changing.locked() or self._now.alive(self._config):
                 continue
             # One that dies at once is given time; one that served for a while is replaced immediately.
             served = time.monotonic() - started > STOP_SECONDS
             pause = WATCH_SECONDS if served else min(pause * 2, RESTART_SECONDS_MAXIMUM)
-            logger.error("envoy %s died; starting it again on the last good files", self._pid)
+            logger.error("envoy %s died; starting it again on the last good files", self.pid)
             if self._stopping.wait(pause):
                 return
             self.restarts += 1
             started = time.monotonic()
-            self._spawn()
+            with self._changing:
+                self._spawn()
 
-    def _alive(self) -> bool:
-        if self._child is not None:
-            return self._child.poll() is None
-        return self._pid > 0 and str(self._config) in _command_line(self._pid)
+    def _serves(self, envoy: "Running") -> bool:
+        """Whether this Envoy, and not its predecessor, answers at the admin socket and has its routes."""
+        return self.admin.epoch() == envoy.epoch and self.admin.ready()
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._options.drain_seconds
@@ -172,14 +211,25 @@ class EnvoyProcess:
         except OSError:
             return  # it is gone or not yet up: nothing to wait for
 
-    def _end(self) -> None:
+    def _end(self, envoy: "Running") -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if not self._alive():
+            if not envoy.alive(self._config):
                 return
-            os.kill(self._pid, number)
+            os.kill(envoy.pid, number)
             deadline = time.monotonic() + STOP_SECONDS
-            while self._alive() and time.monotonic() < deadline:
+            while envoy.alive(self._config) and time.monotonic() < deadline:
                 time.sleep(0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """One Envoy process, a child of nobody; see Note [no parent]."""
+
+    pid: int
+    epoch: int = 0
+
+    def alive(self, config: Path) -> bool:
+        return self.pid > 0 and str(config) in _command_line(self.pid)
 
 
 def _command_line(pid: int) -> str:

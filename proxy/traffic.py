@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from migration_tools.routing.counts import Counts, Observed
 from migration_tools.routing.table import Side
-from migration_tools.routing.traffic import Counts, Observed
-from proxy.admin import Admin
+from proxy.process import EnvoyProcess
 from proxy.routes import read_cluster
 
 SIDES: tuple[Side, ...] = ("old", "new")
@@ -17,8 +17,8 @@ class TrafficMeter:
     The first look of all only remembers: a running Envoy that was adopted has counted for somebody else.
     """
 
-    def __init__(self, admin: Admin) -> None:
-        self._admin = admin
+    def __init__(self, envoy: EnvoyProcess) -> None:
+        self._envoy = envoy
         self._seen: dict[tuple[str, Side], Counts] | None = None
 
     def look(self, contexts: Iterable[str]) -> list[Observed]:
@@ -39,8 +39,8 @@ class TrafficMeter:
         return found
 
     def _read(self, contexts: Iterable[str]) -> dict[tuple[str, Side], Counts]:
-        numbers = self._admin.stats(_PATTERN)
-        times = self._admin.histograms(_PATTERN)
+        numbers = self._envoy.admin.stats(_PATTERN)
+        times = self._envoy.admin.histograms(_PATTERN)
         found: dict[tuple[str, Side], Counts] = {}
         for context in contexts:
             for side in SIDES:

@@ -8,8 +8,9 @@ from migration_tools.errors import RolledBack, RoutingError
 from migration_tools.phases.ports import Evidence, Executor
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
+from migration_tools.routing.counts import Counts
 from migration_tools.routing.shadows import read_compared
-from migration_tools.routing.traffic import Counts, read_traffic
+from migration_tools.routing.traffic import read_traffic
 from migration_tools.routing.verdict import Finding, Limits, Verdict, judge
 from migration_tools.state.journal import record
 

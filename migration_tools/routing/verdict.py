@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from migration_tools.routing.traffic import Counts
+from migration_tools.routing.counts import Counts
 
 GATES = ("errors", "latency", "diff")
 # 1.96: the bound holds for 97.5 % of such samples.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migration_tools.routing.traffic import Counts
+from migration_tools.routing.counts import Counts
 from migration_tools.routing.verdict import Compared, Limits, Verdict, judge, wilson_lower
 
 NOTHING = Compared()
