@@ -9,6 +9,8 @@ import os
 import sys
 import time
 
+ORPHANED_SECONDS = 10.0
+
 
 def main(log: str, program: str, *arguments: str) -> None:
     """Print the child's process id and end; the child becomes the program, with its output in the log."""
@@ -18,7 +20,10 @@ def main(log: str, program: str, *arguments: str) -> None:
         print(child, flush=True)
         return
     os.setsid()
+    deadline = time.monotonic() + ORPHANED_SECONDS
     while os.getppid() == parent:
+        if time.monotonic() > deadline:
+            os._exit(1)
         time.sleep(0.001)
     null, output = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for target, source in ((0, null), (1, output), (2, output)):
