@@ -15,6 +15,7 @@ VERSION_PATH = "/.strangler/version"
 FENCED_HEADER = "x-strangler-fenced"
 FORCE_HEADER = "x-sx-force"
 PIN_SECONDS = 2
+NO_HOST = r".*[,\s@/\\?#].*"
 BUCKET_SECONDS = 365 * 86_400
 # Envoy ends retrying at a route's timeout, so this number only has to be out of reach.
 HOLD_RETRIES = 100_000
@@ -41,6 +42,16 @@ def route_configuration(table: RoutingTable, options: ProxyOptions, *, marker: s
             "direct_response": {"status": 200, "body": {"inline_string": marker}},
         }
     ]
+    # Envoy joins two Host headers into one; the applications behind it might each believe another half.
+    found.append(
+        {
+            "match": {
+                "prefix": "/",
+                "headers": [{"name": ":authority", "string_match": {"safe_regex": {"regex": NO_HOST}}}],
+            },
+            "direct_response": {"status": 400, "body": {"inline_string": "one Host, please\n"}},
+        }
+    )
     # The longest prefix first: contexts may nest, and the deeper one is meant.
     pairs = [(path, name) for name, route in table.contexts.items() for path in route.paths]
     for path, name in sorted(pairs, key=lambda pair: (-len(pair[0]), pair)):

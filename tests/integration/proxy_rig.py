@@ -71,6 +71,7 @@ class Upstream:
         self.broken = threading.Event()
         self.seconds = 0.0
         self.writes: list[str] = []
+        self.seen: list[str] = []
         handler = type("Handler", (_Handler,), {"upstream": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self.address = Address(host="127.0.0.1", port=self._server.server_port)
@@ -97,7 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # cut off on its way: no server hands that to an application
         if self.upstream.fenced.is_set() and self.command == "POST":
             self._send(503, b"fenced", {"x-strangler-fenced": "1"})
             return
@@ -106,6 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.upstream.broken.is_set():
             self._send(500, b"broken", {})
             return
+        self.upstream.seen.append(f"{self.command} {self.path}")
         digest = hashlib.sha256(body).hexdigest()
         if self.command == "POST":
             self.upstream.writes.append(digest)
