@@ -51,6 +51,7 @@ class Agent:
         source: reads the current table; any exception means "not now".
         report: told about every change and once a second; exceptions are logged and it is told again.
         measure: told what readers got, as soon as there is something; on an exception it is told later.
+        farewell: told when Envoy was stopped in order, so that nobody waits for this proxy.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Agent:
         source: Source,
         report: Callable[[Report], None] | None = None,
         measure: Callable[[str, list[Observed]], None] | None = None,
+        farewell: Callable[[str], object] | None = None,
     ) -> None:
         self.options = options
         self.stopping = threading.Event()
@@ -67,6 +69,7 @@ class Agent:
         self._source = source
         self._report = report
         self._measure = measure
+        self._farewell = farewell
         self._directory = Directory(options.directory)
         self._envoy_binary = find_envoy(options.envoy)
         self._envoy = EnvoyProcess(options, self._envoy_binary)
@@ -99,6 +102,8 @@ class Agent:
             finally:
                 if self._started:
                     self._envoy.stop()
+                if self._farewell is not None:
+                    self._farewell(self.options.name)
 
     def stop(self) -> None:
         self.stopping.set()

@@ -59,6 +59,14 @@ def measure(proxy: str, observed: list[Observed]) -> None:
         raise
 
 
+def farewell(proxy: str) -> None:
+    """Take this proxy off the books; when the database is away an operator is asked to (strangle_route forget)."""
+    try:
+        publishing.forget_proxy(proxy)
+    except Error as error:
+        logger.warning("this proxy could not say goodbye: %s", error)
+
+
 def run(*, listen: str | None = None, directory: str | None = None) -> None:
     """Run the agent until SIGTERM or SIGINT; both stop Envoy in order. SIGHUP puts another Envoy in its place.
 
@@ -67,7 +75,7 @@ def run(*, listen: str | None = None, directory: str | None = None) -> None:
     """
     options = read_options(listen=listen, directory=directory)
     logger.info("proxy %s listens on %s, files in %s", options.name, options.listen, options.directory)
-    run_until_signalled(Agent(options, DatabaseSource(), report, measure))
+    run_until_signalled(Agent(options, DatabaseSource(), report, measure, farewell))
 
 
 def run_until_signalled(agent: Agent) -> None:

@@ -24,6 +24,7 @@ def _proxies(table: RoutingTable) -> Iterator[str]:
     proxies = publishing.live_proxies()
     if table.version and not proxies:
         yield "no proxy has reported within 5 s; start strangle_proxy run"
+    yield from publishing.silent_proxies()
     for row in proxies:
         if row.rejected_reason:
             yield (

@@ -23,6 +23,8 @@ class Cutover:
         for side in Side:
             missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]
         route = publishing.current().contexts.get(env.context)
+        if route is not None:
+            missing += publishing.silent_proxies()
         if route is not None and route.reads_percent < 100:
             missing.append(
                 f"only {route.reads_percent:g} % of the reads are on the service; run strangle_switch_reads "

@@ -14,7 +14,7 @@ from typing import Any
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import set_owner
 from migration_tools.conf import settings
-from migration_tools.errors import FenceBusy, StrangleError
+from migration_tools.errors import FenceBusy, RoutingError, StrangleError
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
 from migration_tools.kernel.ownership import Resume, key_to_draw_from, next_epoch, resume
@@ -201,7 +201,14 @@ def _advance_sequences(env: Surroundings, closing: Connection, opening: Connecti
 
 @contextmanager
 def _writes_held(env: Surroundings, to: Side) -> Iterator[int]:
-    """Hold writes at every live proxy for the block; on failure send them to the owner the fences name."""
+    """Hold writes at every live proxy for the block; on failure send them to the owner the fences name.
+
+    Raises:
+        RoutingError: a proxy is silent, or does not confirm the hold.
+    """
+    silent = publishing.silent_proxies()
+    if silent and env.context in publishing.current().contexts:
+        raise RoutingError("; ".join(silent))
     proxies = len(publishing.live_proxies())
     try:
         if proxies and env.context in publishing.current().contexts:

@@ -157,17 +157,37 @@ def live_proxies(alive_seconds: float = ALIVE_SECONDS) -> list[ProxyInstance]:
     return list(ProxyInstance.objects.using(_alias()).filter(seen_at__gte=since))
 
 
+def silent_proxies(alive_seconds: float = ALIVE_SECONDS) -> list[str]:
+    """Proxies that neither reported lately nor said goodbye: their Envoy may go on serving by an older table."""
+    since = Now() - timedelta(seconds=alive_seconds)
+    rows = ProxyInstance.objects.using(_alias()).filter(seen_at__lt=since).order_by("proxy")
+    return [
+        f"proxy {row.proxy!r} has not been heard of since {row.seen_at:%Y-%m-%d %H:%M:%S} and may still send writes by "
+        f"an older table; start strangle_proxy run there again, or if it is gone: strangle_route forget {row.proxy}"
+        for row in rows
+    ]
+
+
+def forget_proxy(proxy: str) -> bool:
+    """Take a proxy that serves nobody any more off the books; whether it was on them."""
+    return bool(ProxyInstance.objects.using(_alias()).filter(proxy=proxy).delete()[0])
+
+
 def wait_applied(
     version: int, timeout_seconds: float = 10.0, *, alive_seconds: float = ALIVE_SECONDS
 ) -> list[ProxyInstance]:
     """Wait until every live proxy answers by `version` or a later one; no live proxies: at once, `[]`.
 
+    One that falls silent while it is waited for has not confirmed anything; one that says goodbye need not.
+
     Raises:
         RoutingNotConfirmed: a proxy refused the version (its reason is told), or the time is over.
     """
     deadline = time.monotonic() + timeout_seconds
+    asked: set[str] = set()
     while True:
-        proxies = live_proxies(alive_seconds)
+        asked |= {row.proxy for row in live_proxies(alive_seconds)}
+        proxies = list(ProxyInstance.objects.using(_alias()).filter(proxy__in=asked))
         behind = [row for row in proxies if (row.applied_version or 0) < version]
         if not behind:
             return proxies

@@ -57,6 +57,7 @@ class Command(BaseCommand):
         unrule.add_argument("context")
         unrule.add_argument("number", type=int)
         action("propose", "prefixes of a context's views in the URLconf, for its playbook").add_argument("context")
+        action("forget", "take a proxy that serves nobody any more off the books").add_argument("proxy")
         action("doctor", "examine table, proxies and upstreams; exit 1 with what is wrong")
         action("hold", "let a context's writes wait", changes=True).add_argument("context")
         action("release", "let held writes go on where they went", changes=True).add_argument("context")
@@ -74,6 +75,7 @@ class Command(BaseCommand):
             "diff": self._diff,
             "propose": self._propose,
             "doctor": self._doctor,
+            "forget": self._forget,
         }
         try:
             actions.get(options["action"], self._change)(options)
@@ -148,6 +150,13 @@ class Command(BaseCommand):
             self.stdout.write(f'Route("{each.path}", service="{service}"),  # {", ".join(each.views)}')
             for stranger in each.strangers:
                 self.stdout.write(f"#   would move along, though of another context: {stranger}")
+
+    def _forget(self, options: dict[str, Any]) -> None:
+        if not publishing.forget_proxy(options["proxy"]):
+            raise RoutingError(f"no proxy {options['proxy']!r} has ever reported; see strangle_route show")
+        if options["format"] == "json":
+            return self._json({"forgotten": options["proxy"]})
+        self.stdout.write(f"proxy {options['proxy']!r} is forgotten")
 
     def _doctor(self, options: dict[str, Any]) -> None:
         findings = examine()
