@@ -1,27 +1,23 @@
 """128-bit digests of rows by key bucket, computed where the rows are; equal across servers and versions.
  Note [row digests]. A row's digest is hash_record_extended over the whole record under two seeds, summed by bucket: a
 swap of two columns, a row that stands twice and NULL against '' all change it (a sum of column hashes, XOR and
-concat_ws miss them). Types without an extended hash are taken as text.
+concat_ws miss them). How each type enters the record: Note [values in digests].
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 from migration_tools.stores.postgres.connection import Connection, sql
+from migration_tools.stores.postgres.exact_values import exact_value
 
 FIRST_SEED, SECOND_SEED, KEY_SEED = 0, 7_046_029_254_386_353_087, 11
-_UNHASHABLE = re.compile(
-    r"(json|xml|point|line|lseg|box|path|polygon|circle|tsvector|tsquery|money|bit( varying)?|txid_snapshot)\b(?!b)"
-)
-
 Digests = dict[int, tuple[int, int, int]]
 
 
 def _record(columns: Sequence[str], types: Sequence[str]) -> sql.Composed:
-    parts = []
-    for name, type_name in zip(columns, types, strict=True):
-        cast = sql.SQL("::text") if _UNHASHABLE.match(type_name) else sql.SQL("")
-        parts.append(sql.Composed([sql.SQL("r.{}").format(sql.Identifier(name)), cast]))
+    parts = [
+        exact_value(sql.SQL("r.{}").format(sql.Identifier(name)), type_name)
+        for name, type_name in zip(columns, types, strict=True)
+    ]
     return sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
 
 
@@ -67,7 +63,7 @@ def row_digests(
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:
     """(key as text, both hashes) of every row in the wanted buckets."""
     statement = sql.SQL(
-        "SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY (%s)"
+        "SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY ({wanted}::int8[])"
     ).format(
         names=sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key))),
         keys=sql.SQL(", ").join(
@@ -75,9 +71,10 @@ def row_digests(
         ),
         hashes=_hashes(key, columns, types, buckets),
         rows=rows,
+        wanted=sql.Literal(list(wanted)),
     )
     with conn.cursor() as cursor:
-        for row in cursor.stream(statement, [list(wanted)], size=2000):
+        for row in cursor.stream(statement, size=2000):
             yield tuple(row[2:]), (int(row[0]), int(row[1]))
 
 
@@ -92,7 +89,11 @@ def rows_by_key(
     """The rows with these keys, each value as PostgreSQL's text; keys looked up by equality."""
     by_name = dict(zip(columns, types, strict=True))
     texts = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in columns)
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]::{}[]").format(sql.SQL(by_name[name])) for name in key)
+    # Literals instead of parameters: `rows` may hold a percent sign.
+    arrays = sql.SQL(", ").join(
+        sql.SQL("{}::text[]::{}[]").format(sql.Literal([each[i] for each in wanted]), sql.SQL(by_name[name]))
+        for i, name in enumerate(key)
+    )
     names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in key)
     if len(key) == 1:
         where = sql.SQL("{} = ANY ({})").format(names, arrays)
@@ -101,7 +102,4 @@ def rows_by_key(
     keys = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in key)
     statement = sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(keys, texts, rows, where)
     width = len(key)
-    return {
-        tuple(row[:width]): tuple(row[width:])
-        for row in conn.execute(statement, [[k[i] for k in wanted] for i in range(width)])
-    }
+    return {tuple(row[:width]): tuple(row[width:]) for row in conn.execute(statement)}
