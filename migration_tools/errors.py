@@ -12,6 +12,7 @@ StrangleError
 ├── TransferError            rows could not be copied or applied
 │   ├── TargetNotEmpty       the target holds rows that the source does not know
 │   ├── StaleCheckpoint      the checkpoint belongs to an older playbook
+│   ├── StaleReport          a verification's result says nothing of the rows as they are now
 │   ├── PositionMoved        somebody else applied meanwhile; try again
 │   └── StreamHole           positions are missing between two batches
 ├── FenceBusy                the write lock was not had in time; nothing was changed
@@ -107,6 +108,12 @@ class TargetNotEmpty(TransferError):
 
 class StaleCheckpoint(TransferError):
     """The checkpoint belongs to an older declaration of the playbook."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
+class StaleReport(TransferError):
+    """A verification's result says nothing of the rows as they are now; nothing was changed."""
 
     exit_code = ExitCode.GATE_NOT_MET
 

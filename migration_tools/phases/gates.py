@@ -100,20 +100,25 @@ def verified(env: Surroundings) -> list[str]:
 
 def clean_streak(env: Surroundings) -> int:
     """How many verifications in a row were clean, the latest backwards, none older than the last copy or repair."""
-    last_change = (
+    changed = last_change(env)
+    results = Verification.objects.using(env.playbook.source).filter(context=env.context).order_by("-id")
+    streak = 0
+    for result in results[:100]:
+        if result.differences or (changed is not None and result.at < changed):
+            break
+        streak += 1
+    return streak
+
+
+def last_change(env: Surroundings) -> dt.datetime | None:
+    """When we last changed rows otherwise than by the sync: what was verified before says nothing any more."""
+    return (
         JournalEntry.objects.using(env.playbook.source)
         .filter(context=env.context, step__in=["copied", "repaired", "handed_over", "cleared"])
         .order_by("-id")
         .values_list("at", flat=True)
         .first()
     )
-    results = Verification.objects.using(env.playbook.source).filter(context=env.context).order_by("-id")
-    streak = 0
-    for result in results[:100]:
-        if result.differences or (last_change is not None and result.at < last_change):
-            break
-        streak += 1
-    return streak
 
 
 def soaked(env: Surroundings) -> list[str]:

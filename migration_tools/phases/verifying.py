@@ -1,21 +1,53 @@
-"""Verify as an operator does: compare, keep the result as evidence, repair when told to."""
+"""Verify as an operator does: compare, resume what was cut off, keep the result as evidence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from migration_tools.capture.models import Side
 from migration_tools.errors import StrangleError
+from migration_tools.phases.gates import last_change
 from migration_tools.phases.signals import divergence_found
 from migration_tools.phases.surroundings import ProgressBar, Surroundings
-from migration_tools.state.journal import record
 from migration_tools.state.models import Context, Verification
 from migration_tools.stores.postgres import connect
-from migration_tools.stores.postgres.catalog import estimated_rows
 from migration_tools.transfer.copy import whole_relations
 from migration_tools.transfer.stops import Ends
-from migration_tools.verification.report import TableResult, VerificationReport
-from migration_tools.verification.verify import Sides, repair, verify
+from migration_tools.verification.ledger import DatabaseLedger
+from migration_tools.verification.report import VerificationReport
+from migration_tools.verification.verify import Sides, declaration_of, verify
+from migration_tools.verification.walk import BACK, RangeResult, planned_rows
 
 
-def run_verification(env: Surroundings) -> VerificationReport:
+def run_verification(env: Surroundings, *, restart: bool = False) -> tuple[VerificationReport, Verification]:
     """Compare in the owner's direction, and record the (redacted) result as evidence.
+
+    A run that was cut off is resumed, unless rows were changed by us since it began, or `restart` is asked for.
+
+    Raises:
+        StrangleError: no capture is installed, so there is no instant at which the sides could be equal.
+    """
+    with sides_of(env) as sides:
+        ledger = DatabaseLedger.open(
+            env.playbook.source,
+            context=env.context,
+            direction=sides.direction,
+            declaration=declaration_of(sides.ends),
+            changed_at=last_change(env),
+            restart=restart,
+        )
+        if ledger.resumed:
+            env.say(f"resuming: {ledger.resumed} ranges were compared before")
+        with env.progress(f"compare {env.context}", _rows_to_compare(sides.ends, sides.direction)) as bar:
+            report = verify(sides, ledger=ledger, on_range=lambda found: _tell(env, bar, found), heed=env.heed)
+    kept = ledger.complete(report)
+    if not report.equal:
+        divergence_found.send_robust(sender=Context, context=env.context, report=report)
+    return report, kept
+
+
+@contextmanager
+def sides_of(env: Surroundings) -> Iterator[Sides]:
+    """Connections for the owner's direction.
 
     Raises:
         StrangleError: no capture is installed, so there is no instant at which the sides could be equal.
@@ -28,58 +60,20 @@ def run_verification(env: Surroundings) -> VerificationReport:
         )
     sender = owner.owner
     with env.ends(sender, "verify") as ends, connect(env.alias(sender.other), "verify reader") as reader:
-        sides = Sides(ends=ends, receiver_reader=reader, direction="forward" if sender is Side.SOURCE else "reverse")
-        with env.progress(f"compare {env.context}", _rows_to_compare(ends, sides.direction)) as bar:
-            report = verify(sides, on_table=lambda table, result: _tell(env, bar, table, result))
-    Verification.objects.using(env.playbook.source).create(
-        context=env.context,
-        direction=report.direction,
-        rows=report.rows,
-        differences=report.differences,
-        report=report.to_json(),
-    )
-    if not report.equal:
-        divergence_found.send_robust(sender=Context, context=env.context, report=report)
-    return report
-
-
-def run_repair(env: Surroundings, report: VerificationReport) -> int:
-    """Replace the rows that the report names by the owner's; journalled. Returns how many keys were written.
-
-    Raises:
-        StrangleError: the report lists fewer rows than differ, or names rows of the owner itself.
-    """
-    owner = env.owner(Side.SOURCE)
-    sender = owner.owner if owner is not None else Side.SOURCE
-    differences = [difference for table in report.tables for difference in table.differences]
-    with env.ends(sender, "repair") as ends:
-        keys = repair(ends, differences)
-    record(
-        env.context,
-        "verify",
-        "repaired",
-        {"keys": keys, "by_class": report.by_class},
-        str(env.options.get("reason", "")),
-    )
-    if report.truncated:
-        env.say(
-            f"{report.truncated} more differences than a report keeps are left; run strangle_verify {env.context} "
-            f"--repair again"
-        )
-    return keys
+        yield Sides(ends=ends, receiver_reader=reader, direction="forward" if sender is Side.SOURCE else "reverse")
 
 
 def _rows_to_compare(ends: Ends, direction: str) -> int:
     """An estimate; the way back, compared when the way forth is equal, doubles what the context itself owns."""
     return sum(
-        estimated_rows(ends.sender, relation.source_table) * (2 if relation.owned and direction == "forward" else 1)
+        planned_rows(ends.sender, relation) * (2 if relation.owned and direction == "forward" else 1)
         for relation in whole_relations(ends.sender, ends.stream)
     )
 
 
-def _tell(env: Surroundings, bar: ProgressBar, table: str, result: TableResult | None) -> None:
-    if result is None:
-        return
-    bar.advance(result.rows)
-    verdict = "equal" if not result.count else f"{result.count} differences"
-    env.say(f"{table}: {result.rows:,} rows, {verdict}")
+def _tell(env: Surroundings, bar: ProgressBar, found: RangeResult) -> None:
+    bar.advance(found.result.rows)
+    verdict = "equal" if not found.result.count else f"{found.result.count} differences"
+    way = " (the way back)" if found.way == BACK else ""
+    more = f", up to key {'/'.join(found.upto)}" if found.upto is not None else ""
+    env.say(f"{found.table}{way}: {found.result.rows:,} rows{more}, {verdict}")

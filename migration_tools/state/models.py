@@ -1,4 +1,4 @@
-"""The tables of state: each context's phase, the journal of moves, the results of verifications."""
+"""The tables of state: each context's phase, the journal of moves, verifications and how far one under way is."""
 
 from django.db import models
 
@@ -57,3 +57,37 @@ class Verification(models.Model):
     class Meta:
         db_table = "strangle_verification"
         indexes = [models.Index(fields=["context", "id"], name="strangle_verification_context")]
+
+
+class VerificationRun(models.Model):
+    """A verification under way, at most one a context; gone when it is complete."""
+
+    context = models.TextField(unique=True)
+    direction = models.CharField(max_length=8)
+    declaration = models.TextField()
+    began_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_verification_run"
+
+
+class VerifiedRange(models.Model):
+    """One key range of a run, compared at its own instant; `upto` is NULL for the last of its table.
+
+    `result` is the redacted JSON form of what was found: values of rows stay out of this table.
+    """
+
+    run = models.ForeignKey(VerificationRun, on_delete=models.CASCADE)
+    way = models.CharField(max_length=8)
+    table = models.TextField()
+    number = models.IntegerField()
+    upto = models.JSONField(null=True)
+    position = models.BigIntegerField()
+    result = models.JSONField()
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_verified_range"
+        constraints = [
+            models.UniqueConstraint(fields=["run", "way", "table", "number"], name="strangle_verified_range_once")
+        ]

@@ -1,21 +1,28 @@
 """Compare a relation with the table it maps to: bucket digests first, then hashes, then rows that differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.catalog import Table, estimated_rows, read_table
 from migration_tools.stores.postgres.digests import Digests, bucket_digests, row_digests, rows_by_key
+from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
 from migration_tools.verification.classify import classify
 from migration_tools.verification.pairing import Pair
-from migration_tools.verification.report import Difference, TableResult
+from migration_tools.verification.report import Difference, DifferenceKind, TableResult
 
 LARGEST_REPORT = 1_000
 EARLIER_STATES = 50
+KEYS_AT_ONCE = 5_000
+ROWS_IN_MEMORY = 100_000
+EVERYTHING = KeyRange(after=None, upto=None)
 
 Key = tuple[str, ...]
+Read = TypeVar("Read")
 
 
 def compare_relation(
@@ -23,46 +30,166 @@ def compare_relation(
     relation: InstalledRelation,
     *,
     columns: Sequence[str] | None = None,
+    within: KeyRange = EVERYTHING,
+    keep: int = LARGEST_REPORT,
     on_phase: Callable[[str], None] = lambda _: None,
 ) -> TableResult:
     """Find every difference between the relation on the sender and its table on the receiver, within the pair's
-    snapshots.
+    snapshots and the key range.
 
-    `columns` narrows the comparison (keys are always in it). Keeps at most LARGEST_REPORT differences; `truncated` says
-    how many more there are.
+    `columns` narrows the comparison (keys are always in it). Keeps at most `keep` differences; `truncated` says how
+    many more there are.
     """
+    view = _view(pair, relation, columns)
+    bounded = replace(view, left=_sender_range(relation, within), right=_receiver_range(relation, view.shape, within))
+    on_phase("digests")
+    buckets = _buckets(estimated_rows(pair.receiver, relation.target_table))
+    ours, theirs = _both(pair, bounded, lambda conn, rows: _digests(conn, rows, bounded, buckets))
+    suspects = [bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket)]
+    kept: list[Key] = []
+    count = 0
+    for part in _parts(suspects, ours, theirs):
+        on_phase("rows of differing buckets")
+        differing = _differing(pair, bounded, buckets, part)
+        count += len(differing)
+        kept += differing[: keep - len(kept)]
+    return _result(relation, _total(ours), _total(theirs), _drill(pair, view, sorted(kept)), count - len(kept))
+
+
+def compare_keys(pair: Pair, relation: InstalledRelation, keys: Sequence[Key]) -> TableResult:
+    """Find every difference among the rows with these keys, looked up by equality; an absent row on both sides is none.
+
+    `rows_source` and `rows_target` count the rows that were found.
+    """
+    view = _view(pair, relation, None)
+    source_types = dict(zip(relation.key_columns, relation.key_types, strict=True))
+    rows_source = rows_target = 0
+    differing: list[Key] = []
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        part = keys[start : start + KEYS_AT_ONCE]
+        bounded = replace(
+            view,
+            left=_with_keys(view.left, [f"k{i}" for i in range(len(relation.key_types))], source_types.values(), part),
+            right=_with_keys(view.right, relation.key_columns, view.key_types, part),
+        )
+        ours, theirs = _both(pair, bounded, _every_hash(bounded))
+        rows_source, rows_target = rows_source + len(ours), rows_target + len(theirs)
+        differing += [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+    return _result(relation, rows_source, rows_target, _drill(pair, view, sorted(differing)), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """What is compared: `left` is read from the sender and `right` from the receiver, both FROM items with alias r."""
+
+    relation: InstalledRelation
+    shape: Table
+    left: sql.Composable
+    right: sql.Composable
+    names: list[str]
+    types: list[str]
+
+    @property
+    def key_types(self) -> tuple[str, ...]:
+        return tuple(self.shape.columns[name].type for name in self.relation.key_columns)
+
+
+def _view(pair: Pair, relation: InstalledRelation, columns: Sequence[str] | None) -> _View:
     shape = read_table(pair.receiver, relation.target_table)
     assert shape is not None  # noqa: S101  (installed relations were compiled against it)
     names = [name for name in relation.columns if columns is None or name in columns or name in relation.key_columns]
-    types = [shape.columns[name].type for name in names]
-    left = sql.SQL("({}) r").format(sql.SQL(relation.query))
-    right = sql.SQL("{} r").format(sql.Identifier(relation.target_table))
-    buckets = _buckets(estimated_rows(pair.receiver, relation.target_table))
-    on_phase("digests")
-    sides = ((pair.sender, left), (pair.receiver, right))
-    with ThreadPoolExecutor(2) as pool:
-        ours, theirs = pool.map(
-            lambda s: bucket_digests(s[0], s[1], relation.key_columns, names, types, buckets), sides
+    return _View(
+        relation=relation,
+        shape=shape,
+        left=sql.SQL("({}) r").format(sql.SQL(relation.query)),
+        right=sql.SQL("{} r").format(sql.Identifier(relation.target_table)),
+        names=names,
+        types=[shape.columns[name].type for name in names],
+    )
+
+
+def _sender_range(relation: InstalledRelation, within: KeyRange) -> sql.Composable:
+    whole = sql.SQL("({}) r").format(sql.SQL(relation.query))
+    if within == EVERYTHING:
+        return whole
+    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(whole, source_condition(relation, within))
+
+
+def _receiver_range(relation: InstalledRelation, shape: Table, within: KeyRange) -> sql.Composable:
+    table = sql.Identifier(relation.target_table)
+    if within == EVERYTHING:
+        return sql.SQL("{} r").format(table)
+    types = tuple(shape.columns[name].type for name in relation.key_columns)
+    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(table, target_condition(relation, types, within))
+
+
+def _with_keys(rows: sql.Composable, names: Iterable[str], types: Iterable[str], keys: Sequence[Key]) -> sql.Composable:
+    columns = [sql.SQL("r.{}").format(sql.Identifier(name)) for name in names]
+    arrays = [
+        sql.SQL("{}::text[]::{}[]").format(sql.Literal([key[i] for key in keys]), sql.SQL(type_name))
+        for i, type_name in enumerate(types)
+    ]
+    if len(columns) == 1:
+        where = sql.SQL("{} = ANY ({})").format(columns[0], arrays[0])
+    else:
+        where = sql.SQL("({}) IN (SELECT * FROM unnest({}))").format(
+            sql.SQL(", ").join(columns), sql.SQL(", ").join(arrays)
         )
-    suspects = [bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket)]
-    differing: list[Key] = []
-    if suspects:
-        on_phase("rows of differing buckets")
-        with ThreadPoolExecutor(2) as pool:
-            ours_rows, theirs_rows = pool.map(
-                lambda s: dict(row_digests(s[0], s[1], relation.key_columns, names, types, buckets, suspects)),
-                sides,
-            )
-        differing = sorted(k for k in ours_rows.keys() | theirs_rows.keys() if ours_rows.get(k) != theirs_rows.get(k))
-    kept = differing[:LARGEST_REPORT]
+    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(rows, where)
+
+
+def _both(pair: Pair, view: _View, read: Callable[[Connection, sql.Composable], Read]) -> tuple[Read, Read]:
+    """Read both sides at once."""
+    with ThreadPoolExecutor(2) as pool:
+        ours, theirs = pool.map(lambda side: read(*side), ((pair.sender, view.left), (pair.receiver, view.right)))
+    return ours, theirs
+
+
+def _digests(conn: Connection, rows: sql.Composable, view: _View, buckets: int) -> Digests:
+    return bucket_digests(conn, rows, view.relation.key_columns, view.names, view.types, buckets)
+
+
+def _hashes(
+    conn: Connection, rows: sql.Composable, view: _View, buckets: int, wanted: Sequence[int]
+) -> dict[Key, tuple[int, int]]:
+    return dict(row_digests(conn, rows, view.relation.key_columns, view.names, view.types, buckets, wanted))
+
+
+def _every_hash(view: _View) -> Callable[[Connection, sql.Composable], dict[Key, tuple[int, int]]]:
+    return lambda conn, rows: _hashes(conn, rows, view, 1, [0])
+
+
+def _differing(pair: Pair, view: _View, buckets: int, wanted: list[int]) -> list[Key]:
+    ours, theirs = _both(pair, view, lambda conn, rows: _hashes(conn, rows, view, buckets, wanted))
+    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+
+
+def _parts(suspects: list[int], ours: Digests, theirs: Digests) -> Iterator[list[int]]:
+    """Differing buckets in groups of so many rows that memory stays flat, however much differs."""
+    part: list[int] = []
+    rows = 0
+    for bucket in suspects:
+        size = max(side.get(bucket, (0, 0, 0))[0] for side in (ours, theirs))
+        if part and rows + size > ROWS_IN_MEMORY:
+            yield part
+            part, rows = [], 0
+        part.append(bucket)
+        rows += size
+    if part:
+        yield part
+
+
+def _result(
+    relation: InstalledRelation, ours: int, theirs: int, found: list[Difference], truncated: int
+) -> TableResult:
     return TableResult(
         projection=relation.projection,
         source_table=relation.source_table,
         target_table=relation.target_table,
-        rows_source=_total(ours),
-        rows_target=_total(theirs),
-        differences=_drill(pair, relation, shape, left, right, names, types, kept) if kept else [],
-        truncated=len(differing) - len(kept),
+        rows_source=ours,
+        rows_target=theirs,
+        differences=found,
+        truncated=truncated,
     )
 
 
@@ -75,35 +202,31 @@ def _buckets(rows: int) -> int:
     return 1 << max(6, min((rows // 256).bit_length(), 16))
 
 
-def _drill(
-    pair: Pair,
-    relation: InstalledRelation,
-    shape: Table,
-    left: sql.Composable,
-    right: sql.Composable,
-    names: list[str],
-    types: list[str],
-    keys: list[Key],
-) -> list[Difference]:
-    ours = rows_by_key(pair.sender, left, relation.key_columns, names, types, keys)
-    theirs = rows_by_key(pair.receiver, right, relation.key_columns, names, types, keys)
+def _drill(pair: Pair, view: _View, keys: list[Key]) -> list[Difference]:
+    if not keys:
+        return []
+    relation, shape, names, types = view.relation, view.shape, view.names, view.types
+    ours = rows_by_key(pair.sender, view.left, relation.key_columns, names, types, keys)
+    theirs = rows_by_key(pair.receiver, view.right, relation.key_columns, names, types, keys)
     earlier = _earlier_states(pair, relation, names, keys)
     orphans = _orphans(pair.receiver, relation, shape, [key for key in keys if key not in ours])
     by_name = dict(zip(names, types, strict=True))
     found = []
     for key in keys:
-        difference = classify(
-            relation.target_table,
-            key,
-            names,
-            by_name,
-            ours.get(key),
-            theirs.get(key),
-            earlier=earlier.get(key, []),
-            orphan=key in orphans,
+        found.append(
+            classify(
+                relation.target_table,
+                key,
+                names,
+                by_name,
+                ours.get(key),
+                theirs.get(key),
+                earlier=earlier.get(key, []),
+                orphan=key in orphans,
+            )
+            # Their digests differ, so they are not equal, whatever their texts look like.
+            or Difference(table=relation.target_table, key=key, kind=DifferenceKind.CHANGED)
         )
-        if difference is not None:
-            found.append(difference)
     return found
 
 

@@ -22,6 +22,7 @@ _STYLES = {
     "lost_update": "bright_red",
     "precision_or_type": "blue",
     "orphan": "cyan",
+    "invariant": "bright_magenta",
 }
 
 
@@ -50,9 +51,10 @@ def verdict(report: VerificationReport) -> str:
 def circumstances(report: VerificationReport) -> str:
     """How much was compared, where in the stream, when and how long it took."""
     started = dt.datetime.fromtimestamp(report.started, tz=dt.UTC)
+    several = f" (the last of {report.snapshots:,} instants)" if report.snapshots > 1 else ""
     return (
         f"{plural(report.rows, 'row')} in {plural(len(report.tables), 'table')}, "
-        f"position {report.position:,}, {started:%Y-%m-%d %H:%M:%S} UTC, {report.seconds:.1f} s"
+        f"position {report.position:,}{several}, {started:%Y-%m-%d %H:%M:%S} UTC, {report.seconds:.1f} s"
     )
 
 

@@ -7,7 +7,7 @@ names of columns are kept, since without them a difference cannot be found again
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -28,6 +28,7 @@ class DifferenceKind(StrEnum):
     LOST_UPDATE = "lost_update"  # the target still holds an earlier state of the source's row
     PRECISION_OR_TYPE = "precision_or_type"  # the same value but for rounding, cutting, padding or spelling
     ORPHAN = "orphan"  # extra, and the row it refers to is missing too
+    INVARIANT = "invariant"  # a statement of the playbook about whole tables does not hold
 
     @property
     def label(self) -> str:
@@ -47,6 +48,7 @@ _EXPLANATIONS = {
     DifferenceKind.LOST_UPDATE: "The target still holds an earlier state of this row: an update was lost.",
     DifferenceKind.PRECISION_OR_TYPE: "The values differ only by rounding, cutting, padding or spelling.",
     DifferenceKind.ORPHAN: "Only the target has this row, and the row it refers to is missing.",
+    DifferenceKind.INVARIANT: "A statement of the playbook about whole tables does not hold.",
 }
 
 
@@ -103,7 +105,7 @@ class TableResult:
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
-    """One comparison of a context's two sides at one position of the stream."""
+    """One comparison of a context's two sides, in one pair of snapshots or more; `position` is the last one's."""
 
     context: str
     direction: str
@@ -113,6 +115,7 @@ class VerificationReport:
     tables: list[TableResult]
     version: int = VERSION
     redacted: bool = False
+    snapshots: int = 1
 
     @property
     def rows(self) -> int:
@@ -156,6 +159,7 @@ class VerificationReport:
             "context": report.context,
             "direction": report.direction,
             "position": report.position,
+            "snapshots": report.snapshots,
             "started": report.started,
             "seconds": report.seconds,
             "redacted": report.redacted,
@@ -190,6 +194,7 @@ class VerificationReport:
                 context=document["context"],
                 direction=document["direction"],
                 position=document["position"],
+                snapshots=document.get("snapshots", 1),
                 started=document["started"],
                 seconds=document["seconds"],
                 redacted=document["redacted"],
@@ -197,6 +202,32 @@ class VerificationReport:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StrangleError(f"not a verification report: {error!r}; run strangle_verify again") from error
+
+
+def result_to_json(result: TableResult) -> dict[str, Any]:
+    """One table's result by itself, redacted, as a run under way keeps it."""
+    redacted = _redact_table(result)
+    return {
+        **_table_to_json(redacted),
+        "differences": [_difference_to_json(result.projection, each) for each in redacted.differences],
+    }
+
+
+def result_from_json(document: Mapping[str, Any]) -> TableResult:
+    """Read it back."""
+    return _table_from_json(document, document["differences"])
+
+
+def merge_results(results: Sequence[TableResult], keep: int) -> TableResult:
+    """The results of one table's ranges as one, with `keep` differences at most."""
+    found = [difference for result in results for difference in result.differences]
+    return replace(
+        results[0],
+        rows_source=sum(result.rows_source for result in results),
+        rows_target=sum(result.rows_target for result in results),
+        differences=found[:keep],
+        truncated=sum(result.truncated for result in results) + len(found[keep:]),
+    )
 
 
 def shape(value: str | None, type_: str = "") -> str | None:

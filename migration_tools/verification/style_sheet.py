@@ -5,10 +5,10 @@ from migration_tools.verification.report import DifferenceKind
 STYLE = """
 :root{color-scheme:light dark;--paper:#fbfaf8;--card:#fff;--ink:#1f2328;--soft:#656d76;--line:#e4e1dc;
 --ok:#1a7f5a;--bad:#b4232c;--mark:#ffe5a3;--missing:#c8382f;--extra:#8250c4;--changed:#c98a06;
---lost_update:#d1497f;--precision_or_type:#3d7cc9;--orphan:#2a8f93}
+--lost_update:#d1497f;--precision_or_type:#3d7cc9;--orphan:#2a8f93;--invariant:#8a5cc9}
 @media(prefers-color-scheme:dark){:root{--paper:#14161a;--card:#1b1e23;--ink:#e3e6ea;--soft:#959da8;--line:#2c3037;
 --ok:#4fc494;--bad:#ff7b78;--mark:#6a4f0b;--missing:#f0716a;--extra:#b18af0;--changed:#e0b040;
---lost_update:#f083ad;--precision_or_type:#74aef0;--orphan:#5cc3c6}}
+--lost_update:#f083ad;--precision_or_type:#74aef0;--orphan:#5cc3c6;--invariant:#b794f0}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:62rem;padding:3.5rem 1.5rem 4rem;background:var(--paper);color:var(--ink);
 font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}

@@ -1,22 +1,18 @@
-"""Verify a context: both directions of its mapping over one pair of snapshots; repair what was confirmed."""
+"""Verify a context: both directions of its mapping, range by range, while writes go on."""
 
+import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query
-from migration_tools.errors import TransferError
-from migration_tools.messaging.batch import RelationHead
-from migration_tools.stores.postgres import Connection, errors, sql, transaction
-from migration_tools.stores.postgres.catalog import read_table
+from migration_tools.conf import settings
+from migration_tools.stores.postgres import Connection
 from migration_tools.transfer.copy import whole_relations
-from migration_tools.transfer.stops import Ends, stopped_at_tick
-from migration_tools.transfer.sync import upsert_statement
-from migration_tools.verification.compare import compare_relation
-from migration_tools.verification.pairing import Pair, paired_snapshots
-from migration_tools.verification.report import Difference, TableResult, VerificationReport
-
-Key = tuple[str, ...]
+from migration_tools.transfer.stops import Ends
+from migration_tools.verification.compare import LARGEST_REPORT
+from migration_tools.verification.pairing import Snapshots
+from migration_tools.verification.report import TableResult, VerificationReport, merge_results
+from migration_tools.verification.walk import BACK, FORTH, Ledger, Memory, RangeResult, Walk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,109 +25,54 @@ class Sides:
 
 
 def verify(
-    sides: Sides, *, on_table: Callable[[str, TableResult | None], None] = lambda *_: None
+    sides: Sides,
+    *,
+    ledger: Ledger | None = None,
+    on_range: Callable[[RangeResult], None] = lambda _: None,
+    heed: Callable[[], None] = lambda: None,
 ) -> VerificationReport:
-    """Compare every projection of a context at one instant, while writes go on.
+    """Compare every projection of a context, each key at one instant of both sides; see Note [exact by ranges].
 
     First the owner's mapping against the other side's tables. If that is clean, and the context's source owns it, also
     the way back: the reverse mapping of the target's rows against the source's own tables, so that a rollback is
-    proven.
+    proven. Ranges that `ledger` holds are not compared again.
     """
     started, clock = time.time(), time.monotonic()
-    with paired_snapshots(sides.ends, sides.receiver_reader) as pair:
-        tables = _compare_all(pair, on_table)
-        if not any(t.differences or t.truncated for t in tables) and sides.direction == "forward":
-            back = Pair(stream=pair.stream, position=pair.position, sender=pair.receiver, receiver=pair.sender)
-            tables += _compare_all(back, on_table)
+    positions: dict[int, None] = {}
+    with Snapshots(sides.ends, sides.receiver_reader, settings().VERIFY_RANGE_SECONDS) as snapshots:
+        walk = Walk(snapshots, ledger or Memory(), heed)
+
+        def compare(way: str, conn: Connection) -> list[TableResult]:
+            tables = []
+            for relation in whole_relations(conn, sides.ends.stream):
+                results = []
+                for found in walk.compare(way, relation):
+                    positions[found.position] = None
+                    results.append(found.result)
+                    on_range(found)
+                tables.append(merge_results(results, LARGEST_REPORT))
+            return tables
+
+        tables = compare(FORTH, sides.ends.sender)
+        if not any(table.count for table in tables) and sides.direction == "forward":
+            tables += compare(BACK, sides.ends.receiver)
+        instants = max(snapshots.opened, len(positions))
     return VerificationReport(
         context=sides.ends.stream,
         direction=sides.direction,
-        position=pair.position,
+        position=max(positions, default=0),
         started=started,
         seconds=time.monotonic() - clock,
         tables=tables,
+        snapshots=instants,
     )
 
 
-def _compare_all(pair: Pair, on_table: Callable[[str, TableResult | None], None]) -> list[TableResult]:
-    results = []
-    for relation in whole_relations(pair.sender, pair.stream):
-        on_table(relation.target_table, None)
-        results.append(compare_relation(pair, relation))
-        on_table(relation.target_table, results[-1])
-    return results
-
-
-def repair(ends: Ends, differences: Iterable[Difference]) -> int:
-    """Replace the rows with these keys by what the owner holds at a fresh tick; returns how many keys were written.
-
-    All tables in one transaction, at an exact stop, so live writes cannot come between.
-
-    Raises:
-        TransferError: a difference is in the owner's own table, so the way back of the playbook is wrong, not a row.
-    """
-    by_table: dict[str, set[Key]] = {}
-    for difference in differences:
-        by_table.setdefault(difference.table, set()).add(difference.key)
-    relations = [r for r in whole_relations(ends.sender, ends.stream) if r.target_table in by_table]
-    own = sorted(by_table.keys() - {r.target_table for r in relations})
-    if own:
-        raise TransferError(
-            f"the way back into {own} gives other rows than the owner has, so a rollback would change them; "
-            f"correct `reverse` in the playbook of {ends.stream!r}, then run strangle_doctor {ends.stream} --mend"
-        )
-    with stopped_at_tick(ends), transaction(ends.receiver):
-        ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
-        rows = {relation.number: _rows(ends, relation, by_table[relation.target_table]) for relation in relations}
-        for relation in reversed(relations):
-            absent = by_table[relation.target_table] - rows[relation.number].keys()
-            _delete(ends.receiver, relation, sorted(absent))
-        for relation in relations:
-            _upsert(ends.receiver, relation, list(rows[relation.number].values()))
-    return sum(len(keys) for keys in by_table.values())
-
-
-def _rows(ends: Ends, relation: InstalledRelation, keys: set[Key]) -> dict[Key, tuple[str | None, ...]]:
-    """The sender's rows with these keys, as text, at the stop's tick."""
-    names = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
-    query = sql.SQL("SELECT {} FROM ({}) r").format(names, keyed_query(relation))
-    places = [relation.columns.index(name) for name in relation.key_columns]
-    found = ends.reader.execute(query, key_arrays(sorted(keys), len(relation.key_types))).fetchall()
-    return {tuple(str(row[place]) for place in places): tuple(row) for row in found}
-
-
-def _delete(conn: Connection, relation: InstalledRelation, keys: list[Key]) -> None:
-    if not keys:
-        return
-    key = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in relation.key_columns)
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in relation.key_columns)
-    conn.execute(
-        sql.SQL("DELETE FROM {} t WHERE ({}) IN (SELECT * FROM unnest({}))").format(
-            sql.Identifier(relation.target_table), key, arrays
-        ),
-        key_arrays(keys, len(relation.key_columns)),
-    )
-
-
-def _upsert(conn: Connection, relation: InstalledRelation, rows: list[tuple[str | None, ...]]) -> None:
-    if not rows:
-        return
-    shape = read_table(conn, relation.target_table)
-    assert shape is not None  # noqa: S101  (compiled against it)
-    head = RelationHead(
-        table=relation.target_table,
-        key=relation.key_columns,
-        columns=relation.columns,
-        rank=relation.rank,
-        owned=relation.owned,
-        patch=False,
-    )
-    columns = [list(values) for values in zip(*rows, strict=True)]
-    try:
-        with conn.transaction():
-            conn.execute(upsert_statement(shape, head), columns)
-    except errors.UniqueViolation:
-        # Wrong rows hold each other's unique values: take them out first.
-        places = [relation.columns.index(name) for name in relation.key_columns]
-        _delete(conn, relation, [tuple(str(row[place]) for place in places) for row in rows])
-        conn.execute(upsert_statement(shape, head), columns)
+def declaration_of(ends: Ends) -> str:
+    """What a run compares, as one hash: ranges compared under another playbook say nothing of this one."""
+    said = [
+        (relation.projection, relation.query, relation.key_columns, relation.columns)
+        for conn in (ends.sender, ends.receiver)
+        for relation in whole_relations(conn, ends.stream)
+    ]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:32]

@@ -89,6 +89,7 @@ def test_the_json_form_has_what_others_read() -> None:
         "context": "orders",
         "direction": "forward",
         "position": 7,
+        "snapshots": 1,
         "started": 1.5,
         "seconds": 0.25,
         "redacted": True,

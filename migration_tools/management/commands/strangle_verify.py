@@ -11,8 +11,9 @@ from django.core.management.base import CommandParser
 from migration_tools.management.operation import Operation
 from migration_tools.phases.gates import clean_streak
 from migration_tools.phases.machine import MOVES, operating
+from migration_tools.phases.repairing import plan_repair, run_repair
 from migration_tools.phases.surroundings import Surroundings
-from migration_tools.phases.verifying import run_repair, run_verification
+from migration_tools.phases.verifying import run_verification
 from migration_tools.state.journal import phase_of, record
 from migration_tools.state.models import Context
 from migration_tools.state.phase import Phase
@@ -29,7 +30,10 @@ class Command(Operation):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--repair", action="store_true", help="replace differing rows by the owner's, then compare again"
+            "--repair", action="store_true", help="then strangle_repair what was found, and compare again"
+        )
+        parser.add_argument(
+            "--restart", action="store_true", help="begin anew, even if a run was cut off and could be resumed"
         )
         parser.add_argument(
             "--runs", type=int, help="how many comparisons (default: what the gate still needs, else 1)"
@@ -60,16 +64,16 @@ class Command(Operation):
     def _verify(self, env: Surroundings, options: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
         with operating(env.source, env.context):
-            report = run_verification(env)
+            report, kept = run_verification(env, restart=options["restart"])
             repaired = 0
             if options["repair"] and not report.equal:
-                repaired = run_repair(env, report)
-                report = run_verification(env)
+                repaired = run_repair(env, plan_repair(env)).keys
+                report, kept = run_verification(env)
             for _ in range(1, options["runs"] or self._needed(env, report)):
                 if not report.equal:
                     break
                 env.heed()
-                report = run_verification(env)
+                report, kept = run_verification(env)
         entered = self._enter_phase(env, options) if report.equal else False
         base = Path(getattr(django_settings, "BASE_DIR", "."))
         place = Path(options["directory"] or base / "var" / "reports" / env.context)
@@ -82,10 +86,12 @@ class Command(Operation):
             "seconds": round(time.monotonic() - began, 3),
             "differences_found": not report.equal,
             "evidence": {
+                "verification": kept.pk,
                 "rows": report.rows,
                 "differences": report.differences,
                 "by_class": report.by_class,
                 "position": report.position,
+                "snapshots": report.snapshots,
                 "report": str(files["json"]),
                 "reports": {form: str(path) for form, path in files.items()},
                 "repaired": repaired,
