@@ -38,7 +38,13 @@ def run_verification(env: Surroundings, *, restart: bool = False) -> tuple[Verif
         if ledger.resumed:
             env.say(f"resuming: {ledger.resumed} ranges were compared before")
         with env.progress(f"compare {env.context}", _rows_to_compare(sides.ends, sides.direction)) as bar:
-            report = verify(sides, ledger=ledger, on_range=lambda found: _tell(env, bar, found), heed=env.heed)
+            report = verify(
+                sides,
+                ledger=ledger,
+                on_range=lambda found: _tell(env, bar, found),
+                heed=env.heed,
+                rows_at_most=env.options.get("range_rows"),
+            )
     kept = ledger.complete(report)
     if not report.equal:
         divergence_found.send_robust(sender=Context, context=env.context, report=report)

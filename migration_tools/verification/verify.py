@@ -30,6 +30,7 @@ def verify(
     ledger: Ledger | None = None,
     on_range: Callable[[RangeResult], None] = lambda _: None,
     heed: Callable[[], None] = lambda: None,
+    rows_at_most: int | None = None,
 ) -> VerificationReport:
     """Compare every projection of a context, each key at one instant of both sides; see Note [exact by ranges].
 
@@ -40,7 +41,7 @@ def verify(
     started, clock = time.time(), time.monotonic()
     positions: dict[int, None] = {}
     with Snapshots(sides.ends, sides.receiver_reader, settings().VERIFY_RANGE_SECONDS) as snapshots:
-        walk = Walk(snapshots, ledger or Memory(), heed)
+        walk = Walk(snapshots, ledger or Memory(), heed, rows_at_most=rows_at_most)
 
         def compare(way: str, conn: Connection) -> list[TableResult]:
             tables = []

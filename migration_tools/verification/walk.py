@@ -63,12 +63,23 @@ class Memory:
 
 
 class Walk:
-    """Compares tables of one run; `heed` is asked before each range and may raise."""
+    """Compares tables of one run; `heed` is asked before each range and may raise.
 
-    def __init__(self, snapshots: Snapshots, ledger: Ledger, heed: Callable[[], None] = lambda: None):
+    `rows_at_most` narrows the ranges further than VERIFY_RANGE_ROWS does.
+    """
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        ledger: Ledger,
+        heed: Callable[[], None] = lambda: None,
+        *,
+        rows_at_most: int | None = None,
+    ):
         self.snapshots = snapshots
         self.ledger = ledger
         self.heed = heed
+        self.rows_at_most = rows_at_most or settings().VERIFY_RANGE_ROWS
         self._speed = SPEED_AT_FIRST
 
     def compare(self, way: str, relation: InstalledRelation) -> Iterator[RangeResult]:
@@ -88,10 +99,10 @@ class Walk:
             yield found
 
     def next_range(
-        self, way: str, relation: InstalledRelation, after: Bound | None, keep: int, rows: int | None = None
+        self, way: str, relation: InstalledRelation, after: Bound | None, keep: int = LARGEST_REPORT
     ) -> RangeResult:
-        """Compare the range that begins after `after`, of about `rows` rows or what the age of snapshots allows."""
-        rows = rows or self.range_rows()
+        """Compare the range that begins after `after`, of as many rows as the age of snapshots allows."""
+        rows = self.range_rows()
         pair = self.snapshots.pair(rows / self._speed)
         pair = pair if way == FORTH else pair.turned()
         began = time.monotonic()
@@ -106,7 +117,7 @@ class Walk:
     def range_rows(self) -> int:
         """How many rows a range may have so that its snapshots stay young enough."""
         wanted = int(self._speed * settings().VERIFY_RANGE_SECONDS / 2)
-        return max(min(wanted, settings().VERIFY_RANGE_ROWS), 1)
+        return max(min(wanted, self.rows_at_most), 1)
 
 
 def _bound(pair: Pair, relation: InstalledRelation, after: Bound | None, rows: int) -> Bound | None:

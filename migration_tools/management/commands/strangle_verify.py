@@ -38,6 +38,7 @@ class Command(Operation):
         parser.add_argument(
             "--runs", type=int, help="how many comparisons (default: what the gate still needs, else 1)"
         )
+        parser.add_argument("--range-rows", type=int, help="compare at most so many rows in one pair of snapshots")
         parser.add_argument(
             "--reveal",
             action="store_true",
