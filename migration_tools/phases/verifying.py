@@ -15,7 +15,7 @@ from migration_tools.transfer.stops import Ends
 from migration_tools.verification.ledger import DatabaseLedger
 from migration_tools.verification.report import VerificationReport
 from migration_tools.verification.verify import Sides, declaration_of, verify
-from migration_tools.verification.walk import BACK, RangeResult, planned_rows
+from migration_tools.verification.walk import BACK, INVARIANT, RangeResult, planned_rows
 
 
 def run_verification(env: Surroundings, *, restart: bool = False) -> tuple[VerificationReport, Verification]:
@@ -40,6 +40,7 @@ def run_verification(env: Surroundings, *, restart: bool = False) -> tuple[Verif
         with env.progress(f"compare {env.context}", _rows_to_compare(sides.ends, sides.direction)) as bar:
             report = verify(
                 sides,
+                invariants=env.compiled.invariants,
                 ledger=ledger,
                 on_range=lambda found: _tell(env, bar, found),
                 heed=env.heed,
@@ -80,6 +81,10 @@ def _rows_to_compare(ends: Ends, direction: str) -> int:
 def _tell(env: Surroundings, bar: ProgressBar, found: RangeResult) -> None:
     bar.advance(found.result.rows)
     verdict = "equal" if not found.result.count else f"{found.result.count} differences"
+    if found.way == INVARIANT:
+        holds = "holds" if not found.result.count else f"broken: {found.result.count}"
+        env.say(f"{found.result.projection}: {holds}")
+        return
     way = " (the way back)" if found.way == BACK else ""
     more = f", up to key {'/'.join(found.upto)}" if found.upto is not None else ""
     env.say(f"{found.table}{way}: {found.result.rows:,} rows{more}, {verdict}")

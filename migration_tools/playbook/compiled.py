@@ -11,6 +11,7 @@ from django.db.models import Model
 from migration_tools.capture.declaration import Fence, SideSpec
 from migration_tools.capture.models import Side
 from migration_tools.errors import PlaybookError
+from migration_tools.playbook.compiled_invariants import CompiledInvariant, compile_invariants
 from migration_tools.playbook.compiler import Direction, compile_side
 from migration_tools.playbook.declaration import Playbook, Projection
 from migration_tools.playbook.paths import column_of
@@ -27,6 +28,7 @@ class Compiled:
     playbook: type[Playbook]
     source: SideSpec
     target: SideSpec
+    invariants: tuple[CompiledInvariant, ...] = ()
 
     def side(self, side: Side) -> SideSpec:
         """The one of a side."""
@@ -61,6 +63,8 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
                 if not found:
                     backward.append(_backward(playbook, projection, model, stand_ins[projection.into], source_table))
         mistakes += found
+    invariants, found = compile_invariants(playbook, source, target, stand_ins)
+    mistakes += found
     if mistakes:
         raise PlaybookError(playbook.context, mistakes)
     own_source = {m.model._meta.db_table: Fence.OWNER for m in forward if m.owned}
@@ -70,6 +74,7 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
             playbook=playbook,
             source=compile_side(playbook.context, Side.SOURCE, forward, conn=source, fences=own_source),
             target=compile_side(playbook.context, Side.TARGET, backward, conn=target, fences=own_target),
+            invariants=tuple(invariants),
         )
     except FieldError as error:
         raise PlaybookError(playbook.context, [str(error)]) from error

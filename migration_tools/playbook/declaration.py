@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.db.models import F, Q
 
+from migration_tools.playbook.invariants import Invariant
 from migration_tools.playbook.paths import path_of
 
 
@@ -105,6 +106,7 @@ class Playbook:
     projections: ClassVar[Sequence[Projection]] = ()
     references: ClassVar[Sequence[Projection]] = ()
     routes: ClassVar[Sequence[Route]] = ()
+    invariants: ClassVar[Sequence[Invariant]] = ()
     gates: ClassVar[Gates] = Gates()
 
 

@@ -10,6 +10,7 @@ from django.db.models import Model
 
 from migration_tools.conf import settings
 from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.invariants import find_invariant_mistakes
 from migration_tools.playbook.paths import UnreadablePath, column_of, fields_of, filter_paths, hops
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
     mistakes += [f"two projections go into {name!r}" for name in dict.fromkeys(into) if into.count(name) > 1]
     for projection in (*playbook.projections, *playbook.references):
         mistakes += _projection_mistakes(projection)
-    return mistakes + _route_mistakes(playbook)
+    return mistakes + find_invariant_mistakes(playbook) + _route_mistakes(playbook)
 
 
 def _projection_mistakes(projection: Projection) -> list[str]:

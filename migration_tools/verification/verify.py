@@ -2,17 +2,19 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from migration_tools.conf import settings
+from migration_tools.playbook.compiled_invariants import CompiledInvariant
 from migration_tools.stores.postgres import Connection
 from migration_tools.transfer.copy import whole_relations
 from migration_tools.transfer.stops import Ends
 from migration_tools.verification.compare import LARGEST_REPORT
+from migration_tools.verification.invariants import check_invariants
 from migration_tools.verification.pairing import Snapshots
 from migration_tools.verification.report import TableResult, VerificationReport, merge_results
-from migration_tools.verification.walk import BACK, FORTH, Ledger, Memory, RangeResult, Walk
+from migration_tools.verification.walk import BACK, FORTH, INVARIANT, Ledger, Memory, RangeResult, Walk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Sides:
 def verify(
     sides: Sides,
     *,
+    invariants: Sequence[CompiledInvariant] = (),
     ledger: Ledger | None = None,
     on_range: Callable[[RangeResult], None] = lambda _: None,
     heed: Callable[[], None] = lambda: None,
@@ -36,7 +39,7 @@ def verify(
 
     First the owner's mapping against the other side's tables. If that is clean, and the context's source owns it, also
     the way back: the reverse mapping of the target's rows against the source's own tables, so that a rollback is
-    proven. Ranges that `ledger` holds are not compared again.
+    proven. Ranges that `ledger` holds are not compared again; `invariants` are checked in every run, at its end.
     """
     started, clock = time.time(), time.monotonic()
     positions: dict[int, None] = {}
@@ -57,6 +60,14 @@ def verify(
         tables = compare(FORTH, sides.ends.sender)
         if not any(table.count for table in tables) and sides.direction == "forward":
             tables += compare(BACK, sides.ends.receiver)
+        if invariants:
+            pair = snapshots.pair(settings().VERIFY_RANGE_SECONDS / 2)
+            pair = pair if sides.direction == "forward" else pair.turned()
+            positions[pair.position] = None
+            for result in check_invariants(invariants, pair.sender, pair.receiver, heed):
+                table = result.target_table
+                on_range(RangeResult(way=INVARIANT, table=table, upto=None, position=pair.position, result=result))
+                tables.append(result)
         instants = max(snapshots.opened, len(positions))
     return VerificationReport(
         context=sides.ends.stream,

@@ -15,7 +15,7 @@ from migration_tools.verification.compare import LARGEST_REPORT, compare_relatio
 from migration_tools.verification.pairing import Pair, Snapshots
 from migration_tools.verification.report import TableResult
 
-FORTH, BACK = "forth", "back"
+FORTH, BACK, INVARIANT = "forth", "back", "invariant"
 
 SPEED_AT_FIRST = 100_000.0
 SMALLEST_RANGE = 1_000
