@@ -139,4 +139,4 @@ def test_mistakes_in_invariants_are_reported_all_at_once(pair: Pair, monkeypatch
         assert "declares no foreign key" in caught.value.mistakes[0]
         assert "has no column ['nope']" in caught.value.mistakes[1]
         assert "no_such_column" in caught.value.mistakes[2]
-        assert "sum(character varying) does not exist" in caught.value.mistakes[3]
+        assert "sum(text) does not exist" in caught.value.mistakes[3]

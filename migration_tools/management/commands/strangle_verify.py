@@ -1,7 +1,10 @@
 """Phase 4: compare both sides exactly while writes go on, report every difference, repair when told to."""
 
+import dataclasses
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from migration_tools.phases.machine import MOVES, operating
 from migration_tools.phases.repairing import plan_repair, run_repair
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.verifying import run_verification
+from migration_tools.phases.watching import watch
 from migration_tools.state.journal import phase_of, record
 from migration_tools.state.models import Context
 from migration_tools.state.phase import Phase
@@ -44,6 +48,11 @@ class Command(Operation):
             action="store_true",
             help="show values in reports (journalled); default: their shape only",
         )
+        parser.add_argument(
+            "--watch", action="store_true", help="go on: changed keys at once, all others in turn, until Ctrl-C"
+        )
+        parser.add_argument("--interval", type=float, default=2.0, help="of --watch: seconds between steps (default 2)")
+        parser.add_argument("--rounds", type=int, help="of --watch: end after so many rounds through all tables")
         parser.add_argument("--directory", help="where reports go (default var/reports/<context>)")
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
@@ -60,7 +69,20 @@ class Command(Operation):
                     "message": "nothing was touched",
                     "phase_after": phase_of(env.context).value,
                 }
-            return self._verify(env, options)
+            return self._watch(env, options) if options["watch"] else self._verify(env, options)
+
+    def _watch(self, env: Surroundings, options: dict[str, Any]) -> dict[str, Any]:
+        began = time.monotonic()
+        show = (lambda _: None) if options["format"] == "json" else _running_line()
+        done = watch(env, interval=options["interval"], rounds=options["rounds"], show=show)
+        verdict = "equal" if not done.open else f"{done.open} differences; run strangle_repair {env.context}"
+        return {
+            "phase_after": phase_of(env.context).value,
+            "seconds": round(time.monotonic() - began, 3),
+            "differences_found": done.open > 0,
+            "evidence": dataclasses.asdict(done),
+            "message": f"{env.context!r} watched for {done.rounds} rounds to position {done.position}: {verdict}",
+        }
 
     def _verify(self, env: Surroundings, options: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
@@ -115,3 +137,10 @@ class Command(Operation):
             return False
         self.move(env, Phase.VERIFY, options)
         return True
+
+
+def _running_line() -> Callable[[str], None]:
+    """One line that is written over on a terminal; elsewhere a line each."""
+    if not sys.stderr.isatty():
+        return lambda text: print(text, file=sys.stderr, flush=True)
+    return lambda text: print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
