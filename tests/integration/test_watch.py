@@ -208,4 +208,4 @@ def repair_beside(road: Road) -> None:
             road.run("strangle_repair")
             return
         except CommandError as error:
-            assert error.returncode == ExitCode.LOCKED, error
+            assert error.returncode == ExitCode.LOCKED, error  # noqa: PT017
