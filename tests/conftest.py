@@ -92,7 +92,7 @@ def migrate_templates(cluster: Cluster) -> tuple[str, str]:
     names = (f"shop_template_{worker}", f"orders_template_{worker}")
     provision(cluster)  # type: ignore[arg-type]
     for side, name in zip(("shop", "orders"), names, strict=True):
-        _recreate(cluster, name, owner=f"{side}_owner")
+        recreate(cluster, name, owner=f"{side}_owner")
         grant_side(cluster, name, side)  # type: ignore[arg-type]
         settings = ("--settings", SERVICE_SETTINGS) if side == "orders" else ()
         env = {**os.environ, **cluster.environment()}
@@ -114,7 +114,7 @@ def cloned_pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker:
     suffix = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.urandom(4).hex()}"
     made = Pair(cluster=cluster, shop=f"shop_{suffix}", orders=f"orders_{suffix}")
     for side, name, template in (("shop", made.shop, templates[0]), ("orders", made.orders, templates[1])):
-        _recreate(cluster, name, owner=f"{side}_owner", template=template)
+        recreate(cluster, name, owner=f"{side}_owner", template=template)
     before = {alias: dict(connections[alias].settings_dict) for alias in ("default", "orders")}
     with django_db_blocker.unblock():
         for alias, name in (("default", made.shop), ("orders", made.orders)):
@@ -131,7 +131,8 @@ def cloned_pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker:
                     conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _recreate(cluster: Cluster, name: str, *, owner: str, template: str = "template1") -> None:
+def recreate(cluster: Cluster, name: str, *, owner: str, template: str = "template1") -> None:
+    """Make a database anew, as a copy of a template that nobody is connected to, closed to the other side's roles."""
     with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
         conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         conn.execute(

@@ -12,6 +12,7 @@ from migration_tools.state.journal import record
 from migration_tools.stores.postgres.catalog import estimated_rows
 from migration_tools.transfer.copy import copy_relation, forget_checkpoints, refuse_strangers, whole_relations
 from migration_tools.transfer.stops import Ends
+from migration_tools.transfer.sweep import sweep
 
 THROTTLE_SECONDS = 0.05
 
@@ -42,7 +43,8 @@ def carry_back(env: Surroundings) -> Evidence:
                    VALUES (%s, %s, %s, 0, false)""",
                 [env.context, relation.projection, _declaration(env, Side.TARGET, relation.projection)],
             )
-        evidence = _copy_all(env, ends, Side.TARGET, strangers=False)
+        stale = sweep(ends)
+        evidence = {**_copy_all(env, ends, Side.TARGET, strangers=False), "stale_rows": stale}
     record(env.context, "decommission", "copied", {"rows": evidence["rows"]})
     return evidence
 

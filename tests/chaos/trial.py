@@ -1,0 +1,131 @@
+"""One cell run: walk in, kill at the point, start again, run the same command, compare both sides and the ledger."""
+
+import signal
+import threading
+from collections.abc import Callable
+
+from tests import both_sides
+from tests.chaos.cells import OF_THE_STREAM, Cell
+from tests.chaos.crossroads import Crossroads
+from tests.chaos.ledger import Ledger
+from tests.chaos.world import BACK, PHASES, SECONDS, World, eventually
+
+TRIES = 4
+SIGKILLED = -signal.SIGKILL
+
+
+def run_cell(crossroads: Crossroads, cell: Cell, *, seed: int = 1) -> Ledger:
+    """Run it, again on a fresh world if the point was not passed; AssertionError tells what is wrong."""
+    for _ in range(TRIES):
+        with crossroads.at(cell.before) as world:
+            with crossroads.busy(world, seed=seed) as ledger:
+                struck = _strike(world, cell)
+                if struck:
+                    complete(world, cell)
+            if struck:
+                settle(world, ledger)
+                return ledger
+    raise AssertionError(f"{cell.name}: {TRIES} runs did not pass the point")
+
+
+def complete(world: World, cell: Cell) -> None:
+    """The same command, or the rollback, until it is done; nothing else is allowed."""
+    if world.phase() != (cell.after, None):
+        world.insist(cell.afterwards)
+    assert world.phase() == (cell.after, None), world.phase()
+    assert len(world.owners()) == (0 if cell.after == "monolith_only" else 1), world.owners()
+
+
+def settle(world: World, ledger: Ledger) -> None:
+    """Writers have stopped: see that both sides are equal, and hold what was acknowledged."""
+    assert ledger.faults == [], ledger.faults
+    world.revive()
+    phase = world.phase()[0]
+    if phase == "monolith_only":
+        with world.connect("orders") as conn:
+            assert conn.execute("SELECT count(*) FROM sales_order").fetchone() == (0,)
+        assert ledger.compare("shop") == []
+        world.insist("strangle_dual_write")
+    if phase in PHASES[:2]:
+        world.insist("strangle_backfill")
+    if phase == "decommission":
+        assert ledger.compare("orders") == []
+        world.insist(BACK)
+    with world.connect("shop") as shop, world.connect("orders") as orders:
+        equal = eventually(lambda: both_sides.differences(shop, orders) == [])
+        assert equal, both_sides.differences(shop, orders)[:20]
+    assert ledger.compare("shop") == []
+    assert ledger.compare("orders") == []
+
+
+def _strike(world: World, cell: Cell) -> bool:
+    """Begin the move and kill the victim; False when it came to its end without passing the point."""
+    if cell.victim == "operator":
+        return _kill_operator(world, cell)
+    if cell.victim == "postgresql":
+        return _kill_postgresql(world, cell)
+    return _kill_server(world, cell)
+
+
+def _held_still(world: World, cell: Cell) -> Callable[[], None]:
+    """For points that are only passed when the stream has news: hold those still who would take it first."""
+    names = ["relay", "relay back"] if cell.point in OF_THE_STREAM else []
+    for name in names:
+        world.living[name].send(signal.SIGSTOP)
+
+    def resume() -> None:
+        for name in names:
+            world.living[name].send(signal.SIGCONT)
+
+    # A move may wait for them; by then the operator's own tick is made.
+    timer = threading.Timer(1.0, resume)
+    timer.start()
+
+    def now() -> None:
+        timer.cancel()
+        resume()
+
+    return now
+
+
+def _kill_operator(world: World, cell: Cell) -> bool:
+    resume = _held_still(world, cell)
+    try:
+        done = world.run(cell.command, points=f"{cell.point}=kill@{cell.passage}")
+    finally:
+        resume()
+    assert done.status in {SIGKILLED, 0, 4}, (done.status, done.said())
+    return done.status == SIGKILLED
+
+
+def _kill_postgresql(world: World, cell: Cell) -> bool:
+    gate = world.directory / "go"
+    resume = _held_still(world, cell)
+    operator = world.start(cell.command, points=f"{cell.point}=wait:{gate}")
+    eventually(lambda: gate.with_suffix(".reached").exists() or operator.status is not None)
+    resume()
+    if operator.status is not None:
+        assert operator.status in {0, 4}, operator.said()
+        return False
+    world.server.kill()
+    world.server.start()
+    gate.touch()
+    status = operator.wait(SECONDS)
+    # Behind its last statement the command does not need the database any more.
+    assert status == 1 or (status == 0 and cell.point == "machine.completed"), (status, operator.said())
+    if status:
+        assert "run the same command again" in operator.said(), operator.said()
+    assert "Traceback" not in operator.said(), operator.said()
+    return True
+
+
+def _kill_server(world: World, cell: Cell) -> bool:
+    name = cell.victim
+    world.living[name].kill()
+    victim = world.serve(name, points=f"{cell.point}=kill@{cell.passage}")
+    operator = world.start(cell.command)
+    died = victim.wait(15) == SIGKILLED
+    world.revive()
+    assert operator.wait(SECONDS) is not None, operator.said()
+    assert operator.status in {0, 1, 4}, (operator.status, operator.said())
+    return died

@@ -1,0 +1,187 @@
+"""One context in the middle of its migration: a pair of databases, relays, consumers and feeds as real processes."""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from migration_tools.testing.postgres import EmbeddedPostgres, free_port
+from tests.chaos.nursery import Child, Nursery
+from tests.conftest import Cluster, Pair
+
+SECONDS = 60.0
+IMPATIENT = {"ORDERS_SOAK_SECONDS": "0", "ORDERS_QUIET_SECONDS": "0.2"}
+TOKENS = {
+    "STRANGLE_IDENTITY_KEY": "chaos-identity-key",
+    "FEED_TOKEN_ORDERS": "chaos-feed-token-orders",
+    "FEED_TOKEN_MONOLITH": "chaos-feed-token-monolith",
+    "SHOP_FAST_HASHER": "1",
+}
+
+PHASES = ["monolith_only", "dual_write", "backfill", "verify", "switch_reads", "cutover", "decommission"]
+FORWARD = {
+    "dual_write": "strangle_dual_write",
+    "backfill": "strangle_backfill",
+    "verify": "strangle_verify",
+    "switch_reads": "strangle_switch_reads --percent 100",
+    "cutover": "strangle_cutover",
+    "decommission": "strangle_decommission",
+}
+BACK = "strangle_rollback"
+
+# The processes beside the operator: (is it the service's?, what manage.py runs).
+SERVERS = {
+    "relay": (False, ["strangle_relay", "orders"]),
+    "consumer": (True, ["strangle_consume", "orders"]),
+    "relay back": (True, ["strangle_relay", "orders"]),
+    "consumer back": (False, ["strangle_consume", "orders"]),
+    "feed": (False, ["serve"]),
+    "feed back": (True, ["serve"]),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nurseries:
+    """Where processes of the monolith and of the service come from."""
+
+    monolith: Nursery
+    service: Nursery
+
+    @classmethod
+    def opened(cls) -> "Nurseries":
+        """Start both; their settings are read again by every child."""
+        env = {**IMPATIENT, **TOKENS, "ORDERS_DB_NAME": "orders"}
+        return cls(
+            monolith=Nursery("legacy_monolith.settings", env),
+            service=Nursery("extracted_services.orders.settings", env),
+        )
+
+    def close(self) -> None:
+        """End both and all their children."""
+        self.monolith.close()
+        self.service.close()
+
+
+class World:
+    """The pair and its processes; whoever dies is started again by `revive`."""
+
+    def __init__(self, server: EmbeddedPostgres, pair: Pair, nurseries: Nurseries, directory: Path, **env: str):
+        self.server = server
+        self.pair = pair
+        self.nurseries = nurseries
+        self.directory = directory
+        self.ports = {"feed": free_port(), "feed back": free_port()}
+        self.addresses = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
+        self.env = env
+        self.living: dict[str, Child] = {}
+        self.deaths: list[tuple[str, int]] = []
+        self._number = 0
+
+    def connect(self, side: str, user: str = "postgres") -> psycopg.Connection[Any]:
+        """Open a connection of the test's own."""
+        return self.pair.connect(side, user, connect_timeout=10)
+
+    def start(self, command: str, *, points: str = "", seen: Path | None = None) -> Child:
+        """Start an operator's command on the context."""
+        name, *args = command.split()
+        args += ["--directory", str(self.directory / name)] if name in {"strangle_decommission", "strangle_verify"} else []
+        return self._fork(False, [name, "orders", *args], operator=True, points=points, seen=seen)
+
+    def run(self, command: str, **options: Any) -> Child:
+        """Run an operator's command to its end, whatever that is."""
+        child = self.start(command, **options)
+        if child.wait(SECONDS) is None:
+            said = child.said()
+            child.kill()
+            raise AssertionError(f"{command} did not end within {SECONDS:.0f} s: {said}")
+        return child
+
+    def insist(self, command: str, tries: int = 40, **options: Any) -> list[Child]:
+        """Run the same command until it is done, as its messages say; all that a person may have to do."""
+        attempts = []
+        for _ in range(tries):
+            self.revive()
+            attempts.append(self.run(command, **options))
+            if attempts[-1].status == 0:
+                return attempts
+        raise AssertionError(f"{command} was not done after {tries} tries: {attempts[-1].said()}")
+
+    def serve(self, name: str, *, points: str = "", seen: Path | None = None) -> Child:
+        """Start one of SERVERS."""
+        of_service, argv = SERVERS[name]
+        argv = [*argv, str(self.ports[name])] if argv == ["serve"] else argv
+        self.living[name] = self._fork(of_service, argv, operator=False, points=points, seen=seen)
+        return self.living[name]
+
+    def serve_all(self, **seen: Path) -> None:
+        """Start all of SERVERS, the feeds first."""
+        for name in sorted(SERVERS, key=lambda name: "feed" not in name):
+            self.serve(name, seen=seen.get(name.replace(" ", "_")))
+
+    def revive(self) -> list[str]:
+        """Start again what has died; returns whom."""
+        dead = [name for name, child in self.living.items() if child.status is not None]
+        for name in dead:
+            self.deaths.append((name, self.living[name].status or 0))
+            self.serve(name)
+        return dead
+
+    def close(self) -> None:
+        """Kill every process."""
+        for child in self.living.values():
+            child.send(signal.SIGCONT)
+            child.kill()
+        self.living.clear()
+
+    def phase(self) -> tuple[str, str | None]:
+        """The phase and the move under way, by SQL."""
+        with self.connect("shop") as conn:
+            row = conn.execute("SELECT phase, move FROM strangle_context WHERE name = 'orders'").fetchone()
+        return (row[0], row[1]) if row else (PHASES[0], None)
+
+    def owners(self) -> list[str]:
+        """The sides whose own fence lets applications write."""
+        found = []
+        for side in ("shop", "orders"):
+            with self.connect(side) as conn:
+                row = conn.execute("SELECT side, owner FROM strangle_ownership").fetchone()
+                if row is not None and row[0] == row[1]:
+                    found.append(row[0])
+        return found
+
+    def _fork(self, of_service: bool, argv: list[str], *, operator: bool, points: str, seen: Path | None) -> Child:
+        env = {
+            **self.pair.environment(operator=operator),
+            **IMPATIENT,
+            **TOKENS,
+            "MONOLITH_ADDRESS": self.addresses["feed"],
+            "ORDERS_ADDRESS": self.addresses["feed back"],
+            "DJANGO_SETTINGS_MODULE": "extracted_services.orders.settings" if of_service else "legacy_monolith.settings",
+            **self.env,
+            "STRANGLE_POINTS": points,
+            "STRANGLE_POINTS_SEEN": str(seen or ""),
+        }
+        if of_service:
+            env.pop("SHOP_DB_NAME")
+        self._number += 1
+        output = self.directory / f"{self._number:03}-{argv[0]}.log"
+        return (self.nurseries.service if of_service else self.nurseries.monolith).start(argv, env, output)
+
+
+def cluster_of(server: EmbeddedPostgres) -> Cluster:
+    """The server as the fixtures know it."""
+    return Cluster(port=server.port, password=server.password)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
+    """Await a condition; False when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
