@@ -11,6 +11,7 @@ from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.journal import record
 from migration_tools.stores.postgres.catalog import estimated_rows
 from migration_tools.transfer.copy import copy_relation, forget_checkpoints, refuse_strangers, whole_relations
+from migration_tools.transfer.denormalised import refresh
 from migration_tools.transfer.stops import Ends
 from migration_tools.transfer.sweep import sweep
 
@@ -44,7 +45,7 @@ def carry_back(env: Surroundings) -> Evidence:
                 [env.context, relation.projection, _declaration(env, Side.TARGET, relation.projection)],
             )
         stale = sweep(ends)
-        evidence = {**_copy_all(env, ends, Side.TARGET, strangers=False), "stale_rows": stale}
+        evidence = {**_copy_all(env, ends, Side.TARGET, strangers=False), "stale_rows": stale, "echoes": refresh(ends)}
     record(env.context, "decommission", "copied", {"rows": evidence["rows"]})
     return evidence
 

@@ -133,7 +133,7 @@ class Command(Operation):
 
     def _enter_phase(self, env: Surroundings, options: dict[str, Any]) -> bool:
         row = Context.objects.using(env.playbook.source).get(name=env.context)
-        if row.phase != Phase.BACKFILL or row.move is not None or MOVES[Phase.VERIFY].check(env):
+        if row.phase != Phase.BACKFILL or row.move not in (None, f"to {Phase.VERIFY}") or MOVES[Phase.VERIFY].check(env):
             return False
         self.move(env, Phase.VERIFY, options)
         return True
