@@ -4,18 +4,22 @@
 VENV ?= .venv
 PYTHON = $(VENV)/bin/python
 ARGS ?=
+RUNS ?= 20
+SEED ?=
+CELL ?=
+MINUTES ?=
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 # The stamp is named after the lock file's content: a checkout that only touches it installs nothing.
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format demo up lock wheel clean
+.PHONY: help venv test chaos chaos-table lint format demo up lock wheel clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "for example: make test ARGS=\"tests/unit -x\"    make demo ARGS=\"--orders 200000 --seed 7\""
 
@@ -27,6 +31,13 @@ up: $(STAMP) ## Start the demo's servers, print their addresses and leave them r
 
 test: $(STAMP) ## Run the tests (ARGS go to pytest: a path, -k WORD, -n 2 …)
 	$(PYTHON) -m pytest $(ARGS)
+
+chaos: $(STAMP) ## Kill everything at random while a context moves, and compare (RUNS, SEED, CELL, MINUTES, ARGS)
+	$(PYTHON) -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell $(CELL)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+chaos-table: $(STAMP) ## Measure the crash points anew and write docs/reference/fault-matrix.md (ARGS="--forget")
+	$(PYTHON) -m tests.chaos.page $(ARGS)
 
 lint: $(STAMP) ## Check style, types and import contracts: ruff, mypy --strict, import-linter
 	$(PYTHON) -m ruff check .

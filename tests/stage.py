@@ -27,6 +27,7 @@ __all__ = ["ORDERS_SOURCE", "ORDERS_TARGET"]
 
 STREAM = "orders"
 
+
 class DirectFeed:
     """A feed without HTTP, for tests that stage interleavings."""
 

@@ -88,7 +88,9 @@ class World:
     def start(self, command: str, *, points: str = "", seen: Path | None = None) -> Child:
         """Start an operator's command on the context."""
         name, *args = command.split()
-        args += ["--directory", str(self.directory / name)] if name in {"strangle_decommission", "strangle_verify"} else []
+        args += (
+            ["--directory", str(self.directory / name)] if name in {"strangle_decommission", "strangle_verify"} else []
+        )
         return self._fork(False, [name, "orders", *args], operator=True, points=points, seen=seen)
 
     def run(self, command: str, **options: Any) -> Child:
@@ -160,7 +162,9 @@ class World:
             **TOKENS,
             "MONOLITH_ADDRESS": self.addresses["feed"],
             "ORDERS_ADDRESS": self.addresses["feed back"],
-            "DJANGO_SETTINGS_MODULE": "extracted_services.orders.settings" if of_service else "legacy_monolith.settings",
+            "DJANGO_SETTINGS_MODULE": "extracted_services.orders.settings"
+            if of_service
+            else "legacy_monolith.settings",
             **self.env,
             "STRANGLE_POINTS": points,
             "STRANGLE_POINTS_SEEN": str(seen or ""),

@@ -133,7 +133,10 @@ class Command(Operation):
 
     def _enter_phase(self, env: Surroundings, options: dict[str, Any]) -> bool:
         row = Context.objects.using(env.playbook.source).get(name=env.context)
-        if row.phase != Phase.BACKFILL or row.move not in (None, f"to {Phase.VERIFY}") or MOVES[Phase.VERIFY].check(env):
+        if row.phase != Phase.BACKFILL or row.move not in {None, f"to {Phase.VERIFY}"}:
+            return False
+        # A move that was cut off is taken up again; its gates were met when it began.
+        if row.move is None and MOVES[Phase.VERIFY].check(env):
             return False
         self.move(env, Phase.VERIFY, options)
         return True

@@ -1,0 +1,122 @@
+"""The fault matrix as a page of the reference, and the measuring of what it is made from.
+
+`python -m tests.chaos.page` walks every move, notes the points passed, and writes passages.json and the page.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.chaos.cells import MEASURED, Cell, all_cells, in_every_test_run, measured, moves
+from tests.chaos.crossroads import Passages, opened, write_passages
+from tests.conftest import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "fault-matrix.md"
+
+# Cells whose victim or surroundings are not a pair of databases alone, by the tests that hold them.
+ELSEWHERE = {
+    "handover.held": (
+        "tests/chaos/test_killed_while_held.py",
+        "test_writes_held_by_a_killed_operator_reach_the_owner_once",
+        "an operator who holds writes at a live proxy is killed; cutover and its rollback, completed and undone",
+    ),
+    "publication.confirmed": (
+        "tests/chaos/test_matrix.py",
+        "test_a_relay_killed_between_the_brokers_word_and_its_own_loses_nothing",
+        "a relay is killed when the broker has confirmed what it has not noted yet",
+    ),
+}
+
+HEAD = """# The fault matrix
+
+Made by `make chaos-table`; a test fails when it is stale. Which points a move passes is measured: each move is made
+once, under writers, and notes the named points of the code that it comes by.
+
+A cell is a move that is cut off at a point, by the death (SIGKILL) of one party, and what the operator does then: the
+*same command again*, or `strangle_rollback`. Two customers write all the time, to whichever side takes it, a third
+renames customers, and relays, consumers and feeds of both directions run as processes. Every cell ends with these checks:
+
+* the context is in the phase that the command names; no other command was needed;
+* at no moment did both sides believe that they may write;
+* both sides are equal, by SQL that shares no code with the toolkit;
+* each acknowledged commit is there exactly once, on both sides, with its last acknowledged value; what was deleted stays
+  deleted; nothing is there that nobody wrote; rows that all writers increment count every acknowledged increment once.
+
+**T**: run by every `make test`. **c**: run by `make chaos` alone, which draws from all cells at random and adds second
+faults (see [commands](commands.md)). `make chaos CELL=<name>` runs one, named as `<move>-<who>-<point>-<then>`:
+`to_cutover-operator-handover.closed-back`.
+
+"""
+
+
+def render() -> str:
+    """The page."""
+    cells = all_cells()
+    tested = set(in_every_test_run(cells))
+    parts = [HEAD, f"{len(cells)} cells, {len(tested)} of them in every `make test`.\n"]
+    for move in moves():
+        way = "Forward" if move.startswith("to ") else "Back"
+        parts.append(f"\n## {way}: {move}\n\n")
+        parts.append("| point | passages | operator, again | operator, rolled back | PostgreSQL | relay | consumer |\n")
+        parts.append("|---|---|---|---|---|---|---|\n")
+        here = [cell for cell in cells if cell.move == move]
+        for point in dict.fromkeys(cell.point for cell in here):
+            passages = measured()[move].get(point)
+            columns = [
+                _mark((c for c in here if c.point == point and _column(c) == column), tested)
+                for column in ("operator again", "operator back", "postgresql", "relay", "consumer")
+            ]
+            parts.append(f"| `{point}` | {passages or '–'} | {' | '.join(columns)} |\n")
+    parts.append("\n## Cells with tests of their own\n\n| point | what | test |\n|---|---|---|\n")
+    parts += [f"| `{point}` | {what} | `{name}` in `{path}` |\n" for point, (path, name, what) in ELSEWHERE.items()]
+    parts.append(
+        "\nEffects of handlers, once each, with a consumer killed at every point of its own: "
+        "`tests/chaos/test_killed_processes.py`. The test of a cell **T** is "
+        "`test_a_cell_loses_nothing` in `tests/chaos/test_matrix.py`, with the cell's name as its parameter.\n"
+    )
+    return "".join(parts)
+
+
+def _column(cell: Cell) -> str:
+    if cell.victim == "operator":
+        return f"operator {cell.then}"
+    return cell.victim.split()[0]
+
+
+def _mark(cells: Iterable[Cell], tested: set[Cell]) -> str:
+    marks = []
+    for cell in cells:
+        mark = "**T**" if cell in tested else "c"
+        marks.append(f"{mark} @{cell.passage}" if cell.passage > 1 and cell.victim == "operator" else mark)
+    return ", ".join(marks) or "–"
+
+
+def union(known: Passages, found: Passages) -> Passages:
+    """What was ever measured: some points are passed only when the stream has news at that moment."""
+    return {
+        name: {
+            point: max(known.get(name, {}).get(point, 0), found.get(name, {}).get(point, 0))
+            for point in (known.get(name, {}) | found.get(name, {}))
+        }
+        for name in known | found
+    }
+
+
+def main(again: bool) -> None:
+    """Measure and write; with `again` forget what was measured before."""
+    with tempfile.TemporaryDirectory(prefix="strangle-chaos-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        with opened(place) as crossroads:
+            crossroads.measure_the_ways_back()
+            known = measured() if MEASURED.exists() and not again else {}
+            write_passages(MEASURED, union(known, crossroads.passages))
+    PAGE.write_text(render())
+
+
+if __name__ == "__main__":
+    if "--render" in sys.argv[1:]:
+        PAGE.write_text(render())
+    else:
+        main("--forget" in sys.argv[1:])

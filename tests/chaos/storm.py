@@ -1,0 +1,244 @@
+"""A random run: a random cell, at a random passage, with second faults of every kind while it is completed.
+
+Everything that is chosen comes from the run's seed; what the machine then makes of it does not, since real processes
+race. So a seed repeats the circumstances, not the very interleaving: repeat it several times.
+"""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from migration_tools.testing.brokers import EmbeddedBroker
+from tests.chaos.cells import Cell, all_cells, measured
+from tests.chaos.crossroads import Crossroads
+from tests.chaos.ledger import Ledger
+from tests.chaos.trial import GATE_NOT_MET, GATE_TRIES, reach, settle
+from tests.chaos.wire import Wire
+from tests.chaos.world import SERVERS, World
+
+Brokers = dict[str, Callable[[], EmbeddedBroker]]
+SUPERVISOR_SECONDS = 0.2
+FAULTS = ["kill", "pause", "postgresql", "second operator", "interrupt", "deaf", "cut", "broker"]
+WIRES = ["feed", "feed back", "database"]
+# What a command may say when something was broken under it: error, gate, another operator, interrupted.
+EXCUSED = {0, 1, 4, 5, 6, -signal.SIGKILL}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A second fault: what, to whom, when after the first command's start, for how long."""
+
+    what: str
+    whom: str
+    after: float
+    lasts: float
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.whom} at {self.after:.1f} s for {self.lasts:.1f} s".replace("  ", " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do, from its seed alone."""
+
+    seed: int
+    cell: Cell
+    passage: int
+    writers: int
+    pause: float
+    transport: str
+    second_kill: str
+    faults: tuple[Fault, ...]
+
+    def __str__(self) -> str:
+        second = f", then at {self.second_kill}" if self.second_kill else ""
+        faults = "".join(f"; {fault}" for fault in self.faults)
+        return f"{self.cell.name} (passage {self.passage}{second}; {self.writers} writers; {self.transport}{faults})"
+
+
+def plan(seed: int, cell: Cell | None = None, *, transports: tuple[str, ...] = ("feed", "redis")) -> Plan:
+    """Make the plan of a seed; the cell may be given instead of drawn."""
+    choose = random.Random(seed)
+    drawn = choose.choice(all_cells())
+    cell = cell or drawn
+    points = measured()[cell.move]
+    transport = choose.choice(["feed", "feed", *transports])
+    faults = []
+    for _ in range(choose.choice([0, 1, 1, 2, 3])):
+        what = choose.choice(FAULTS)
+        if what == "broker" and transport == "feed":
+            what = "kill"
+        whom = {
+            "kill": choose.choice(list(SERVERS)),
+            "pause": choose.choice([*SERVERS, "operator", "operator"]),
+            "deaf": choose.choice(WIRES),
+            "cut": choose.choice(WIRES),
+        }.get(what, "")
+        faults.append(
+            Fault(what=what, whom=whom, after=round(choose.uniform(0, 2.5), 2), lasts=round(choose.uniform(0.1, 2), 2))
+        )
+    return Plan(
+        seed=seed,
+        cell=cell,
+        passage=choose.randint(1, max(points.get(cell.point, 1), 1)),
+        writers=choose.randint(1, 4),
+        pause=choose.choice([0.002, 0.006, 0.02]),
+        transport=transport,
+        second_kill=choose.choice([*points, *[""] * len(points)]),
+        faults=tuple(sorted(faults, key=lambda fault: fault.after)),
+    )
+
+
+@dataclass
+class Run:
+    """One run under way."""
+
+    plan: Plan
+    world: World
+    wires: dict[str, Wire]
+    broker: EmbeddedBroker | None
+    exits: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _database: threading.Lock = field(default_factory=threading.Lock)
+
+    def carry_out(self) -> None:
+        """Cut off the move as planned, and complete it, while the other faults come."""
+        began = time.monotonic()
+        threads = [threading.Thread(target=self._supervise, daemon=True)]
+        threads += [threading.Thread(target=self._bring, args=(each, began), daemon=True) for each in self.plan.faults]
+        for each in threads:
+            each.start()
+        try:
+            self._move()
+        finally:
+            for each in threads[1:]:
+                each.join(60)
+            self._over.set()
+            threads[0].join(60)
+        reach(self.world, self.plan.cell)
+
+    def _move(self) -> None:
+        cell, armed = self.plan.cell, f"{self.plan.cell.point}=kill@{self.plan.passage}"
+        if cell.victim in SERVERS:
+            self.world.living[cell.victim].kill()
+            self.world.serve(cell.victim, points=armed)
+            self._command(cell.command, "")
+        elif cell.victim == "postgresql":
+            self._command(cell.command, f"{cell.point}=stop@{self.plan.passage}", self._crash_the_database)
+        else:
+            for _ in range(GATE_TRIES):
+                if self._command(cell.command, armed) != GATE_NOT_MET:
+                    break
+        if self.plan.second_kill and patiently(self.world.phase) != (cell.after, None):
+            self._command(cell.afterwards, f"{self.plan.second_kill}=kill")
+        reach(self.world, cell, excused=EXCUSED)
+
+    def _command(self, command: str, points: str, at_a_stop: Callable[[], None] | None = None) -> int:
+        child = self.operator = self.world.start(command, points=points)
+        deadline = time.monotonic() + 90
+        while child.wait(0.05) is None:
+            if at_a_stop is not None and _stopped(child.pid):
+                at_a_stop()
+                child.send(signal.SIGCONT)
+                at_a_stop = None
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{command} did not end within 90 s: {child.said()}")
+        self._note(child.status or 0, child.said())
+        return child.status or 0
+
+    def _note(self, status: int, said: str) -> None:
+        self.exits.append(status)
+        if status not in EXCUSED or "Traceback" in said:
+            self.faults.append(f"exit {status}: {said}")
+
+    def _supervise(self) -> None:
+        while not self._over.wait(SUPERVISOR_SECONDS):
+            self.world.revive()
+
+    def _crash_the_database(self) -> None:
+        with self._database:
+            self.world.server.kill()
+            self.world.server.start()
+
+    def _bring(self, fault: Fault, began: float) -> None:
+        pause = threading.Event()
+        pause.wait(max(0, began + fault.after - time.monotonic()))
+        match fault.what:
+            case "kill":
+                self.world.living[fault.whom].send(signal.SIGKILL)
+            case "pause":
+                child = self.operator if fault.whom == "operator" else self.world.living[fault.whom]
+                child.send(signal.SIGSTOP)
+                pause.wait(fault.lasts)
+                child.send(signal.SIGCONT)
+            case "postgresql":
+                self._crash_the_database()
+            case "interrupt":
+                self.operator.send(signal.SIGINT)
+            case "second operator":
+                # Of the two only one can move; a rollback that comes late would undo one phase more.
+                if self.plan.cell.forward and self.plan.cell.then == "again":
+                    child = self.world.run(self.plan.cell.command)
+                    self._note(child.status or 0, child.said())
+            case "deaf":
+                self.wires[fault.whom].deafen()
+                pause.wait(fault.lasts)
+                self.wires[fault.whom].hear()
+            case "cut":
+                self.wires[fault.whom].cut()
+            case "broker":
+                assert self.broker is not None
+                self.broker.kill()
+                pause.wait(fault.lasts)
+                self.broker.start()
+
+
+def patiently(ask: Callable[[], object], seconds: float = 60.0) -> object:
+    """Ask a database that may be away just now."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "T"
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _wired(crossroads: Crossroads, made: Plan, broker: EmbeddedBroker | None) -> Iterator[Run]:
+    """A world whose feeds and databases are reached by wires."""
+    with ExitStack() as stack:
+        database = stack.enter_context(Wire(crossroads.server.port))
+        env = {"SHOP_DB_PORT": str(database.port), "ORDERS_DB_PORT": str(database.port)}
+        if broker is not None:
+            env |= {"STRANGLE_TRANSPORT": "kombu", "STRANGLE_BROKER_URL": broker.url}
+        world = stack.enter_context(crossroads.at(made.cell.before, **env))
+        wires = {name: stack.enter_context(Wire(port)) for name, port in world.ports.items()}
+        world.addresses = {name: f"127.0.0.1:{wire.port}" for name, wire in wires.items()}
+        yield Run(made, world, {**wires, "database": database}, broker)
+
+
+def run(crossroads: Crossroads, made: Plan, broker: EmbeddedBroker | None) -> tuple[Run, Ledger]:
+    """Carry a plan out; AssertionError tells what is wrong, and everything of the run is kept then."""
+    with _wired(crossroads, made, broker) as under_way:
+        with crossroads.busy(under_way.world, seed=made.seed, writers=made.writers, pause=made.pause) as ledger:
+            under_way.carry_out()
+        assert under_way.faults == [], under_way.faults
+        settle(under_way.world, ledger)
+        return under_way, ledger
