@@ -1,5 +1,6 @@
 """An operator's command in a process of its own, held at a named point of the code until the test lets it go on."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -50,3 +51,22 @@ def held(pair: Pair, command: str, point: str, gate: Path) -> Iterator[Held]:
     finally:
         process.kill()
         process.communicate()
+
+
+def killed(pair: Pair, command: str, point: str) -> None:
+    """Run the command in a process of its own, dying at the point; at most one side may write then."""
+    name, *args = command.split()
+    done = pair.manage(name, "orders", *args, STRANGLE_POINTS=f"{point}=kill", **IMPATIENT)
+    assert done.returncode == -signal.SIGKILL, (done.returncode, done.stdout, done.stderr)
+    assert len(owners(pair)) <= 1
+
+
+def owners(pair: Pair) -> list[str]:
+    """The sides whose own fence lets applications write."""
+    found = []
+    for side in ("shop", "orders"):
+        with pair.connect(side) as conn:
+            row = conn.execute("SELECT side, owner FROM strangle_ownership").fetchone()
+            if row is not None and row[0] == row[1]:
+                found.append(row[0])
+    return found

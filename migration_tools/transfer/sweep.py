@@ -3,8 +3,8 @@
 Note [stale rows]. While a stream stood still, rows ended at the sender, or moved to another parent. The receiver still
 holds them as they were: a chunk or an event that deletes their parent would break their reference, and so would every
 try after it. So, with the sender captured again and the receiver's consumer stopped, every row whose key or reference
-the sender does not have now is deleted in one transaction. What is left refers only to rows that the sender has or whose
-end is an event to come; a row that moved to another parent comes back with its chunk.
+the sender does not have now is deleted in one transaction. What is left refers only to rows that the sender has, or
+whose end is an event to come; a row that moved to another parent comes back with its chunk.
 """
 
 from migration_tools.capture.projector import InstalledRelation

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True)
     with ExitStack() as stack:
         roads = stack.enter_context(crossroads.opened(place))
-        brokers = _brokers(options.transports, stack)
+        brokers = _brokers(options.transports)
         plans = _plans(range(first, first + options.runs), chosen if options.cell else [], tuple(brokers) or ("feed",))
         status = _run_all(roads, plans, brokers, options, console)
         if status:
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run_all(
     roads: crossroads.Crossroads,
     plans: Iterator[storm.Plan],
-    brokers: dict[str, EmbeddedBroker],
+    brokers: dict[str, type[EmbeddedBroker]],
     options: argparse.Namespace,
     console: Console,
 ) -> int:
@@ -101,12 +101,14 @@ def _plans(seeds: range, cells: list[Cell], transports: tuple[str, ...]) -> Iter
         yield storm.plan(seed, cells[number % len(cells)] if cells else None, transports=transports)
 
 
-def _brokers(wanted: list[str], stack: ExitStack) -> dict[str, EmbeddedBroker]:
+def _brokers(wanted: list[str]) -> dict[str, type[EmbeddedBroker]]:
+    """The brokers that this machine has; every run starts one of its own, for messages of another run are not its."""
     found = {}
     for name in wanted:
         if name in KINDS:
             try:
-                found[name] = stack.enter_context(KINDS[name]())
+                KINDS[name]().destroy()
+                found[name] = KINDS[name]
             except RuntimeError as error:
                 print(f"without {name}: {error}", file=sys.stderr)
     return found

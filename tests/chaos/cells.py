@@ -1,4 +1,4 @@
-"""The fault matrix: every cell of (move × crash point × who dies × what the operator does then), from what was measured.
+"""The fault matrix: a cell for each move, crash point, victim and what the operator does then, from what was measured.
 
 `passages.json` says which points each move passes, and how often; `python -m tests.chaos.page` measures and writes it.
 """
@@ -15,6 +15,7 @@ MEASURED = Path(__file__).with_name("passages.json")
 # Passed only when the stream has news for the operator's own tick: its cells hold the relay and the consumer still.
 OF_THE_STREAM = {"projector.done", "tick.before_row", "tick.before_commit", "sync.rows_upserted", "stop.drained"}
 MANY = 3
+EVERY = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -110,7 +111,7 @@ def _servers() -> Iterator[Cell]:
 
 
 def in_every_test_run(cells: list[Cell]) -> list[Cell]:
-    """The part that `make test` runs: each point of each move under the operator's feet, and of the rest every third."""
-    rest = [c for c in cells if c.victim != "operator" or c.then == "back"]
-    first = [c for c in cells if c.victim == "operator" and c.then == "again"]
-    return [*first, *rest[::8]]
+    """What `make test` runs: each point of each move under the operator's feet, each way out of a hand-over, and of the
+    rest every eighth."""
+    always = [c for c in cells if c.victim == "operator" and (c.then == "again" or c.point.startswith("handover."))]
+    return [*always, *[c for c in cells if c not in always][::EVERY]]

@@ -45,7 +45,8 @@ SHOP = Dialect(
     insert=(
         """INSERT INTO orders_order (public_id, user_id, status, total, currency, note, client_reference,
                shipping_address, placed_at, updated_at)
-           VALUES (%(key)s, %(user)s, 'placed', 12.34, 'EUR', %(note)s, 'ledger', '{"a":1}', now(), clock_timestamp())""",
+           VALUES (%(key)s, %(user)s, 'placed', 12.34, 'EUR', %(note)s, 'ledger', '{"a":1}', now(),
+                   clock_timestamp())""",
         """INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price)
            SELECT id, 1 + (%(user)s %% 10), %(quantity)s, 2.50 FROM orders_order WHERE public_id = %(key)s""",
     ),

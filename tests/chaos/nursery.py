@@ -193,9 +193,9 @@ def _fork(request: dict[str, Any]) -> int:
 
 def _forget_the_nursery() -> None:
     """Read the settings and the points again, as the child's own environment has them."""
-    from asgiref.local import Local
     from django.conf import settings
     from django.db import connections
+    from django.utils.connection import Local  # type: ignore[attr-defined]
     from django.utils.functional import empty
 
     from migration_tools.kernel import points

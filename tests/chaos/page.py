@@ -33,19 +33,32 @@ HEAD = """# The fault matrix
 Made by `make chaos-table`; a test fails when it is stale. Which points a move passes is measured: each move is made
 once, under writers, and notes the named points of the code that it comes by.
 
-A cell is a move that is cut off at a point, by the death (SIGKILL) of one party, and what the operator does then: the
-*same command again*, or `strangle_rollback`. Two customers write all the time, to whichever side takes it, a third
-renames customers, and relays, consumers and feeds of both directions run as processes. Every cell ends with these checks:
+A cell is a move that is cut off at a point by the death (SIGKILL) of one party, and what the operator does then: the
+*same command again*, or `strangle_rollback`. Customers write all the time to whichever side takes it, one renames
+customers, and relays, consumers and feeds of both directions run as processes. Every cell ends with these checks:
 
-* the context is in the phase that the command names; no other command was needed;
+* the context is where the command leads; no other command was needed;
 * at no moment did both sides believe that they may write;
 * both sides are equal, by SQL that shares no code with the toolkit;
-* each acknowledged commit is there exactly once, on both sides, with its last acknowledged value; what was deleted stays
-  deleted; nothing is there that nobody wrote; rows that all writers increment count every acknowledged increment once.
+* each acknowledged commit is there exactly once, on both sides, with its last acknowledged value; what was deleted
+  stays deleted; nothing is there that nobody wrote; rows that all writers increment count each increment once.
 
-**T**: run by every `make test`. **c**: run by `make chaos` alone, which draws from all cells at random and adds second
-faults (see [commands](commands.md)). `make chaos CELL=<name>` runs one, named as `<move>-<who>-<point>-<then>`:
-`to_cutover-operator-handover.closed-back`.
+**T**: run by every `make test`. **c**: run by `make chaos` alone. A number after @ is the passage, if not the first.
+
+## Random runs
+
+```
+make chaos RUNS=200 SEED=1                                    # each run takes the next seed
+make chaos RUNS=1 SEED=17                                     # one of them again
+make chaos RUNS=5 CELL=to_cutover-operator-handover.closed-back   # one cell, or those whose names hold a word
+make chaos RUNS=100000 MINUTES=480 ARGS="--transports feed redis rabbitmq"
+```
+
+A run draws a cell, a passage, one to four writers and a transport from its seed, and adds up to three second faults:
+another process killed, one stopped for a while (SIGSTOP), PostgreSQL or the broker killed and started, the network to
+the feeds or the databases deaf or cut, a second operator, SIGINT, the second command killed as well. It ends with the
+same checks. At the first loss the exit status is 1, and `var/chaos/` keeps the databases, the output of every process
+and the plan. A seed repeats the circumstances; real processes race, so try it several times.
 
 """
 
@@ -67,7 +80,7 @@ def render() -> str:
                 _mark((c for c in here if c.point == point and _column(c) == column), tested)
                 for column in ("operator again", "operator back", "postgresql", "relay", "consumer")
             ]
-            parts.append(f"| `{point}` | {passages or '–'} | {' | '.join(columns)} |\n")
+            parts.append(f"| `{point}` | {passages or '-'} | {' | '.join(columns)} |\n")
     parts.append("\n## Cells with tests of their own\n\n| point | what | test |\n|---|---|---|\n")
     parts += [f"| `{point}` | {what} | `{name}` in `{path}` |\n" for point, (path, name, what) in ELSEWHERE.items()]
     parts.append(
@@ -89,7 +102,7 @@ def _mark(cells: Iterable[Cell], tested: set[Cell]) -> str:
     for cell in cells:
         mark = "**T**" if cell in tested else "c"
         marks.append(f"{mark} @{cell.passage}" if cell.passage > 1 and cell.victim == "operator" else mark)
-    return ", ".join(marks) or "–"
+    return ", ".join(marks) or "-"
 
 
 def union(known: Passages, found: Passages) -> Passages:

@@ -22,7 +22,6 @@ from tests.chaos.trial import GATE_NOT_MET, GATE_TRIES, reach, settle
 from tests.chaos.wire import Wire
 from tests.chaos.world import SERVERS, World
 
-Brokers = dict[str, Callable[[], EmbeddedBroker]]
 SUPERVISOR_SECONDS = 0.2
 FAULTS = ["kill", "pause", "postgresql", "second operator", "interrupt", "deaf", "cut", "broker"]
 WIRES = ["feed", "feed back", "database"]
@@ -221,9 +220,10 @@ def _stopped(pid: int) -> bool:
 
 
 @contextmanager
-def _wired(crossroads: Crossroads, made: Plan, broker: EmbeddedBroker | None) -> Iterator[Run]:
-    """A world whose feeds and databases are reached by wires."""
+def _wired(crossroads: Crossroads, made: Plan, kind: type[EmbeddedBroker] | None) -> Iterator[Run]:
+    """A world whose feeds and databases are reached by wires, with a broker of its own."""
     with ExitStack() as stack:
+        broker = stack.enter_context(kind()) if kind is not None else None
         database = stack.enter_context(Wire(crossroads.server.port))
         env = {"SHOP_DB_PORT": str(database.port), "ORDERS_DB_PORT": str(database.port)}
         if broker is not None:
@@ -234,9 +234,9 @@ def _wired(crossroads: Crossroads, made: Plan, broker: EmbeddedBroker | None) ->
         yield Run(made, world, {**wires, "database": database}, broker)
 
 
-def run(crossroads: Crossroads, made: Plan, broker: EmbeddedBroker | None) -> tuple[Run, Ledger]:
+def run(crossroads: Crossroads, made: Plan, kind: type[EmbeddedBroker] | None) -> tuple[Run, Ledger]:
     """Carry a plan out; AssertionError tells what is wrong, and everything of the run is kept then."""
-    with _wired(crossroads, made, broker) as under_way:
+    with _wired(crossroads, made, kind) as under_way:
         with crossroads.busy(under_way.world, seed=made.seed, writers=made.writers, pause=made.pause) as ledger:
             under_way.carry_out()
         assert under_way.faults == [], under_way.faults

@@ -9,10 +9,10 @@ import pytest
 
 from migration_tools.routing import publishing
 from migration_tools.state.journal import phase_of
-from tests.chaos.test_killed_commands import killed, owners, walk_to
 from tests.integration.proxy_rig import Upstream, await_until
-from tests.integration.test_phases import Road, road
+from tests.integration.test_phases import PHASES, ROAD, Road, road
 from tests.integration.test_proxy_command import Start, directory, port, side, sides, start
+from tests.operators import killed, owners
 
 __all__ = ["directory", "port", "road", "sides", "start"]
 
@@ -49,9 +49,9 @@ def test_writes_held_by_a_killed_operator_reach_the_owner_once(
     owner: str,
 ) -> None:
     start()
-    walk_to(road, phase)
+    road.go(*ROAD[: PHASES.index(phase)])
     await_until(lambda: side(port) == "new" and publishing.live_proxies(), 30, "the proxy answers by the table")
-    killed(road, command, "handover.held")
+    killed(road.pair, command, "handover.held")
     assert publishing.current().contexts["orders"].writes == "hold"
     with ThreadPoolExecutor(1) as customers:
         waiting: Future[str] = customers.submit(post, port)

@@ -12,9 +12,9 @@ import psycopg
 from migration_tools.testing.postgres import EmbeddedPostgres, free_port
 from tests.chaos.nursery import Child, Nursery
 from tests.conftest import Cluster, Pair
+from tests.operators import IMPATIENT, owners
 
 SECONDS = 60.0
-IMPATIENT = {"ORDERS_SOAK_SECONDS": "0", "ORDERS_QUIET_SECONDS": "0.2"}
 TOKENS = {
     "STRANGLE_IDENTITY_KEY": "chaos-identity-key",
     "FEED_TOKEN_ORDERS": "chaos-feed-token-orders",
@@ -147,13 +147,7 @@ class World:
 
     def owners(self) -> list[str]:
         """The sides whose own fence lets applications write."""
-        found = []
-        for side in ("shop", "orders"):
-            with self.connect(side) as conn:
-                row = conn.execute("SELECT side, owner FROM strangle_ownership").fetchone()
-                if row is not None and row[0] == row[1]:
-                    found.append(row[0])
-        return found
+        return owners(self.pair)
 
     def _fork(self, of_service: bool, argv: list[str], *, operator: bool, points: str, seen: Path | None) -> Child:
         env = {
