@@ -19,7 +19,7 @@ STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "for example: make test ARGS=\"tests/unit -x\"    make demo ARGS=\"--orders 200000 --seed 7\""
 

@@ -18,9 +18,10 @@ from migration_tools.testing.brokers import EmbeddedBroker
 from tests.chaos.cells import Cell, all_cells, measured
 from tests.chaos.crossroads import Crossroads
 from tests.chaos.ledger import Ledger
+from tests.chaos.nursery import Child
 from tests.chaos.trial import GATE_NOT_MET, GATE_TRIES, reach, settle
 from tests.chaos.wire import Wire
-from tests.chaos.world import SERVERS, World
+from tests.chaos.world import SERVERS, World, eventually
 
 SUPERVISOR_SECONDS = 0.2
 FAULTS = ["kill", "pause", "postgresql", "second operator", "interrupt", "deaf", "cut", "broker"]
@@ -104,6 +105,7 @@ class Run:
     broker: EmbeddedBroker | None
     exits: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    operator: Child | None = None
     _over: threading.Event = field(default_factory=threading.Event)
     _database: threading.Lock = field(default_factory=threading.Lock)
 
@@ -111,7 +113,7 @@ class Run:
         """Cut off the move as planned, and complete it, while the other faults come."""
         began = time.monotonic()
         threads = [threading.Thread(target=self._supervise, daemon=True)]
-        threads += [threading.Thread(target=self._bring, args=(each, began), daemon=True) for each in self.plan.faults]
+        threads += [threading.Thread(target=self._come, args=(each, began), daemon=True) for each in self.plan.faults]
         for each in threads:
             each.start()
         try:
@@ -166,21 +168,29 @@ class Run:
             self.world.server.kill()
             self.world.server.start()
 
-    def _bring(self, fault: Fault, began: float) -> None:
+    def _come(self, fault: Fault, began: float) -> None:
+        threading.Event().wait(max(0, began + fault.after - time.monotonic()))
+        eventually(lambda: self.operator is not None)
+        try:
+            self._bring(fault, self.operator)
+        except BaseException as error:
+            self.faults.append(f"{fault} could not be brought about: {type(error).__name__}: {error}")
+
+    def _bring(self, fault: Fault, operator: Child | None) -> None:
+        assert operator is not None
         pause = threading.Event()
-        pause.wait(max(0, began + fault.after - time.monotonic()))
         match fault.what:
             case "kill":
                 self.world.living[fault.whom].send(signal.SIGKILL)
             case "pause":
-                child = self.operator if fault.whom == "operator" else self.world.living[fault.whom]
+                child = operator if fault.whom == "operator" else self.world.living[fault.whom]
                 child.send(signal.SIGSTOP)
                 pause.wait(fault.lasts)
                 child.send(signal.SIGCONT)
             case "postgresql":
                 self._crash_the_database()
             case "interrupt":
-                self.operator.send(signal.SIGINT)
+                operator.send(signal.SIGINT)
             case "second operator":
                 # Of the two only one can move; a rollback that comes late would undo one phase more.
                 if self.plan.cell.forward and self.plan.cell.then == "again":

@@ -13,7 +13,7 @@ from demo.__main__ import _parser as demo_parser
 from tests.architecture.tree import ROOT, project_files, relative
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z_]+) \??=", MAKEFILE, re.MULTILINE))
 TAKE_DEMO_ARGUMENTS = {"demo", "up"}
 COMMANDS = {path.stem for path in (ROOT / "migration_tools" / "management" / "commands").glob("strangle_*.py")}
