@@ -165,6 +165,8 @@ class Writer(threading.Thread):
         """Write."""
         try:
             while not self.stop_asked.wait(self.pause * 2 * self.choose.random()):
+                if self.ledger.world.calm.is_set():
+                    self.stop_asked.wait(0.1)
                 self._one()
         except BaseException as error:
             self.ledger.faults.append(f"{self.name} ended: {type(error).__name__}: {error}")
@@ -282,6 +284,8 @@ class Renamer(threading.Thread):
             try:
                 with self.world.connect("shop", "shop_app") as conn:
                     while not self.stop_asked.wait(0.6 * self.choose.random()):
+                        if self.world.calm.is_set():
+                            continue
                         conn.execute(
                             "UPDATE accounts_user SET last_name = %s WHERE id = %s",
                             [str(self.choose.random()), self.choose.randrange(1, 21)],

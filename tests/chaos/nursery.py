@@ -70,7 +70,8 @@ class Nursery:
         self._born: list[int] = []
         self._lock = threading.Lock()
         self._news = threading.Condition()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def start(self, argv: list[str], env: dict[str, str], output: Path) -> Child:
         """Fork `manage.py <argv>` with exactly this environment."""
@@ -90,8 +91,11 @@ class Nursery:
     def close(self) -> None:
         """End the nursery and every command that it forked."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(20)
+        self._listener.join(20)
+        self._process.stdout.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

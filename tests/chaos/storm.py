@@ -19,9 +19,9 @@ from tests.chaos.cells import Cell, all_cells, measured
 from tests.chaos.crossroads import Crossroads
 from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child
-from tests.chaos.trial import GATE_NOT_MET, GATE_TRIES, reach, settle
+from tests.chaos.trial import reach, settle
 from tests.chaos.wire import Wire
-from tests.chaos.world import SERVERS, World, eventually
+from tests.chaos.world import GATE_NOT_MET, GATE_TRIES, SERVERS, World, eventually
 
 SUPERVISOR_SECONDS = 0.2
 FAULTS = ["kill", "pause", "postgresql", "second operator", "interrupt", "deaf", "cut", "broker"]
@@ -137,6 +137,8 @@ class Run:
             for _ in range(GATE_TRIES):
                 if self._command(cell.command, armed) != GATE_NOT_MET:
                     break
+                self.world.calm.set()
+            self.world.calm.clear()
         if self.plan.second_kill and patiently(self.world.phase) != (cell.after, None):
             self._command(cell.afterwards, f"{self.plan.second_kill}=kill")
         reach(self.world, cell, excused=EXCUSED)

@@ -10,11 +10,10 @@ from tests import both_sides
 from tests.chaos.cells import OF_THE_STREAM, Cell
 from tests.chaos.crossroads import Crossroads
 from tests.chaos.ledger import Ledger
-from tests.chaos.world import BACK, PHASES, SECONDS, World, eventually
+from tests.chaos.world import BACK, GATE_NOT_MET, GATE_TRIES, PHASES, SECONDS, World, eventually
 
 TRIES = 4
-GATE_TRIES = 40
-GATE_NOT_MET = 4
+TRIES_TO_REACH = 12
 SIGKILLED = -signal.SIGKILL
 
 
@@ -44,7 +43,7 @@ def reach(world: World, cell: Cell, excused: Container[int] = (0, 1, GATE_NOT_ME
     The phase is looked at before each try: a rollback that was cut off behind its end would else undo one phase more.
     """
     said = ""
-    for _ in range(GATE_TRIES):
+    for _ in range(TRIES_TO_REACH):
         try:
             if world.phase() == (cell.after, None):
                 return
@@ -52,11 +51,11 @@ def reach(world: World, cell: Cell, excused: Container[int] = (0, 1, GATE_NOT_ME
             eventually(lambda: _answers(world))
             continue
         world.revive()
-        done = world.run(cell.afterwards)
+        done = world.run_past_gates(cell.afterwards)
         said = done.said()
         assert done.status in excused, (done.status, said)
         assert "Traceback" not in said, said
-    raise AssertionError(f"{cell.afterwards} did not lead to {cell.after} in {GATE_TRIES} tries: {said}")
+    raise AssertionError(f"{cell.afterwards} did not lead to {cell.after} in {TRIES_TO_REACH} tries: {said}")
 
 
 def _answers(world: World) -> bool:
@@ -122,12 +121,7 @@ def _held_still(world: World, cell: Cell) -> Callable[[], None]:
 def _kill_operator(world: World, cell: Cell) -> bool:
     resume = _held_still(world, cell)
     try:
-        done = world.run(cell.command, points=f"{cell.point}=kill@{cell.passage}")
-        for _ in range(GATE_TRIES):
-            if done.status != GATE_NOT_MET:
-                break
-            resume()
-            done = world.run(cell.command, points=f"{cell.point}=kill@{cell.passage}")
+        done = world.run_past_gates(cell.command, points=f"{cell.point}=kill@{cell.passage}")
     finally:
         resume()
     assert done.status in {SIGKILLED, 0, 4}, (done.status, done.said())
@@ -142,7 +136,9 @@ def _kill_postgresql(world: World, cell: Cell) -> bool:
         eventually(lambda: gate.with_suffix(".reached").exists() or operator.status is not None)  # noqa: B023
         if operator.status != GATE_NOT_MET:
             break
+        world.calm.set()
         resume()
+    world.calm.clear()
     resume()
     if operator.status is not None:
         assert operator.status in {0, 4}, operator.said()
