@@ -17,6 +17,7 @@ from tests.operators import IMPATIENT, owners
 
 SECONDS = 60.0
 GATE_NOT_MET = 4
+WHEN_QUIETER = "Try when it is quieter"
 GATE_TRIES = 60
 TOKENS = {
     "STRANGLE_IDENTITY_KEY": "chaos-identity-key",
@@ -111,9 +112,9 @@ class World:
         done = self.run(command, **options)
         try:
             for number in range(GATE_TRIES):
-                if done.status != GATE_NOT_MET:
+                if done.status != GATE_NOT_MET and WHEN_QUIETER not in done.said():
                     break
-                if number > 2:
+                if number > 2 or done.status != GATE_NOT_MET:
                     self.calm.set()
                 self.revive()
                 done = self.run(command, **options)
