@@ -10,7 +10,7 @@ import pytest
 from migration_tools.routing import publishing
 from migration_tools.state.journal import phase_of
 from tests.integration.proxy_rig import Upstream, await_until
-from tests.integration.test_phases import PHASES, ROAD, Road, road
+from tests.integration.test_phases import Road, road
 from tests.integration.test_proxy_command import Start, directory, port, side, sides, start
 from tests.operators import killed, owners
 
@@ -49,7 +49,7 @@ def test_writes_held_by_a_killed_operator_reach_the_owner_once(
     owner: str,
 ) -> None:
     start()
-    road.go(*ROAD[: PHASES.index(phase)])
+    road.walk_to(phase)
     await_until(lambda: side(port) == "new" and publishing.live_proxies(), 30, "the proxy answers by the table")
     killed(road.pair, command, "handover.held")
     assert publishing.current().contexts["orders"].writes == "hold"

@@ -65,6 +65,10 @@ class Road:
         for command in commands:
             self.run(*command.split())
 
+    def walk_to(self, phase: str) -> None:
+        """Go through every move up to a phase."""
+        self.go(*ROAD[: PHASES.index(phase)])
+
     def settled(self) -> list[Any]:
         """Differences once everything in flight has arrived."""
         self.run("strangle_verify")

@@ -15,7 +15,6 @@ from migration_tools.routing import publishing
 from migration_tools.routing.traffic import read_traffic
 from migration_tools.state.journal import phase_of
 from migration_tools.state.models import JournalEntry
-from tests.chaos.test_killed_commands import walk_to
 from tests.conftest import ROOT, Pair
 from tests.integration.proxy_rig import Upstream, await_until
 from tests.integration.test_phases import Road, road
@@ -56,7 +55,7 @@ def readers(port: int) -> Iterator[list[int]]:
 def verified(road: Road, start: Start, port: int) -> Road:
     """A context that may switch its reads, with a proxy that answers by its table."""
     start()
-    walk_to(road, "verify")
+    road.walk_to("verify")
     await_until(lambda: side(port) == "old" and publishing.live_proxies(), 30, "the proxy answers")
     return road
 
@@ -140,7 +139,7 @@ def test_no_data_is_never_green(verified: Road, choice: str, code: int, left: fl
 
 
 def test_a_ramp_without_a_live_proxy_changes_nothing(road: Road) -> None:
-    walk_to(road, "verify")
+    road.walk_to("verify")
     error = road.refused(*STEPS.split())
     assert "start strangle_proxy run" in str(error)
     assert share() == 0

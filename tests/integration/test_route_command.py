@@ -10,7 +10,6 @@ from django.core.management import CommandError, call_command
 from migration_tools.routing import publishing
 from migration_tools.routing.proposal import propose
 from migration_tools.routing.table import ContextRoute
-from tests.chaos.test_killed_commands import walk_to
 from tests.integration.proxy_rig import Upstream
 from tests.integration.test_phases import Road, road
 from tests.integration.test_proxy_command import sides
@@ -35,7 +34,7 @@ def orders() -> ContextRoute:
 
 
 def test_routes_never_send_writes_to_the_side_that_the_fence_has_closed(road: Road) -> None:
-    walk_to(road, "switch_reads")
+    road.walk_to("switch_reads")
     before = publishing.current().version
     assert "strangle_cutover orders" in str(refused("set", "orders", "writes=new"))
     road.run("strangle_cutover")
@@ -53,7 +52,7 @@ def test_the_doctor_names_what_is_wrong_and_what_mends_it(
 ) -> None:
     upstreams = {"monolith": str(sides[0].address), "orders": str(sides[1].address)}
     settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "UPSTREAMS": upstreams}
-    walk_to(road, "dual_write")
+    road.walk_to("dual_write")
     publishing.report_proxy("edge", {"applied_version": publishing.current().version})
     assert route("doctor") == {"findings": []}
     publishing.set_writes("orders", "new")
@@ -69,7 +68,7 @@ def test_the_doctor_names_what_is_wrong_and_what_mends_it(
 
 
 def test_rules_are_added_shown_and_taken_away(road: Road) -> None:
-    walk_to(road, "dual_write")
+    road.walk_to("dual_write")
     route("rule", "orders", "new", "--header", "X-Beta=1", "--method", "get", "--path", "/api/orders/products/")
     out = StringIO()
     call_command("strangle_route", "show", stdout=out)

@@ -21,11 +21,11 @@ from django.core.management import call_command
 from migration_tools.routing import publishing
 from migration_tools.routing.models import ProxyInstance
 from migration_tools.state.journal import phase_of
-from tests.chaos.test_killed_commands import owners, walk_to
 from tests.conftest import ROOT, Pair
 from tests.integration.proxy_rig import Upstream, await_until, free_port
 from tests.integration.test_phases import Road, road
 from tests.integration.test_proxy_command import side, sides
+from tests.operators import owners
 
 __all__ = ["road", "sides"]
 
@@ -69,7 +69,7 @@ def proxies(road: Road, sides: tuple[Upstream, Upstream]) -> Iterator[tuple[Prox
     """A context whose reads the service answers, behind two proxies."""
     with ExitStack() as stack:
         both = (stack.enter_context(running(road.pair, sides)), stack.enter_context(running(road.pair, sides)))
-        walk_to(road, "switch_reads")
+        road.walk_to("switch_reads")
         await_until(lambda: [side(each.port) for each in both] == ["new", "new"], 40, "both answer by the table")
         await_until(lambda: len(publishing.live_proxies()) == 2, 20)
         yield both
