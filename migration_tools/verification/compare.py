@@ -9,7 +9,14 @@ from typing import TypeVar
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.catalog import Table, estimated_rows, read_table
-from migration_tools.stores.postgres.digests import Digests, bucket_digests, row_digests, rows_by_key
+from migration_tools.stores.postgres.digests import (
+    Buckets,
+    Digests,
+    bucket_digests,
+    choose_buckets,
+    row_digests,
+    rows_by_key,
+)
 from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
 from migration_tools.verification.classify import classify
 from migration_tools.verification.pairing import Pair
@@ -43,9 +50,9 @@ def compare_relation(
     view = _view(pair, relation, columns)
     bounded = replace(view, left=_sender_range(relation, within), right=_receiver_range(relation, view.shape, within))
     on_phase("digests")
-    buckets = _buckets(estimated_rows(pair.receiver, relation.target_table))
+    buckets = _buckets(pair, view)
     ours, theirs = _both(pair, bounded, lambda conn, rows: _digests(conn, rows, bounded, buckets))
-    suspects = [bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket)]
+    suspects = sorted(bucket for bucket in ours.keys() | theirs.keys() if ours.get(bucket) != theirs.get(bucket))
     kept: list[Key] = []
     count = 0
     for part in _parts(suspects, ours, theirs):
@@ -145,22 +152,32 @@ def _both(pair: Pair, view: _View, read: Callable[[Connection, sql.Composable], 
     return ours, theirs
 
 
-def _digests(conn: Connection, rows: sql.Composable, view: _View, buckets: int) -> Digests:
+def _digests(conn: Connection, rows: sql.Composable, view: _View, buckets: Buckets) -> Digests:
     return bucket_digests(conn, rows, view.relation.key_columns, view.names, view.types, buckets)
 
 
 def _hashes(
-    conn: Connection, rows: sql.Composable, view: _View, buckets: int, wanted: Sequence[int]
+    conn: Connection,
+    rows: sql.Composable,
+    view: _View,
+    buckets: int | Buckets,
+    wanted: Sequence[int],
+    leading: str | None = None,
 ) -> dict[Key, tuple[int, int]]:
-    return dict(row_digests(conn, rows, view.relation.key_columns, view.names, view.types, buckets, wanted))
+    key = view.relation.key_columns
+    return dict(row_digests(conn, rows, key, view.names, view.types, buckets, wanted, leading=leading))
 
 
 def _every_hash(view: _View) -> Callable[[Connection, sql.Composable], dict[Key, tuple[int, int]]]:
     return lambda conn, rows: _hashes(conn, rows, view, 1, [0])
 
 
-def _differing(pair: Pair, view: _View, buckets: int, wanted: list[int]) -> list[Key]:
-    ours, theirs = _both(pair, view, lambda conn, rows: _hashes(conn, rows, view, buckets, wanted))
+def _differing(pair: Pair, view: _View, buckets: Buckets, wanted: list[int]) -> list[Key]:
+    def read(conn: Connection, rows: sql.Composable) -> dict[Key, tuple[int, int]]:
+        leading = "k0" if rows is view.left else view.relation.key_columns[0]
+        return _hashes(conn, rows, view, buckets, wanted, leading)
+
+    ours, theirs = _both(pair, view, read)
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
 
 
@@ -197,9 +214,10 @@ def _total(digests: Digests) -> int:
     return sum(count for count, _, _ in digests.values())
 
 
-def _buckets(rows: int) -> int:
-    """A power of two with a few hundred rows a bucket."""
-    return 1 << max(6, min((rows // 256).bit_length(), 16))
+def _buckets(pair: Pair, view: _View) -> Buckets:
+    table, key = view.relation.target_table, view.relation.key_columns
+    leading = (view.relation.key_types[0], view.key_types[0])
+    return choose_buckets(pair.receiver, table, key, leading, estimated_rows(pair.receiver, table))
 
 
 def _drill(pair: Pair, view: _View, keys: list[Key]) -> list[Difference]:

@@ -1,8 +1,9 @@
 """What a database says of its tables: columns, keys, references, sequences."""
 
+import re
 from dataclasses import dataclass
 
-from migration_tools.stores.postgres.connection import Connection
+from migration_tools.stores.postgres.connection import Connection, sql
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,9 @@ def read_sequence(conn: Connection, table: str, column: str) -> tuple[str, int] 
 
 
 def estimated_rows(conn: Connection, table: str) -> int:
-    """The planner's estimate of a table's rows, never negative."""
-    found = conn.execute(
-        "SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)", [f'"{table}"']
-    ).fetchone()
-    return int(found[0]) if found else 0
+    """The planner's estimate of a table's rows; it reckons with its present size, analysed or not."""
+    if read_table(conn, table) is None:
+        return 0
+    plan = conn.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(sql.Identifier(table))).fetchone()
+    found = re.search(r" rows=(\d+) ", str(plan[0])) if plan else None
+    return int(found[1]) if found else 0

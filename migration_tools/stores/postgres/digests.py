@@ -1,40 +1,92 @@
 """128-bit digests of rows by key bucket, computed where the rows are; equal across servers and versions.
- Note [row digests]. A row's digest is hash_record_extended over the whole record under two seeds, summed by bucket: a
-swap of two columns, a row that stands twice and NULL against '' all change it (a sum of column hashes, XOR and
-concat_ws miss them). How each type enters the record: Note [values in digests].
+
+Note [row digests]. A row's digest is hash_record_extended, under two seeds, over the row's *image*: record_send, the
+bytes that a binary COPY would carry. A swap of two columns and NULL against '' change it (a sum of column hashes and
+concat_ws miss them), and no type's own hash is asked, see Note [values in digests]. Digests of a bucket are sums, which
+see a row that stands twice or three times (XOR does not).
+
+Note [key buckets]. Buckets of an integer key are ranges of it, so rows of differing buckets are found by index, and a
+hundred differing rows cost next to nothing; other keys are bucketed by hash and take a second scan.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from migration_tools.stores.postgres.connection import Connection, sql
 from migration_tools.stores.postgres.exact_values import exact_value
 
 FIRST_SEED, SECOND_SEED, KEY_SEED = 0, 7_046_029_254_386_353_087, 11
+
+_INTEGERS = ("bigint", "integer", "smallint")
+
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+
+ROWS_A_BUCKET = 256
+FEWEST_BUCKETS, MOST_BUCKETS = 64, 65_536
+FETCH_ROWS = 2_000
+
+# Above this share of differing buckets one scan is cheaper than their ranges one by one.
+SHARE_READ_BY_INDEX = 1 / 8
+
 Digests = dict[int, tuple[int, int, int]]
 
 
-def _record(columns: Sequence[str], types: Sequence[str]) -> sql.Composed:
-    parts = [
-        exact_value(sql.SQL("r.{}").format(sql.Identifier(name)), type_name)
-        for name, type_name in zip(columns, types, strict=True)
-    ]
-    return sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
+@dataclass(frozen=True, kw_only=True)
+class Buckets:
+    """`count` buckets (a power of two) of a key: by hash, or where `width` is set ranges of its first column.
+
+    The first range has no lower bound and the last no upper one.
+    """
+
+    count: int
+    lowest: int = 0
+    width: int = 0
+
+    def number(self, key: Sequence[str], types: Sequence[str]) -> sql.Composed:
+        """The bucket of row r."""
+        if not self.width:
+            hashed = sql.SQL("hash_record_extended({}, {})").format(_record(key, types), sql.Literal(KEY_SEED))
+            return sql.SQL("{} & {}").format(hashed, sql.Literal(self.count - 1))
+        return sql.SQL("(LEAST(GREATEST({}::bigint, {}), {}) - {}) / {}").format(
+            sql.Identifier("r", key[0]),
+            sql.Literal(self.lowest),
+            sql.Literal(self.lowest + self.count * self.width - 1),
+            sql.Literal(self.lowest),
+            sql.Literal(self.width),
+        )
+
+    def ranges(self, wanted: Sequence[int]) -> list[tuple[int | None, int | None]]:
+        """First and last value of each run of neighbouring buckets; None is open."""
+        runs: list[list[int]] = []
+        for bucket in sorted(wanted):
+            if runs and bucket == runs[-1][1] + 1:
+                runs[-1][1] = bucket
+            else:
+                runs.append([bucket, bucket])
+        return [
+            (
+                self.lowest + first * self.width if first > 0 else None,
+                self.lowest + (last + 1) * self.width - 1 if last < self.count - 1 else None,
+            )
+            for first, last in runs
+        ]
 
 
-def _hashes(key: Sequence[str], columns: Sequence[str], types: Sequence[str], buckets: int) -> sql.Composed:
-    by_name = dict(zip(columns, types, strict=True))
-    return sql.SQL(
-        "hash_record_extended({}, {}) & {} AS bucket, hash_record_extended({}, {}) AS h1, "
-        "hash_record_extended({}, {}) AS h2"
-    ).format(
-        _record(key, [by_name[name] for name in key]),
-        sql.Literal(KEY_SEED),
-        sql.Literal(buckets - 1),
-        _record(columns, types),
-        sql.Literal(FIRST_SEED),
-        _record(columns, types),
-        sql.Literal(SECOND_SEED),
-    )
+def choose_buckets(conn: Connection, table: str, key: Sequence[str], leading: Sequence[str], rows: int) -> Buckets:
+    """A few hundred of the table's `rows` rows a bucket; ranges where the key's first column is an integer.
+
+    `leading` are that column's types, on both sides.
+    """
+    count = 1 << max((rows // ROWS_A_BUCKET).bit_length(), 1)
+    count = min(max(count, FEWEST_BUCKETS), MOST_BUCKETS)
+    if any(each not in _INTEGERS for each in leading):
+        return Buckets(count=count)
+    ends = conn.execute(
+        sql.SQL("SELECT min({0}), max({0}) FROM {1}").format(sql.Identifier(key[0]), sql.Identifier(table))
+    ).fetchone()
+    if ends is None or ends[0] is None or ends[1] >= 2**62 or ends[0] <= -(2**62):
+        return Buckets(count=count)
+    return Buckets(count=count, lowest=int(ends[0]), width=(int(ends[1]) - int(ends[0])) // count + 1)
 
 
 def bucket_digests(
@@ -43,11 +95,12 @@ def bucket_digests(
     key: Sequence[str],
     columns: Sequence[str],
     types: Sequence[str],
-    buckets: int,
+    buckets: int | Buckets,
 ) -> Digests:
-    """(count, sum, sum) per bucket of the rows of `rows` (a FROM item with alias r); `buckets` is a power of two."""
-    statement = sql.SQL("SELECT bucket, count(*), sum(h1), sum(h2) FROM (SELECT {} FROM {}) d GROUP BY bucket").format(
-        _hashes(key, columns, types, buckets), rows
+    """(count, sum, sum) per bucket of the rows of `rows` (a FROM item with alias r); a number of buckets is a power
+    of two."""
+    statement = sql.SQL("SELECT bucket, count(*), sum({}), sum({}) FROM {} GROUP BY bucket").format(
+        *_HASHES, _images(rows, key, columns, types, buckets)
     )
     return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in conn.execute(statement)}
 
@@ -58,23 +111,25 @@ def row_digests(
     key: Sequence[str],
     columns: Sequence[str],
     types: Sequence[str],
-    buckets: int,
+    buckets: int | Buckets,
     wanted: Sequence[int],
+    *,
+    leading: str | None = None,
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:
-    """(key as text, both hashes) of every row in the wanted buckets."""
-    statement = sql.SQL(
-        "SELECT h1, h2, {names} FROM (SELECT {keys}, {hashes} FROM {rows}) d WHERE bucket = ANY ({wanted}::int8[])"
-    ).format(
-        names=sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key))),
-        keys=sql.SQL(", ").join(
-            sql.SQL("r.{}::text AS k{}").format(sql.Identifier(name), sql.SQL(str(i))) for i, name in enumerate(key)
-        ),
-        hashes=_hashes(key, columns, types, buckets),
-        rows=rows,
-        wanted=sql.Literal(list(wanted)),
+    """(key as text, both hashes) of every row in the wanted buckets, streamed.
+
+    `leading` names the column of `rows` by whose index ranges of the key can be read; it must equal the first of `key`.
+    """
+    numbers = sql.SQL("d.bucket = ANY ({}::bigint[])").format(sql.Literal(sorted(wanted)))
+    source = rows
+    if leading and isinstance(buckets, Buckets) and buckets.width and _few(wanted, buckets):
+        source = _by_ranges(rows, leading, buckets.ranges(wanted))
+    texts = sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key)))
+    statement = sql.SQL("SELECT {}, {}, {} FROM {} WHERE {}").format(
+        *_HASHES, texts, _images(source, key, columns, types, buckets, with_keys=True), numbers
     )
     with conn.cursor() as cursor:
-        for row in cursor.stream(statement, size=2000):
+        for row in cursor.stream(statement, size=FETCH_ROWS):
             yield tuple(row[2:]), (int(row[0]), int(row[1]))
 
 
@@ -103,3 +158,54 @@ def rows_by_key(
     statement = sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(keys, texts, rows, where)
     width = len(key)
     return {tuple(row[:width]): tuple(row[width:]) for row in conn.execute(statement)}
+
+
+_HASHES = [
+    sql.SQL("hash_record_extended(ROW(d.image), {})").format(sql.Literal(seed)) for seed in (FIRST_SEED, SECOND_SEED)
+]
+
+
+def _record(columns: Sequence[str], types: Sequence[str]) -> sql.Composed:
+    parts = [exact_value(sql.Identifier("r", name), each) for name, each in zip(columns, types, strict=True)]
+    return sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
+
+
+def _images(
+    rows: sql.Composable,
+    key: Sequence[str],
+    columns: Sequence[str],
+    types: Sequence[str],
+    buckets: int | Buckets,
+    *,
+    with_keys: bool = False,
+) -> sql.Composed:
+    """The rows as (bucket, image) and the key's texts as k0…, as a FROM item d.
+
+    OFFSET 0 keeps PostgreSQL from making the image once a hash, and from taking the buckets for as many groups as there
+    are rows, for which it would sort them all.
+    """
+    by_name = dict(zip(columns, types, strict=True))
+    chosen = Buckets(count=buckets) if isinstance(buckets, int) else buckets
+    texts = [
+        sql.SQL(", {}::text AS k{}").format(sql.Identifier("r", name), sql.SQL(str(i))) for i, name in enumerate(key)
+    ]
+    return sql.SQL("(SELECT {} AS bucket, record_send({}) AS image{} FROM {} OFFSET 0) d").format(
+        chosen.number(key, [by_name[name] for name in key]),
+        _record(columns, types),
+        sql.Composed(texts if with_keys else []),
+        rows,
+    )
+
+
+def _few(wanted: Sequence[int], buckets: Buckets) -> bool:
+    return len(wanted) <= buckets.count * SHARE_READ_BY_INDEX
+
+
+def _by_ranges(rows: sql.Composable, leading: str, ranges: Sequence[tuple[int | None, int | None]]) -> sql.Composed:
+    """The rows whose leading column is in one of these ranges, each read by index."""
+    firsts = [_LEAST if first is None else first for first, _ in ranges]
+    lasts = [_GREATEST if last is None else last for _, last in ranges]
+    return sql.SQL(
+        "unnest({}::bigint[], {}::bigint[]) AS w(first, last) "
+        "CROSS JOIN LATERAL (SELECT * FROM {} WHERE {} BETWEEN w.first AND w.last) r"
+    ).format(sql.Literal(firsts), sql.Literal(lasts), rows, sql.Identifier("r", leading))
