@@ -14,7 +14,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test chaos chaos-table lint format demo up lock wheel clean
+.PHONY: help venv test chaos chaos-table bench-transfer lint format demo up lock wheel clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -38,6 +38,9 @@ chaos: $(STAMP) ## Kill everything at random while a context moves, and compare 
 
 chaos-table: $(STAMP) ## Measure the crash points anew and write docs/reference/fault-matrix.md (ARGS="--forget")
 	$(PYTHON) -m tests.chaos.page $(ARGS)
+
+bench-transfer: $(STAMP) ## Measure copy, verification and sync beside their limits and peers (ARGS="--rows 1000000 --rounds 3")
+	$(PYTHON) -m benchmarks $(ARGS)
 
 lint: $(STAMP) ## Check style, types and import contracts: ruff, mypy --strict, import-linter
 	$(PYTHON) -m ruff check .

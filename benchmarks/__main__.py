@@ -1,0 +1,99 @@
+"""The command line of the transfer benchmark: `make bench-transfer ARGS="--rows 1000000 --rounds 3"`."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.arena import Arena, open_server
+from benchmarks.ratios import Ratio, Samples
+
+PARTS = ("copy", "verification", "sync", "memory")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print the table, write the file; exit status 0 whether the goals are met or not."""
+    options = parser().parse_args(argv)
+    parts = options.only or PARTS
+    started = time.monotonic()
+    ratios: dict[str, Ratio] = {}
+    rounds: dict[str, Samples] = {}
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+    say(f"starting a PostgreSQL of its own; seeding {options.rows:,} orders")
+    with open_server() as server:
+        arena = Arena(server, options.rows)
+        arena.make()
+        from benchmarks import rounds as measuring
+        from benchmarks import speed_table
+
+        if "copy" in parts:
+            rounds["copy"] = measuring.copy_rounds(arena, options.rounds, say)
+            ratios |= speed_table.copy_ratios(rounds["copy"], options.rows)
+        if "verification" in parts:
+            rounds["verification"] = measuring.verification_rounds(arena, options.rounds, say)
+            ratios |= speed_table.verification_ratios(rounds["verification"], options.rows)
+        if "sync" in parts:
+            rounds["sync"] = measuring.sync_rounds(arena, options.rounds, say)
+            ratios |= speed_table.sync_ratios(rounds["sync"])
+        if "memory" in parts:
+            arenas = {}
+            for rows in (options.memory_rows or options.rows, 10 * (options.memory_rows or options.rows)):
+                say(f"seeding {rows:,} orders for the memory of each job")
+                arenas[rows] = Arena(server, rows, suffix=f"_{rows}")
+                arenas[rows].make()
+            ratios |= speed_table.memory_ratios(measuring.memory(arenas, say))
+    machine = describe_machine()
+    speed_table.show(ratios, f"{options.rows:,} rows, median of {options.rounds} rounds; {machine['processor']}")
+    report: dict[str, Any] = {
+        "machine": machine,
+        "rows": options.rows,
+        "rounds": options.rounds,
+        "seconds": round(time.monotonic() - started, 1),
+        "ratios": {name: each.to_json() for name, each in ratios.items()},
+        "samples": {part: found.to_json() for part, found in rounds.items()},
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    print(f"written to {options.output}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the benchmark takes."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument("--rows", type=int, default=1_000_000, help="orders in the shop (default 1,000,000)")
+    made.add_argument("--rounds", type=int, default=3, help="interleaved rounds whose median counts (default 3)")
+    made.add_argument("--memory-rows", type=int, help="orders for the memory of each job, beside 10 times as many")
+    made.add_argument("--only", action="append", choices=PARTS, help="measure this part only; may be given again")
+    made.add_argument("--output", type=Path, default=Path("var/bench/transfer.json"), help="where the figures go")
+    return made
+
+
+def describe_machine() -> dict[str, Any]:
+    """What a reader must know to compare figures; ratios need none of it."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {
+        "processor": f"{os.cpu_count()} x {model or platform.machine()}",
+        "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "postgresql": 18,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The shop that the benchmark carries over: one table of orders."""
