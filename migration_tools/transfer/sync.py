@@ -8,6 +8,7 @@ from migration_tools.kernel import points
 from migration_tools.kernel.records import accepted, departures, newest
 from migration_tools.messaging.batch import RelationHead, RowRecord
 from migration_tools.stores.postgres import Connection, errors, sql
+from migration_tools.stores.postgres.arrays import array_type, execute_with_arrays
 from migration_tools.stores.postgres.catalog import Table, read_table
 
 ROWS_PER_STATEMENT = 5_000
@@ -25,6 +26,7 @@ class TableWriter:
     def __init__(self) -> None:
         self._shapes: dict[str, Table] = {}
         self._awaiting: set[str] = set()
+        self._statements: dict[tuple[RelationHead, bool], bytes] = {}
 
     def apply(
         self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]
@@ -44,7 +46,8 @@ class TableWriter:
             gone = [row for row in whole[table].values() if row.kind == "g"]
             if gone:
                 self._delete(conn, relations[gone[0].relation], gone)
-        _set_applying(conn, "patch")
+        if patches:
+            _set_applying(conn, "patch")
         for part in _by_relation(patches):
             self._patch(conn, relations[part[0].relation], part)
         _set_applying(conn, "")
@@ -107,20 +110,26 @@ class TableWriter:
     def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
         early = head.table in self._awaiting and bool(shape.references)
-        statement = upsert_statement(shape, head, only_with_parents=early)
+        statement = self._statements.get((head, early))
+        if statement is None:
+            statement = upsert_statement(shape, head, only_with_parents=early).as_bytes(conn)
+            self._statements[(head, early)] = statement
+        types = [shape.columns[name].type for name in head.columns]
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
-            columns = [list(values) for values in zip(*(row.values or () for row in part), strict=True)]
+            columns = list(zip(*(row.values or () for row in part), strict=True))
             if early:
-                conn.execute(early_children_statement(shape, head), columns)
-            conn.execute(statement, columns)
+                execute_with_arrays(conn, early_children_statement(shape, head), columns, types)
+            execute_with_arrays(conn, statement, columns, types)
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
         match, arrays = _key_match(shape, head)
-        conn.execute(
+        execute_with_arrays(
+            conn,
             sql.SQL("DELETE FROM {} t USING {} WHERE {}").format(sql.Identifier(head.table), arrays, match),
             [[row.key[i] for row in rows] for i in range(len(head.key))],
+            [shape.columns[name].type for name in head.key],
         )
 
     def _patch(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
@@ -133,17 +142,19 @@ class TableWriter:
         match = sql.SQL(" AND ").join(
             sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
         )
-        arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
-        conn.execute(
+        arrays = _arrays(shape, head.columns)
+        execute_with_arrays(
+            conn,
             sql.SQL("UPDATE {} t SET {} FROM unnest({}) AS u({}) WHERE {}").format(
                 sql.Identifier(head.table), sets, arrays, names, match
             ),
-            [list(values) for values in zip(*(row.values or () for row in rows), strict=True)],
+            list(zip(*(row.values or () for row in rows), strict=True)),
+            [shape.columns[name].type for name in head.columns],
         )
 
 
 def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: bool = False) -> sql.Composed:
-    """INSERT … SELECT from one text array per column … ON CONFLICT DO UPDATE, only where something differs.
+    """INSERT … SELECT from one array per column … ON CONFLICT DO UPDATE, only where something differs.
 
     Note [early children]. While a table's history is not copied, an old row's children may change before the row itself
     is here. With `only_with_parents` such children are left out: parents are copied first and whole, so the chunk that
@@ -154,7 +165,7 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
     casts = sql.SQL(", ").join(
         sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in head.columns
     )
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
+    arrays = _arrays(shape, head.columns)
     parents = sql.SQL(" WHERE {}").format(_parents_exist(shape)) if only_with_parents else sql.SQL("")
     rows = sql.SQL("SELECT {} FROM unnest({}) AS u({}){}").format(casts, arrays, names, parents)
     return upsert_from(shape, head.columns, head.key, rows)
@@ -183,7 +194,7 @@ def upsert_from(shape: Table, columns: Sequence[str], key: Sequence[str], rows: 
 def early_children_statement(shape: Table, head: RelationHead) -> sql.Composed:
     """DELETE of the rows, given as for the upsert, whose parent is not here; see Note [early children]."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.columns)
+    arrays = _arrays(shape, head.columns)
     match = sql.SQL(" AND ").join(
         sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
     )
@@ -212,6 +223,11 @@ def _parents_exist(shape: Table) -> sql.Composed:
     return sql.SQL(" AND ").join(checks)
 
 
+def _arrays(shape: Table, names: Sequence[str]) -> sql.Composed:
+    """A parameter per column, typed as execute_with_arrays sends it."""
+    return sql.SQL(", ").join(sql.SQL("%s::{}").format(array_type(shape.columns[name].type)) for name in names)
+
+
 def _set_applying(conn: Connection, mode: str) -> None:
     """Tell the triggers that this transaction is the apply path; see Note [applying]."""
     conn.execute("SELECT set_config('strangle.applying', %s, true)", [mode])
@@ -219,6 +235,8 @@ def _set_applying(conn: Connection, mode: str) -> None:
 
 def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:
     """Group rows by relation, since two declarations of one projection may order values differently."""
+    if len({row.relation for row in rows}) == 1:
+        return [rows]
     groups: dict[int, list[RowRecord]] = {}
     for row in rows:
         groups.setdefault(row.relation, []).append(row)
@@ -226,9 +244,9 @@ def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:
 
 
 def _key_match(shape: Table, head: RelationHead) -> tuple[sql.Composed, sql.Composed]:
-    """(condition joining t and u on the key, unnest of one text array per key column AS u)."""
+    """(condition joining t and u on the key, unnest of one array per key column AS u)."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
-    arrays = sql.SQL(", ").join(sql.SQL("%s::text[]") for _ in head.key)
+    arrays = _arrays(shape, head.key)
     match = sql.SQL(" AND ").join(
         sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
     )
