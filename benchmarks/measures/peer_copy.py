@@ -63,10 +63,10 @@ def peer_copy(arena: Arena) -> float:
         row = conn.execute(f"SELECT count(*) FROM {TARGET}").fetchone()
     if row is None or row[0] != arena.rows:
         raise RuntimeError(f"pgcopydb copied {row} of {arena.rows} rows")
-    return _seconds(found[1])
+    return seconds_of(found[1])
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
     """Its way to write a time: 340ms, 3s669, 2m14s."""
     parts = re.findall(r"(\d+)([a-z]*)", text)
     return sum(int(number) * _UNITS[unit or "ms"] for number, unit in parts)

@@ -44,6 +44,7 @@ PLANTS = [
     Plant("migration_tools/phases/planted.py", "import redis", DRIVERS),
     Plant("migration_tools/verification/planted.py", "import legacy_monolith", ALONE),
     Plant("migration_tools/testing/planted.py", "import playbooks", ALONE),
+    Plant("migration_tools/testing/planted.py", "import benchmarks", ALONE),
     Plant("extracted_services/billing/__init__.py", "import extracted_services.orders", SERVICES),
     Plant("legacy_monolith/planted.py", "import extracted_services.orders", APART),
     Plant("extracted_services/orders/planted.py", "import legacy_monolith", APART),

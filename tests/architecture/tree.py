@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGES = ("migration_tools", "legacy_monolith", "extracted_services", "proxy", "playbooks", "demo")
+PACKAGES = ("migration_tools", "legacy_monolith", "extracted_services", "proxy", "playbooks", "demo", "benchmarks")
 
 #: Directories that a checkout does not hold: made by running, building or checking the project.
 MADE = {

@@ -27,7 +27,7 @@ def array_type(type_name: str) -> sql.SQL:
     """The type to send a column of this type as: an array of it without its length, else text[]."""
     found = _TYPED.match(type_name)
     name = f"{found[1]}[]" if found else "text[]"
-    return sql.SQL(name)  # type: ignore[arg-type]
+    return sql.SQL(name)
 
 
 def array_literal(values: Sequence[str | None], type_name: str = "text") -> str:
