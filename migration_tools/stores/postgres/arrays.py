@@ -102,10 +102,13 @@ def execute_with_arrays(
     """Execute a statement whose parameters are these columns, each cast to the array_type of its type.
 
     The server binds them, also on a connection whose own cursors write parameters into the statement, as Django's do.
+    Returns how many rows it touched.
     """
     cursor = psycopg.Cursor(conn)
     cursor.adapters.register_dumper(_Uuids, _UuidsDumper)
-    cursor.execute(statement, [_array(column, each) for column, each in zip(columns, types, strict=True)])
+    return cursor.execute(
+        statement, [_array(column, each) for column, each in zip(columns, types, strict=True)]
+    ).rowcount
 
 
 def _array(values: Sequence[str | None], type_name: str) -> "str | _Uuids":
