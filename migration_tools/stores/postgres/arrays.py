@@ -98,7 +98,7 @@ def execute_with_arrays(
     statement: sql.Composed | sql.SQL | bytes,
     columns: Sequence[Sequence[str | None]],
     types: Sequence[str],
-) -> None:
+) -> int:
     """Execute a statement whose parameters are these columns, each cast to the array_type of its type.
 
     The server binds them, also on a connection whose own cursors write parameters into the statement, as Django's do.
