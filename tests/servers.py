@@ -9,13 +9,16 @@ from migration_tools.testing.postgres import EmbeddedPostgres, provision
 
 PORT = "STRANGLE_TEST_PG_PORT"
 PASSWORD = "STRANGLE_TEST_PG_PASSWORD"
+# Which PostgreSQL the run is on: 16 or 18 of the wheel, or one that Debian has installed (15).
+VERSION = "STRANGLE_TEST_PG_VERSION"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """Start the cluster once (xdist workers inherit it through the environment) and point the settings at it."""
     if PORT not in os.environ:
-        server = EmbeddedPostgres(options={"synchronous_commit": "off"}).start()
+        version = int(os.environ.get(VERSION, "18"))
+        server = EmbeddedPostgres(version=version, options={"synchronous_commit": "off"}).start()
         provision(server)
         os.environ[PORT] = str(server.port)
         os.environ[PASSWORD] = server.password

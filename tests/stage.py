@@ -13,6 +13,7 @@ from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.relay import Relay, tick
 from migration_tools.messaging.stream import note_receipt, read_batch
+from migration_tools.playbook import Playbook
 from migration_tools.playbook.compiled import Compiled, compile_playbook
 from migration_tools.playbook.registry import get
 from migration_tools.stores.postgres import connect
@@ -31,9 +32,10 @@ STREAM = "orders"
 class DirectFeed:
     """A feed without HTTP, for tests that stage interleavings."""
 
-    def __init__(self, alias: str, origin: str):
+    def __init__(self, alias: str, origin: str, stream: str = STREAM):
         self.alias = alias
         self.origin_name = origin
+        self.stream = stream
         self.conn: Any = None
 
     def close(self) -> None:
@@ -44,25 +46,31 @@ class DirectFeed:
         if self.conn is None or self.conn.closed:
             self.conn = connect(self.alias, "test feed")
         cursor = self.conn.cursor()
-        note_receipt(cursor, STREAM, "test", after)
-        batch = read_batch(cursor, STREAM, origin=self.origin_name, after=after, limit=limit)
+        note_receipt(cursor, self.stream, "test", after)
+        batch = read_batch(cursor, self.stream, origin=self.origin_name, after=after, limit=limit)
         if batch.first == batch.last and wait_seconds:
             threading.Event().wait(0.01)
-            batch = read_batch(cursor, STREAM, origin=self.origin_name, after=after, limit=limit)
+            batch = read_batch(cursor, self.stream, origin=self.origin_name, after=after, limit=limit)
         return batch
 
 
 class Stage:
     """The pair of databases with capture installed on both."""
 
+    stream = STREAM
+
     def __init__(self, pair: Pair):
         self.pair = pair
         self.shop = pair.connect("shop")
         self.orders = pair.connect("orders")
         with connect("default", "test") as source, connect("orders", "test") as target:
-            self.compiled: Compiled = compile_playbook(get(STREAM), source, target)
+            self.compiled: Compiled = compile_playbook(self.playbook(), source, target)
             install(source, self.compiled.source, wait=lambda _: None)
             install(target, self.compiled.target, wait=lambda _: None)
+
+    def playbook(self) -> type[Playbook]:
+        """What is carried."""
+        return get(self.stream)
 
     def close(self) -> None:
         self.shop.close()
@@ -72,15 +80,15 @@ class Stage:
     def ends(self, *, reverse: bool = False) -> Iterator[Ends]:
         sender, receiver = ("orders", "default") if reverse else ("default", "orders")
         with connect(sender, "test") as a, connect(sender, "test") as b, connect(receiver, "test") as c:
-            yield Ends(stream=STREAM, sender=a, reader=b, receiver=c)
+            yield Ends(stream=self.stream, sender=a, reader=b, receiver=c)
 
     def tick(self, *, reverse: bool = False) -> int:
         with connect("orders" if reverse else "default", "test") as conn:
-            return tick(conn, STREAM, RelationProjector()).head
+            return tick(conn, self.stream, RelationProjector()).head
 
     def consumer(self, *, reverse: bool = False) -> Consumer:
         sender, using = ("orders", "default") if reverse else ("default", "orders")
-        return Consumer(STREAM, DirectFeed(sender, sender), TableWriter(), using=using)
+        return Consumer(self.stream, DirectFeed(sender, sender, self.stream), TableWriter(), using=using)
 
     def consume(self, *, reverse: bool = False) -> int:
         """Apply everything numbered so far."""
@@ -100,7 +108,7 @@ class Stage:
         """Copy every projection to its end."""
         rows = 0
         with self.ends() as ends:
-            for relation in whole_relations(ends.sender, STREAM):
+            for relation in whole_relations(ends.sender, self.stream):
                 for chunk in copy_relation(ends, relation, "test"):
                     rows += chunk.rows
         return rows
@@ -110,7 +118,7 @@ class Stage:
         """Relay and consumer as threads for the block."""
         stop = threading.Event()
         sender = "orders" if reverse else "default"
-        relay = Relay(STREAM, RelationProjector(), alias=sender)
+        relay = Relay(self.stream, RelationProjector(), alias=sender)
         consumer = self.consumer(reverse=reverse)
         with ExitStack() as stack:
             stack.callback(consumer.feed.close)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 # Bump when the text of triggers changes, so that installed ones count as outdated.
-TRIGGERS_VERSION = 1
+TRIGGERS_VERSION = 2
 
 
 class Fence(StrEnum):
@@ -36,8 +36,19 @@ class Dependency:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyPart:
+    """Where a part of a relation's key comes from: a place in what capture reports of the table, or a constant."""
+
+    place: int | None = None
+    constant: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RelationSpec:
-    """One compiled projection. `query` yields k0… (the source key, uncast) and each target column by name."""
+    """One compiled projection. `query` yields k0… (the source key, uncast) and each target column by name.
+
+    `share` is a condition on the target table's rows: those that are this relation's; '' means all.
+    """
 
     stream: str
     projection: str
@@ -47,8 +58,10 @@ class RelationSpec:
     target_table: str
     key_columns: tuple[str, ...]
     key_types: tuple[str, ...]
+    key_parts: tuple[KeyPart, ...] = ()
     columns: tuple[str, ...]
     query: str
+    share: str = ""
     dependencies: tuple[Dependency, ...]
     rank: int
     owned: bool
@@ -61,7 +74,10 @@ class RelationSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """Triggers on one table: capture of `key` for its own relations, of `watched` → `reported` for dependants."""
+    """Triggers on one table: capture of `key` for its own relations, of `watched` → `reported` for dependants.
+
+    `inexact` are those columns of which equal values may differ; they are compared by their text.
+    """
 
     stream: str
     table: str
@@ -69,6 +85,7 @@ class TableSpec:
     is_base: bool
     watched: tuple[str, ...]
     reported: tuple[str, ...]
+    inexact: tuple[str, ...] = ()
     echoes: bool
     captured: bool
     fence: Fence | None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from migration_tools.capture.declaration import RelationSpec, SideSpec, TableSpec
@@ -146,8 +146,8 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
     ]
     conn.execute(
         """INSERT INTO strangle_relation (stream, projection, kind, source_table, target_table, key_columns, key_types,
-               columns, query, dependencies, rank, owned, declaration, active)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)""",
+               key_parts, columns, query, share, dependencies, rank, owned, declaration, active)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)""",
         [
             relation.stream,
             relation.projection,
@@ -156,8 +156,10 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
             relation.target_table,
             list(relation.key_columns),
             list(relation.key_types),
+            json.dumps([asdict(part) for part in relation.key_parts]),
             list(relation.columns),
             relation.query,
+            relation.share,
             json.dumps(dependencies),
             relation.rank,
             relation.owned,

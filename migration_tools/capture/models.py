@@ -44,8 +44,10 @@ class Relation(models.Model):
     target_table = models.TextField()
     key_columns = ArrayField(models.TextField())
     key_types = ArrayField(models.TextField())
+    key_parts = models.JSONField(null=True)
     columns = ArrayField(models.TextField())
     query = models.TextField()
+    share = models.TextField(default="", db_default="")
     dependencies = models.JSONField(default=list)
     rank = models.IntegerField()
     owned = models.BooleanField()
@@ -76,3 +78,22 @@ class CapturedTable(models.Model):
 
     class Meta:
         db_table = "strangle_captured_table"
+
+
+class WaitingReference(models.Model):
+    """A reference that was left NULL because the row it points to is not copied yet; see transfer.waiting."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField()
+    table_name = models.TextField()
+    reference = models.TextField()
+    key = ArrayField(models.TextField())
+    wanted = ArrayField(models.TextField())
+
+    class Meta:
+        db_table = "strangle_waiting_reference"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stream", "table_name", "reference", "key"], name="strangle_waiting_reference_key"
+            )
+        ]

@@ -17,7 +17,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class InstalledRelation:
-    """A row of strangle_relation; `report` maps a dependency's column to its place in the reported tuple."""
+    """A row of strangle_relation; without `key_parts` the key is what capture reports, in its order."""
 
     number: int
     projection: str
@@ -26,11 +26,21 @@ class InstalledRelation:
     target_table: str
     key_columns: tuple[str, ...]
     key_types: tuple[str, ...]
+    key_parts: tuple[dict[str, Any], ...] = ()
     columns: tuple[str, ...]
     query: str
+    share: str = ""
     dependencies: list[dict[str, Any]]
     rank: int
     owned: bool
+
+    def key_of(self, reported: Sequence[str]) -> Key:
+        """The relation's key of a row, out of what capture reports of it."""
+        if not self.key_parts:
+            return tuple(reported)
+        return tuple(
+            reported[part["place"]] if part["place"] is not None else part["constant"] for part in self.key_parts
+        )
 
 
 def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
@@ -49,11 +59,13 @@ def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
             dependencies=row[9],
             rank=row[10],
             owned=row[11],
+            key_parts=tuple(row[12] or ()),
+            share=row[13],
         )
         for row in conn.execute(
             """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query,
             dependencies,
-                      rank, owned
+                      rank, owned, key_parts, share
                FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id""",
             [stream],
         )
@@ -105,6 +117,7 @@ class RelationProjector:
         occurred = min(touch.occurred for touch in touches)
         position = base
         gone: list[tuple[InstalledRelation, list[Key]]] = []
+        present: dict[str, set[Key]] = {}
         denormalised: list[tuple[InstalledRelation, set[Key]]] = []
         for relation in rows:
             with _fits(relation, stream):
@@ -113,11 +126,14 @@ class RelationProjector:
                 found = self._write(conn, relation, own, stream, tick, position, occurred)
                 position += len(found)
                 gone.append((relation, endings(own, found.__contains__)))
+                present.setdefault(relation.target_table, set()).update(found)
             if foreign - own and relation.projection in patches:
                 denormalised.append((patches[relation.projection], foreign - own))
         for patch, keys in denormalised:
             position += len(self._write(conn, patch, keys, stream, tick, position, occurred))
-        for relation, missing in reversed(gone):
+        for relation, absent in reversed(gone):
+            # A row that moved from one projection of a table to another one is not gone.
+            missing = [key for key in absent if key not in present[relation.target_table]]
             position += self._write_gone(conn, relation, missing, stream, tick, position, occurred)
         points.reached("projector.done")
         return position - base
@@ -135,7 +151,7 @@ class RelationProjector:
         for touch in touches:
             if touch.table == relation.source_table:
                 bucket = foreign if touch.echo else own
-                bucket.update(tuple(key) for key in touch.keys.get("b", ()))
+                bucket.update(relation.key_of(key) for key in touch.keys.get("b", ()))
         for dependency in relation.dependencies:
             values = {
                 report[place]

@@ -168,8 +168,12 @@ END """
 
 
 def _keys(spec: TableSpec, event: str) -> sql.Composed:
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name in spec.key)
-    texts = sql.SQL(", ").join(sql.SQL("k.{}::text").format(sql.Identifier(name)) for name in spec.key)
+    names = [sql.Identifier(name) for name in spec.key]
+    columns = sql.SQL(", ").join(
+        sql.SQL('{0}::text COLLATE "C" AS {0}').format(name) if name_ in spec.inexact else name
+        for name, name_ in zip(names, spec.key, strict=True)
+    )
+    texts = sql.SQL(", ").join(sql.SQL("k.{}::text").format(name) for name in names)
     select = sql.SQL("SELECT {} FROM {}")
     old, new = (select.format(columns, sql.SQL(name)) for name in ("old_rows", "new_rows"))
     rows = {"ins": new, "del": old, "upd": old + sql.SQL(" UNION ") + new}[event]
@@ -186,11 +190,15 @@ def _reported(spec: TableSpec, event: str) -> sql.Composed:
     if event != "upd":
         row = "new_rows" if event == "ins" else "old_rows"
         return sql.SQL("(SELECT jsonb_agg({}) FROM {} r)").format(texts("r"), sql.SQL(row))
-    same_key = sql.SQL(" AND ").join(sql.SQL("o.{0} = n.{0}").format(sql.Identifier(name)) for name in spec.key)
+
+    def compared(name: str, how: str) -> sql.Composed:
+        each = '{1}.{0}::text COLLATE "C"' if name in spec.inexact else "{1}.{0}"
+        old, new = (sql.SQL(each).format(sql.Identifier(name), sql.SQL(row)) for row in ("o", "n"))
+        return old + sql.SQL(how) + new
+
+    same_key = sql.SQL(" AND ").join(compared(name, " = ") for name in spec.key)
     watched = dict.fromkeys((*spec.watched, *spec.reported))
-    changed = sql.SQL(" OR ").join(
-        sql.SQL("o.{0} IS DISTINCT FROM n.{0}").format(sql.Identifier(name)) for name in watched
-    )
+    changed = sql.SQL(" OR ").join(compared(name, " IS DISTINCT FROM ") for name in watched)
     return sql.SQL(
         """(SELECT jsonb_agg(DISTINCT t) FROM old_rows o FULL JOIN new_rows n ON {same}
             CROSS JOIN LATERAL (VALUES ({old}), ({new})) AS ends(t) WHERE {changed})"""

@@ -1,10 +1,7 @@
 """Both sides of a playbook against the live databases: validated, compiled, and its mistakes all at once."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from django.apps import apps
 from django.core.exceptions import FieldError
 from django.db.models import Model
 
@@ -14,9 +11,12 @@ from migration_tools.errors import PlaybookError
 from migration_tools.playbook.compiled_invariants import CompiledInvariant, compile_invariants
 from migration_tools.playbook.compiler import Direction, compile_side
 from migration_tools.playbook.declaration import Playbook, Projection
-from migration_tools.playbook.paths import column_of
+from migration_tools.playbook.live_validation import find_live_mistakes, find_required_cycles
+from migration_tools.playbook.paths import source_model
+from migration_tools.playbook.siblings import joined_to
 from migration_tools.playbook.target_models import make_models
-from migration_tools.playbook.validation import check_turned, find_static_mistakes, uncovered
+from migration_tools.playbook.turning import share, turn
+from migration_tools.playbook.validation import check_turned, find_static_mistakes
 from migration_tools.stores.postgres import Connection, describe_failure, errors
 from migration_tools.stores.postgres.catalog import Table, read_table, read_unbending_references
 
@@ -46,25 +46,39 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
         raise PlaybookError(playbook.context or playbook.__qualname__, mistakes)
     forward: list[Direction] = []
     backward: list[Direction] = []
-    names = [p.into for p in (*playbook.projections, *playbook.references)]
-    stand_ins = make_models(target, names)
-    for projection in (*playbook.projections, *playbook.references):
+    everything = (*playbook.projections, *playbook.references)
+    stand_ins = make_models(target, [p.into for p in everything])
+    back = [p for p in playbook.projections if joined_to(p, playbook.projections) is None]
+    for projection in everything:
         owned = projection in playbook.projections
-        model = apps.get_model(projection.model)
+        model = source_model(projection.model)
         receiver, source_table = read_table(target, projection.into), read_table(source, model._meta.db_table)
-        found = _live_mistakes(projection, receiver, source_table, model._meta.db_table)
+        found = find_live_mistakes(projection, model, receiver, source_table)
         found += _unbending(target, projection.into)
         if owned:
             found += _unbending(source, model._meta.db_table)
         if receiver is not None and source_table is not None and not found:
             forward.append(_forward(playbook, projection, model, receiver, owned))
             if owned:
-                found += check_turned(projection, model, stand_ins[projection.into], source_table)
-                if not found:
-                    backward.append(_backward(playbook, projection, model, stand_ins[projection.into], source_table))
+                joined = [p for p in playbook.projections if joined_to(p, playbook.projections) is projection]
+                found += check_turned(projection, joined, model, stand_ins, source_table)
+            if projection in back and not found:
+                siblings = [p for p in back if p.model == projection.model]
+                backward.append(
+                    turn(
+                        projection,
+                        playbook.projections,
+                        model,
+                        stand_ins,
+                        source_table,
+                        aliases=(playbook.source, playbook.target),
+                        name=_name(model._meta.db_table, projection, siblings),
+                    )
+                )
         mistakes += found
     invariants, found = compile_invariants(playbook, source, target, stand_ins)
     mistakes += found
+    mistakes = list(dict.fromkeys(mistakes)) or find_required_cycles([m.receiver for m in forward])
     if mistakes:
         raise PlaybookError(playbook.context, mistakes)
     own_source = {m.model._meta.db_table: Fence.OWNER for m in forward if m.owned}
@@ -87,8 +101,9 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
 def _forward(
     playbook: type[Playbook], projection: Projection, model: type[Model], receiver: Table, owned: bool
 ) -> Direction:
+    siblings = [p for p in (*playbook.projections, *playbook.references) if p.into == projection.into]
     return Direction(
-        name=projection.into,
+        name=_name(projection.into, projection, siblings),
         model=model,
         alias=playbook.source,
         key=projection.key,
@@ -96,68 +111,13 @@ def _forward(
         filter=projection.filter,
         receiver=receiver,
         owned=owned,
+        share=share(projection, siblings, receiver),
     )
 
 
-def _backward(
-    playbook: type[Playbook],
-    projection: Projection,
-    model: type[Model],
-    stand_in: type[Model],
-    receiver: Table,
-) -> Direction:
-    key = {column_of(model, path): target for target, path in projection.key.items()}
-    columns: Mapping[str, Any] = {
-        column_of(model, name): value
-        for name, value in projection.turned().items()
-        if column_of(model, name) not in key
-    }
-    return Direction(
-        name=model._meta.db_table,
-        model=stand_in,
-        alias=playbook.target,
-        key=key,
-        columns=columns,
-        filter=None,
-        receiver=receiver,
-        owned=True,
-    )
-
-
-def _live_mistakes(projection: Projection, receiver: Table | None, source: Table | None, source_name: str) -> list[str]:
-    where = repr(projection)
-    if source is None:
-        return [f"{where}: table {source_name!r} is not in the source database; run migrate there"]
-    if receiver is None:
-        return [
-            f"{where}: table {projection.into!r} is not in the target database; run the service's schema migrations"
-        ]
-    mistakes = []
-    if not source.key:
-        mistakes.append(
-            f"{where}: table {source_name!r} has no primary key; add one, rows cannot be told apart without"
-        )
-    if not receiver.key:
-        mistakes.append(f"{where}: table {projection.into!r} has no primary key; add one to the service's model")
-    elif set(projection.key) != set(receiver.key):
-        mistakes.append(
-            f"{where}: key {sorted(projection.key)} is not the primary key {sorted(receiver.key)} of "
-            f"{projection.into!r}"
-        )
-    given = (*projection.key, *projection.columns)
-    for name in given:
-        column = receiver.columns.get(name)
-        if column is None:
-            mistakes.append(
-                f"{where}: target table {projection.into!r} has no column {name!r}; it has {sorted(receiver.columns)}"
-            )
-        elif column.generated:
-            mistakes.append(f"{where}: column {name!r} of {projection.into!r} is generated; leave it out")
-    for column in uncovered(receiver, given):
-        mistakes.append(
-            f"{where}: target column {column.name!r} must have a value; map it or give it a default in the database"
-        )
-    return mistakes
+def _name(table: str, projection: Projection, siblings: list[Projection]) -> str:
+    """The receiving table's name, and which of how many where several share it; TableWriter counts on it."""
+    return table if len(siblings) == 1 else f"{table} {siblings.index(projection) + 1}/{len(siblings)}"
 
 
 def _unbending(conn: Connection, table: str) -> list[str]:

@@ -5,28 +5,36 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connections
-from django.db.models import F, Model, Q
+from django.db.models import F, Model, Q, Value
 
-from migration_tools.capture.declaration import Dependency, Fence, RelationSpec, SideSpec, TableSpec
+from migration_tools.capture.declaration import Dependency, Fence, KeyPart, RelationSpec, SideSpec, TableSpec
 from migration_tools.capture.models import Side
 from migration_tools.playbook.paths import column_of, fields_of, hops
-from migration_tools.stores.postgres import Connection
+from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.catalog import Table, read_table
 from migration_tools.stores.postgres.inlining import inline, quote
 
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """One direction of a projection, ready to compile: `columns` by receiving column name, keys first."""
+    """One direction of a projection, ready to compile: `columns` by receiving column name, keys first.
+
+    `key` maps receiving key columns to fields or constants; `share` limits the receiving table's rows to ours.
+    """
 
     name: str
     model: type[Model]
     alias: str
-    key: Mapping[str, str]
+    key: Mapping[str, str | Value]
     columns: Mapping[str, Any]
     filter: Q | None
     receiver: Table
     owned: bool
+    share: str = ""
+
+    def key_values(self) -> dict[str, Any]:
+        """Each part of the key as an expression, k0…"""
+        return {f"k{i}": F(part) if isinstance(part, str) else part for i, part in enumerate(self.key.values())}
 
 
 def compile_side(
@@ -41,9 +49,11 @@ def compile_side(
         relations += _relations(context, mapping, ranks[mapping.receiver.name], owned_tables, conn)
     tables = _tables(context, relations, conn, fences)
     reported = {table.table: table.reported for table in tables}
+    keys = {table.table: table.key for table in tables}
     placed = tuple(
         replace(
             relation,
+            key_parts=_placed(relation, keys[relation.source_table]),
             dependencies=tuple(replace(d, place=reported[d.table].index(d.column)) for d in relation.dependencies),
         )
         for relation in relations
@@ -52,15 +62,27 @@ def compile_side(
 
 
 def rank_tables(tables: list[Table]) -> dict[str, int]:
-    """Parents before children by the references among `tables`; a cycle keeps declaration order (FKs are deferred)."""
-    names = [table.name for table in tables]
+    """Parents before children by the references among `tables`; in a cycle those count that must have a value.
+
+    References that may be NULL wait for what they point to, see transfer.waiting. A cycle of references of which each
+    must have a value keeps declaration order; validation refuses it.
+    """
+    names = list(dict.fromkeys(table.name for table in tables))
     parents = {t.name: {r.target for r in t.references if r.target in names and r.target != t.name} for t in tables}
+    strict = {t.name: required_parents(t) & parents[t.name] for t in tables}
     ranks: dict[str, int] = {}
     while len(ranks) < len(parents):
-        ready = [name for name in names if name not in ranks and parents[name] <= ranks.keys()]
-        for name in ready or [next(name for name in names if name not in ranks)]:
+        left = [name for name in names if name not in ranks]
+        ready = [name for name in left if parents[name] <= ranks.keys()]
+        ready = ready or [name for name in left if strict[name] <= ranks.keys()][:1]
+        for name in ready or left[:1]:
             ranks.setdefault(name, len(ranks))
     return ranks
+
+
+def required_parents(table: Table) -> set[str]:
+    """Tables of which every row of this one must name a row."""
+    return {r.target for r in table.references if all(table.columns[c].required for c in r.columns)}
 
 
 def _relations(
@@ -69,9 +91,8 @@ def _relations(
     base = mapping.model._meta
     source = read_table(conn, base.db_table)
     assert source is not None  # noqa: S101  (validation refuses playbooks over missing tables)
-    key_paths = list(mapping.key.values())
-    source_key = tuple(column_of(mapping.model, path) for path in key_paths)
-    columns: dict[str, Any] = {**{target: F(path) for target, path in mapping.key.items()}, **mapping.columns}
+    source_key = tuple(column_of(mapping.model, part) for part in mapping.key.values() if isinstance(part, str))
+    columns: dict[str, Any] = {**dict(zip(mapping.key, mapping.key_values().values(), strict=True)), **mapping.columns}
     dependencies: dict[tuple[str, str, str], Dependency] = {}
     foreign_columns: list[str] = []
     for name, expression in columns.items():
@@ -88,7 +109,12 @@ def _relations(
                     )
                 if foreign and name not in foreign_columns:
                     foreign_columns.append(name)
-    types = tuple(source.columns[column].type for column in source_key)
+    types = tuple(
+        source.columns[column_of(mapping.model, part)].base
+        if isinstance(part, str)
+        else mapping.receiver.columns[name].wire
+        for name, part in mapping.key.items()
+    )
     shared: dict[str, Any] = {
         "stream": context,
         "projection": mapping.name,
@@ -97,6 +123,13 @@ def _relations(
         "target_table": mapping.receiver.name,
         "key_columns": tuple(mapping.key),
         "key_types": types,
+        "key_parts": tuple(
+            KeyPart(place=source_key.index(column_of(mapping.model, part)))
+            if isinstance(part, str)
+            else KeyPart(constant=str(part.value))
+            for part in mapping.key.values()
+        ),
+        "share": mapping.share,
         "rank": rank,
         "owned": mapping.owned,
     }
@@ -104,26 +137,29 @@ def _relations(
         **shared,
         kind="r",
         columns=tuple(columns),
-        query=_query(mapping, key_paths, columns),
+        query=_query(mapping, types, columns),
         dependencies=tuple(dependencies.values()),
     )
     if not foreign_columns:
         return [whole]
     patched = {name: columns[name] for name in (*mapping.key, *foreign_columns)}
     patch = RelationSpec(
-        **shared, kind="p", columns=tuple(patched), query=_query(mapping, key_paths, patched), dependencies=()
+        **shared, kind="p", columns=tuple(patched), query=_query(mapping, types, patched), dependencies=()
     )
     return [whole, patch]
 
 
-def _query(mapping: Direction, key_paths: list[str], columns: Mapping[str, Any]) -> str:
-    """SELECT k0…, each column cast to the receiver's type under the receiver's name."""
-    values = {f"k{i}": F(path) for i, path in enumerate(key_paths)}
+def _query(mapping: Direction, key_types: tuple[str, ...], columns: Mapping[str, Any]) -> str:
+    """SELECT k0…, each column under the receiver's name, cast to its type or to text if the type is its own."""
+    values = mapping.key_values()
     values |= {f"c{i}": expression for i, expression in enumerate(columns.values())}
     inner = compile_values(mapping, values)
-    outer = [f"s.k{i}" for i in range(len(key_paths))]
+    outer = [
+        f"s.k{i}" if isinstance(part, str) else f"s.k{i}::{key_types[i]} AS k{i}"
+        for i, part in enumerate(mapping.key.values())
+    ]
     for i, name in enumerate(columns):
-        outer.append(f"s.c{i}::{mapping.receiver.columns[name].type} AS {quote(name)}")
+        outer.append(f"s.c{i}::{mapping.receiver.columns[name].wire} AS {quote(name)}")
     return f"SELECT {', '.join(outer)} FROM ({inner}) s"  # noqa: S608  (identifiers quoted, types from the catalogue)
 
 
@@ -147,14 +183,22 @@ def _dependency(
 ) -> Dependency:
     shape = read_table(conn, table)
     assert shape is not None  # noqa: S101  (a model of an installed application)
-    values = {f"k{i}": F(key) for i, key in enumerate(mapping.key.values())}
+    values = mapping.key_values()
     return Dependency(
         table=table,
         column=column,
-        column_type=shape.columns[column].type,
+        column_type=shape.columns[column].base,
         watched=tuple(sorted(watched)),
         query=compile_values(mapping, {**values, "t0": F(path)}),
         foreign=foreign,
+    )
+
+
+def _placed(relation: RelationSpec, reported: tuple[str, ...]) -> tuple[KeyPart, ...]:
+    """The key's parts by their places in what capture reports: the columns of every relation's key over the table."""
+    return tuple(
+        part if part.place is None else KeyPart(place=reported.index(relation.source_key[part.place]))
+        for part in relation.key_parts
     )
 
 
@@ -170,17 +214,45 @@ def _tables(
         assert shape is not None  # noqa: S101  (validated)
         dependants = [d for r in relations for d in r.dependencies if d.table == name]
         own = [r for r in relations if r.source_table == name]
+        key = tuple(dict.fromkeys(c for r in own for c in r.source_key)) if own else shape.key
+        named = {*key, *(c for d in dependants for c in (*d.watched, d.column))}
         specs.append(
             TableSpec(
                 stream=context,
                 table=name,
-                key=own[0].source_key if own else shape.key,
+                key=key,
                 is_base=bool(own),
                 watched=tuple(sorted({c for d in dependants for c in d.watched})),
                 reported=tuple(sorted({d.column for d in dependants})),
+                inexact=tuple(sorted(c for c in named if not shape.columns[c].exact)),
                 echoes=any(r.kind == "p" for r in own),
                 captured=bool(own or dependants),
                 fence=fences.get(name),
             )
         )
     return specs
+
+
+def share_of_constants(receiver: Table, constants: Mapping[str, Any]) -> str:
+    """The condition that these columns of the receiving table hold these constants; '' without any."""
+    parts = [
+        sql.SQL("{} = {}::{}").format(sql.Identifier(n), sql.Literal(v), sql.SQL(receiver.columns[n].type)).as_string()
+        for n, v in constants.items()
+    ]
+    return " AND ".join(parts)
+
+
+def share_of_filter(model: type[Model], condition: Q | None, alias: str) -> str:
+    """The condition on a model's own table that a row is within a projection's filter; '' without one."""
+    if condition is None:
+        return ""
+    keys = [field.column for field in model._meta.pk_fields]
+    rows = (
+        model._base_manager.using(alias)
+        .order_by()
+        .filter(condition)
+        .values(*(f.attname for f in model._meta.pk_fields))
+    )
+    query, params = rows.query.get_compiler(using=alias).as_sql()
+    names = ", ".join(quote(name) for name in keys)
+    return f"({names}) IN ({inline(connections[alias], query, params)})"

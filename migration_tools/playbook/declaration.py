@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 
 from migration_tools.playbook.invariants import Invariant
-from migration_tools.playbook.paths import path_of
 
 
 def seconds(number: float) -> dt.timedelta:
@@ -30,13 +29,16 @@ class Projection:
     """Rows of a model become rows of a target table: one expression a column.
 
     Args:
-        model: the source, "app_label.Model".
-        into: the target table's name.
-        key: target key column → source field; plain fields, so that a deleted row's target is known.
+        model: the source, "app_label.Model"; "app_label.Model.field.through" is the table behind a many-to-many field.
+        into: the target table's name. Several projections may go into one table if their rows can be told apart: each
+            gives the same column, in `key` or `columns`, another constant, `Value("invoice")`.
+        key: target key column → source field or constant; plain fields, so that a deleted row's target is known.
         columns: target column → field path or expression over the model. Columns that join a table of another context
             (`user__first_name`) are denormalised: they follow that table in every phase.
         reverse: source column → expression over the target table, for what cannot be turned round by itself. Plain
             renames are. References of the target are paths: column `order_public_id` is joined by `order_public__id`.
+            Where one row goes into several tables, the first of them declared makes the row on the way back, and the
+            others are joined to it by the key.
         filter: only these source rows.
     """
 
@@ -45,7 +47,7 @@ class Projection:
         model: str,
         *,
         into: str,
-        key: Mapping[str, str],
+        key: Mapping[str, str | Value],
         columns: Mapping[str, Any],
         reverse: Mapping[str, Any] | None = None,
         filter: Q | None = None,
@@ -57,14 +59,10 @@ class Projection:
         self.reverse = {name: _as_expression(value) for name, value in (reverse or {}).items()}
         self.filter = filter
 
-    def turned(self) -> dict[str, Any]:
-        """Source column paths → expressions over the target: what `reverse` says and the plain renames it leaves."""
-        plain = {
-            path_of(expression): F(target)
-            for target, expression in self.columns.items()
-            if isinstance(expression, F) and "__" not in path_of(expression)
-        }
-        return {**plain, **self.reverse}
+    @property
+    def key_paths(self) -> dict[str, str]:
+        """Target key column → source field, without constants."""
+        return {name: path for name, path in self.key.items() if isinstance(path, str)}
 
     def __repr__(self) -> str:
         return f"Projection({self.model!r}, into={self.into!r})"

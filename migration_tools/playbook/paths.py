@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import F, Model, Q
 from django.db.models.expressions import Subquery
@@ -25,6 +26,37 @@ class Hop:
 
 class UnreadablePath(Exception):
     """A path cannot be followed; the message is a sentence for the playbook's author."""
+
+
+def source_model(name: str) -> type[Model]:
+    """The model that a projection names: "app.Model", or the table behind a many-to-many field of it.
+
+    Raises:
+        LookupError, ValueError: there is none.
+    """
+    label, _, rest = name.partition(".")
+    model_name, _, field = rest.partition(".")
+    model = apps.get_model(label, model_name) if model_name else apps.get_model(name)
+    if not field:
+        return model
+    through = getattr(getattr(model, field.removesuffix(".through"), None), "through", None)
+    if not field.endswith(".through") or through is None:
+        raise LookupError(f"{name!r} is no many-to-many field")
+    found: type[Model] = through
+    return found
+
+
+def own_field(model: type[Model], path: str) -> bool:
+    """Whether a plain field is a column of the model's own table that can be written."""
+    try:
+        field = model._meta.get_field(path)
+    except FieldDoesNotExist:
+        return False
+    return (
+        getattr(field, "column", None) is not None
+        and field.model._meta.db_table == model._meta.db_table
+        and not getattr(field, "generated", False)
+    )
 
 
 def column_of(model: type[Model], path: str) -> str:
@@ -80,6 +112,14 @@ def hops(model: type[Model], path: str) -> list[Hop]:
             field: Any = current._meta.pk if part == "pk" else current._meta.get_field(part)
         except FieldDoesNotExist as error:
             raise UnreadablePath(f"{path!r}: {error}") from error
+        for step in _inherited(current, field):
+            # Multi-table inheritance: the column is in a parent's table, whose changes must be watched.
+            if found:
+                found[-1] = replace(found[-1], watched=found[-1].watched | {step.column})
+            parent: Any = step.related_model
+            crossed.append(step.name)
+            found.append(_hop(parent, parent._meta.pk.column, [*crossed[:-1], step.attname]))
+            reverse = False
         crossed.append(part)
         reverse = field.is_relation and field.auto_created and not field.concrete
         if found:
@@ -94,17 +134,28 @@ def hops(model: type[Model], path: str) -> list[Hop]:
             raise UnreadablePath(f"{path!r} crosses a generic relation, which cannot be watched")
         if reverse:
             column, value = field.field.column, [*crossed[:-1], field.field.target_field.attname]
+        elif field.column is None:
+            # Tables joined by their keys, see playbook.turning: the far row may be absent, the near key is not.
+            column = field.foreign_related_fields[0].column
+            value = [*crossed[:-1], field.local_related_fields[0].attname]
         else:
             column, value = field.target_field.column, [*crossed, field.target_field.attname]
-        found.append(
-            Hop(
-                table=related._meta.db_table,
-                column=column,
-                path="__".join(value),
-                watched=frozenset({column}),
-            )
-        )
+        found.append(_hop(related, column, value))
         current = related
     if found and not reverse:
         found.pop()  # the last part is the reference itself, a column on this side of it
     return found
+
+
+def _hop(reached: Any, column: str, path: list[str]) -> Hop:
+    return Hop(table=reached._meta.db_table, column=column, path="__".join(path), watched=frozenset({column}))
+
+
+def _inherited(model: Any, field: Any) -> list[Any]:
+    """The links from a model's table to the parent's table that holds the field; none for a field of its own."""
+    if field.auto_created and not field.concrete:
+        return []
+    owner = field.model._meta.concrete_model
+    if owner is model._meta.concrete_model or not issubclass(model, owner):
+        return []
+    return [step.join_field for step in model._meta.get_path_to_parent(owner)]

@@ -1,17 +1,25 @@
 """Mistakes that can be seen in a playbook without a database, and in its turning round."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Model
+from django.db.models import Model, Value
 
 from migration_tools.conf import settings
 from migration_tools.playbook.declaration import Playbook, Projection
 from migration_tools.playbook.invariants import find_invariant_mistakes
-from migration_tools.playbook.paths import UnreadablePath, column_of, fields_of, filter_paths, hops
+from migration_tools.playbook.paths import (
+    UnreadablePath,
+    column_of,
+    fields_of,
+    filter_paths,
+    hops,
+    own_field,
+    source_model,
+)
+from migration_tools.playbook.siblings import find_ambiguities, turned
 
 if TYPE_CHECKING:
     # At run time a check must do without psycopg 3: many monoliths still have psycopg2.
@@ -32,8 +40,7 @@ def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
             )
     if not playbook.projections:
         mistakes.append("it has no projections, so there is nothing to move")
-    into = [p.into for p in (*playbook.projections, *playbook.references)]
-    mistakes += [f"two projections go into {name!r}" for name in dict.fromkeys(into) if into.count(name) > 1]
+    mistakes += find_ambiguities(playbook)
     for projection in (*playbook.projections, *playbook.references):
         mistakes += _projection_mistakes(projection)
     return mistakes + find_invariant_mistakes(playbook) + _route_mistakes(playbook)
@@ -42,19 +49,16 @@ def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
 def _projection_mistakes(projection: Projection) -> list[str]:
     where = repr(projection)
     try:
-        model = apps.get_model(projection.model)
+        model = source_model(projection.model)
     except (LookupError, ValueError):
-        return [f"{where}: there is no model {projection.model!r}; write 'app_label.Model'"]
+        return [
+            f"{where}: there is no model {projection.model!r}; write 'app_label.Model', or "
+            "'app_label.Model.field.through' for the table behind a many-to-many field"
+        ]
     mistakes = []
     if not projection.key:
         mistakes.append(f"{where}: it has no key; map the target's key to the model's, key={{'id': 'id'}}")
-    for target, path in projection.key.items():
-        try:
-            field = model._meta.get_field(path)
-            if not getattr(field, "concrete", False):
-                mistakes.append(f"{where}: key {target!r} is mapped to {path!r}, which is no column")
-        except FieldDoesNotExist as error:
-            mistakes.append(f"{where}: key {target!r}: {error}")
+    mistakes += [f"{where}: {text}" for text in _key_mistakes(projection, model)]
     for target, expression in projection.columns.items():
         mistakes += [f"{where}: column {target!r}: {text}" for text in _expression_mistakes(model, expression)]
     for path in filter_paths(projection.filter):
@@ -70,6 +74,30 @@ def _projection_mistakes(projection: Projection) -> list[str]:
             model._meta.get_field(name)
         except FieldDoesNotExist as error:
             mistakes.append(f"{where}: reverse of {name!r}: {error}")
+    return mistakes
+
+
+def _key_mistakes(projection: Projection, model: type[Model]) -> list[str]:
+    mistakes = []
+    for target, part in projection.key.items():
+        if not isinstance(part, str):
+            if not isinstance(part, Value) or not isinstance(part.value, str | int):
+                mistakes.append(f"key {target!r} is neither a field nor Value() of a text or an integer")
+            continue
+        try:
+            field = model._meta.get_field(part)
+        except FieldDoesNotExist as error:
+            mistakes.append(f"key {target!r}: {error}")
+            continue
+        if not getattr(field, "concrete", False):
+            mistakes.append(f"key {target!r} is mapped to {part!r}, which is no column")
+        elif field.model._meta.db_table != model._meta.db_table:
+            mistakes.append(
+                f"key {target!r} is mapped to {part!r}, a column of the parent {field.model._meta.label}; map the link, "
+                f"{model._meta.pk.attname!r}"  # type: ignore[union-attr]
+            )
+    if not projection.key_paths and projection.key:
+        mistakes.append("its key holds constants only; map the model's key too")
     return mistakes
 
 
@@ -100,14 +128,34 @@ def _route_mistakes(playbook: type[Playbook]) -> list[str]:
     return mistakes
 
 
-def check_turned(projection: Projection, model: type[Model], stand_in: type[Model], source: "Table") -> list[str]:
-    """Mistakes of the way back: unknown target columns, and source columns that would be left without a value."""
+def check_turned(
+    projection: Projection,
+    joined: Sequence[Projection],
+    model: type[Model],
+    stand_ins: Mapping[str, type[Model]],
+    source: "Table",
+) -> list[str]:
+    """Mistakes of the way back: unknown target columns, and source columns that would be left without a value.
+
+    `joined` are the projections whose columns come back with this one's rows.
+    """
     where = repr(projection)
     mistakes = []
-    covered = [column_of(model, path) for path in projection.key.values()]
-    for name, expression in projection.turned().items():
-        mistakes += [f"{where}: reverse of {name!r}: {text}" for text in _expression_mistakes(stand_in, expression)]
-        covered.append(column_of(model, name))
+    covered = [column_of(model, path) for path in projection.key_paths.values()]
+    for each in (projection, *joined):
+        for name, expression in turned(each, model).items():
+            stand_in = stand_ins.get(each.into)
+            if stand_in is None:
+                continue  # its own mistake names the table
+            mistakes += [
+                f"{each!r}: reverse of {name!r}: {text}" for text in _expression_mistakes(stand_in, expression)
+            ]
+            if not own_field(model, name):
+                mistakes.append(
+                    f"{each!r}: reverse of {name!r}: it is no column of {source.name!r} that can be written"
+                )
+                continue
+            covered.append(column_of(model, name))
     for column in uncovered(source, covered):
         mistakes.append(
             f"{where}: source column {column.name!r} has no way back; add reverse={{{column.name!r}: …}} so that "

@@ -81,7 +81,9 @@ def refuse_strangers(ends: Ends, relation: InstalledRelation) -> None:
         held = {
             tuple(row)
             for row in ends.receiver.execute(
-                sql.SQL("SELECT {} FROM {}").format(key, sql.Identifier(relation.target_table))
+                sql.SQL("SELECT {} FROM {} WHERE {}").format(
+                    key, sql.Identifier(relation.target_table), sql.SQL(relation.share or "true")
+                )
             )
         }
         if not held:
@@ -120,7 +122,7 @@ class CopyRun:
         assert shape is not None  # noqa: S101  (compiled against it)
         self._shape = shape
         self._types = [shape.columns[name].type for name in relation.columns]
-        self._key_types = tuple(shape.columns[name].type for name in relation.key_columns)
+        self._key_types = tuple(shape.columns[name].base for name in relation.key_columns)
 
     def is_new(self) -> bool:
         """Whether no chunk of this copy was done yet."""

@@ -25,6 +25,7 @@ def merge_chunk(
     `within` is the range as a condition on the target's key columns. Returns how many rows the chunk has.
     """
     target = sql.Identifier(relation.target_table)
+    ours = sql.SQL("{} AND {}").format(within, sql.SQL(relation.share)) if relation.share else within
     names = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)
     if not _exists(receiver, target, within):
         return fill(relation.target_table)
@@ -37,7 +38,7 @@ def merge_chunk(
     same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(name)) for name in relation.key_columns)
     receiver.execute(
         sql.SQL("DELETE FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} s WHERE {})").format(
-            target, within, sql.Identifier(STAGING), same
+            target, ours, sql.Identifier(STAGING), same
         )
     )
     staged = sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(STAGING))
@@ -47,7 +48,7 @@ def merge_chunk(
             receiver.execute(statement)
     except errors.UniqueViolation:
         # Rows that were wrong hold each other's unique values: only now is the range emptied first.
-        receiver.execute(sql.SQL("DELETE FROM {} WHERE {}").format(target, within))
+        receiver.execute(sql.SQL("DELETE FROM {} WHERE {}").format(target, ours))
         receiver.execute(statement)
     receiver.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING)))
     return rows

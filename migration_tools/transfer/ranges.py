@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, sql
+from migration_tools.stores.postgres.ordering import TEXT, order_of
 
 Bound = tuple[str, ...]
 
-# Types whose order a locale decides: two servers may sort them differently.
-_TEXTS = ("text", "character varying", "character", "citext", "name")
+_TEXTS = ("text", "character varying")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class KeyRange:
 
 
 def _expression(name: sql.Composable, type_name: str) -> sql.Composed:
-    collate = sql.SQL(' COLLATE "C"') if type_name.startswith(_TEXTS) else sql.SQL("")
-    return sql.Composed([name, collate])
+    by_text = ' COLLATE "C"' if type_name.startswith(_TEXTS) else '::text COLLATE "C"'
+    return sql.Composed([name, sql.SQL(by_text if order_of(type_name) == TEXT else "")])
 
 
 def _row(names: list[sql.Composed]) -> sql.Composed:
@@ -34,7 +34,8 @@ def condition(columns: list[sql.Composable], types: tuple[str, ...], keys: KeyRa
     parts: list[sql.Composable] = [sql.SQL("true")]
     for bound, operator in ((keys.after, " > "), (keys.upto, " <= ")):
         if bound is not None:
-            literals = [sql.SQL("{}::{}").format(sql.Literal(v), sql.SQL(t)) for v, t in zip(bound, types, strict=True)]
+            given = ["text" if order_of(t) == TEXT else t for t in types]
+            literals = [sql.SQL("{}::{}").format(sql.Literal(v), sql.SQL(t)) for v, t in zip(bound, given, strict=True)]
             parts.append(row + sql.SQL(operator) + _row(literals))
     return sql.SQL(" AND ").join(parts)
 

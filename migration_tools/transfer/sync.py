@@ -73,8 +73,11 @@ class TableWriter:
         children]."""
         rows = conn.execute(
             """SELECT t.table_name FROM strangle_captured_table t JOIN strangle_ownership o ON o.context = t.stream
-               LEFT JOIN strangle_copied_range c ON c.stream = t.stream AND c.projection = t.table_name
-               WHERE t.stream = %s AND t.fenced AND NOT COALESCE(c.done, o.side = 'source')""",
+               LEFT JOIN strangle_copied_range c ON c.stream = t.stream
+                 AND (c.projection = t.table_name OR starts_with(c.projection, t.table_name || ' '))
+               WHERE t.stream = %s AND t.fenced GROUP BY t.table_name, o.side
+               HAVING count(c) FILTER (WHERE c.done) < CASE WHEN count(c) = 0 THEN (o.side <> 'source')::int
+                 ELSE max(COALESCE(NULLIF(split_part(c.projection, '/', 2), '')::int, 1)) END""",
             [stream],
         )
         return {row[0] for row in rows}
@@ -136,11 +139,11 @@ class TableWriter:
         shape = self._shape(conn, head.table)
         free = [name for name in head.columns if name not in head.key]
         sets = sql.SQL(", ").join(
-            sql.SQL("{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in free
+            sql.SQL("{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].base)) for n in free
         )
         names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
         match = sql.SQL(" AND ").join(
-            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
+            sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].base)) for n in head.key
         )
         arrays = _arrays(shape, head.columns)
         execute_with_arrays(
@@ -163,7 +166,7 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
     """
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
     casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].type)) for name in head.columns
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].base)) for name in head.columns
     )
     arrays = _arrays(shape, head.columns)
     parents = sql.SQL(" WHERE {}").format(_parents_exist(shape)) if only_with_parents else sql.SQL("")
@@ -172,14 +175,20 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
 
 
 def upsert_from(shape: Table, columns: Sequence[str], key: Sequence[str], rows: sql.Composable) -> sql.Composed:
-    """INSERT of the query's rows into the table, identity columns included; on conflict update what differs."""
-    free = [name for name in columns if name not in key]
+    """INSERT of the query's rows into the table, identity columns included; on conflict update what differs.
+
+    Note [equal but not the same]. Under a nondeterministic collation, and for citext, interval, -0 or 1.0, a value may
+    change into one that equals it. So such columns are compared by their text, such a key is written too where it
+    conflicts, and a row is deleted only by the very key it has (_key_match): not when its key became an equal one.
+    """
+    free = [name for name in columns if name not in key and not shape.columns[name].always]
+    free += [name for name in key if not shape.columns[name].exact]
     action: sql.Composable = sql.SQL("DO NOTHING")
     if free:
         action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
             sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in free),
-            sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in free),
-            sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(sql.Identifier(name)) for name in free),
+            sql.SQL(", ").join(_exact(shape, name, "t") for name in free),
+            sql.SQL(", ").join(_exact(shape, name, "EXCLUDED") for name in free),
         )
     return sql.SQL("INSERT INTO {} AS t ({}) {}{} ON CONFLICT ({}) {}").format(
         sql.Identifier(shape.name),
@@ -191,12 +200,18 @@ def upsert_from(shape: Table, columns: Sequence[str], key: Sequence[str], rows: 
     )
 
 
+def _exact(shape: Table, name: str, row: str) -> sql.Composed:
+    """The column as something of which equal means the same; see Note [equal but not the same]."""
+    how = "{}.{}" if shape.columns[name].exact else '{}.{}::text COLLATE "C"'
+    return sql.SQL(how).format(sql.SQL(row), sql.Identifier(name))
+
+
 def early_children_statement(shape: Table, head: RelationHead) -> sql.Composed:
     """DELETE of the rows, given as for the upsert, whose parent is not here; see Note [early children]."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
     arrays = _arrays(shape, head.columns)
     match = sql.SQL(" AND ").join(
-        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
+        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].base)) for n in head.key
     )
     return sql.SQL("DELETE FROM {} t USING unnest({}) AS u({}) WHERE {} AND NOT ({})").format(
         sql.Identifier(head.table), arrays, names, match, _parents_exist(shape)
@@ -213,7 +228,7 @@ def _parents_exist(shape: Table) -> sql.Composed:
             sql.SQL("p.{} = u.{}::{}").format(
                 sql.Identifier(theirs),
                 sql.Identifier(ours),
-                sql.SQL(shape.columns[ours].type),
+                sql.SQL(shape.columns[ours].base),
             )
             for ours, theirs in pairs
         )
@@ -244,10 +259,14 @@ def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:
 
 
 def _key_match(shape: Table, head: RelationHead) -> tuple[sql.Composed, sql.Composed]:
-    """(condition joining t and u on the key, unnest of one array per key column AS u)."""
+    """(condition joining t and u on the very same key, unnest of one array per key column AS u)."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
     arrays = _arrays(shape, head.key)
-    match = sql.SQL(" AND ").join(
-        sql.SQL("t.{0} = u.{0}::{1}").format(sql.Identifier(n), sql.SQL(shape.columns[n].type)) for n in head.key
-    )
-    return match, sql.SQL("unnest({}) AS u({})").format(arrays, names)
+    match = []
+    for name in head.key:
+        values = {"name": sql.Identifier(name), "type": sql.SQL(shape.columns[name].base)}
+        match.append(sql.SQL("t.{name} = u.{name}::{type}").format(**values))
+        if not shape.columns[name].exact:
+            same = 't.{name}::text COLLATE "C" = u.{name}::{type}::text COLLATE "C"'
+            match.append(sql.SQL(same).format(**values))
+    return sql.SQL(" AND ").join(match), sql.SQL("unnest({}) AS u({})").format(arrays, names)

@@ -109,7 +109,7 @@ def _view(pair: Pair, relation: InstalledRelation, columns: Sequence[str] | None
         relation=relation,
         shape=shape,
         left=sql.SQL("({}) r").format(sql.SQL(relation.query)),
-        right=sql.SQL("{} r").format(sql.Identifier(relation.target_table)),
+        right=rows_of(relation),
         names=names,
         types=[shape.columns[name].type for name in names],
     )
@@ -123,11 +123,11 @@ def _sender_range(relation: InstalledRelation, within: KeyRange) -> sql.Composab
 
 
 def _receiver_range(relation: InstalledRelation, shape: Table, within: KeyRange) -> sql.Composable:
-    table = sql.Identifier(relation.target_table)
+    whole = rows_of(relation)
     if within == EVERYTHING:
-        return sql.SQL("{} r").format(table)
+        return whole
     types = tuple(shape.columns[name].type for name in relation.key_columns)
-    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(table, target_condition(relation, types, within))
+    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(whole, target_condition(relation, types, within))
 
 
 def _with_keys(rows: sql.Composable, names: Iterable[str], types: Iterable[str], keys: Sequence[Key]) -> sql.Composable:
@@ -208,6 +208,14 @@ def _result(
         differences=found,
         truncated=truncated,
     )
+
+
+def rows_of(relation: InstalledRelation) -> sql.Composed:
+    """The target's rows that are the relation's, as a FROM item with alias r."""
+    target = sql.Identifier(relation.target_table)
+    if not relation.share:
+        return sql.SQL("{} r").format(target)
+    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(target, sql.SQL(relation.share))
 
 
 def _total(digests: Digests) -> int:

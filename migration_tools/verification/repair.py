@@ -7,6 +7,7 @@ from migration_tools.capture.projector import InstalledRelation, key_arrays, key
 from migration_tools.errors import TransferError
 from migration_tools.messaging.batch import RelationHead
 from migration_tools.stores.postgres import Connection, errors, sql, transaction
+from migration_tools.stores.postgres.arrays import execute_with_arrays
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.transfer.copy import whole_relations
 from migration_tools.transfer.stops import Ends, stopped_at_tick
@@ -59,16 +60,23 @@ def repair(ends: Ends, differences: Iterable[Difference]) -> Repaired:
     with stopped_at_tick(ends) as stop, transaction(ends.receiver):
         ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
         pair = Pair(stream=ends.stream, position=stop.position, sender=ends.reader, receiver=ends.receiver)
+        wrong = {
+            relation.number: {
+                difference.key
+                for difference in compare_keys(pair, relation, sorted(by_table[relation.target_table])).differences
+            }
+            for relation in relations
+        }
+        rows = {relation.number: _rows(ends, relation, wrong[relation.number]) for relation in relations}
+        there: dict[str, set[Key]] = {}
         for relation in relations:
-            keys = sorted(by_table[relation.target_table])
-            by_table[relation.target_table] = {d.key for d in compare_keys(pair, relation, keys).differences}
-        rows = {relation.number: _rows(ends, relation, by_table[relation.target_table]) for relation in relations}
+            there.setdefault(relation.target_table, set()).update(rows[relation.number])
         for relation in reversed(relations):
-            absent = by_table[relation.target_table] - rows[relation.number].keys()
-            deleted[relation.target_table] = len(absent)
+            absent = wrong[relation.number] - there[relation.target_table]
+            deleted[relation.target_table] = deleted.get(relation.target_table, 0) + len(absent)
             _delete(ends.receiver, relation, sorted(absent))
         for relation in relations:
-            written[relation.target_table] = len(rows[relation.number])
+            written[relation.target_table] = written.get(relation.target_table, 0) + len(rows[relation.number])
             _upsert(ends.receiver, relation, list(rows[relation.number].values()))
     done = sum(written.values()) + sum(deleted.values())
     return Repaired(position=stop.position, written=written, deleted=deleted, equal=named - done)
@@ -110,11 +118,12 @@ def _upsert(conn: Connection, relation: InstalledRelation, rows: list[tuple[str 
         patch=False,
     )
     columns = [list(values) for values in zip(*rows, strict=True)]
+    types = [shape.columns[name].type for name in relation.columns]
     try:
         with conn.transaction():
-            conn.execute(upsert_statement(shape, head), columns)
+            execute_with_arrays(conn, upsert_statement(shape, head), columns, types)
     except errors.UniqueViolation:
         # Wrong rows hold each other's unique values: take them out first.
         places = [relation.columns.index(name) for name in relation.key_columns]
         _delete(conn, relation, [tuple(str(row[place]) for place in places) for row in rows])
-        conn.execute(upsert_statement(shape, head), columns)
+        execute_with_arrays(conn, upsert_statement(shape, head), columns, types)

@@ -2,20 +2,40 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from migration_tools.stores.postgres.connection import Connection, sql
+
+# Built-in types of which two values are equal only if they are the same, so that their `=` sees every change. Of others
+# it does not (citext, interval, -0, numeric without a scale, jsonb), or there is none (json, xml, point).
+_EXACT = re.compile(
+    r"(bigint|integer|smallint|boolean|uuid|date|bytea|inet|cidr|macaddr|money|oid|name"
+    r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|\"bit\"|bit varying"
+    r"|text|character varying|numeric\(\d+,\d+\))\Z"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column as PostgreSQL knows it; `type` is format_type's spelling, castable."""
+    """One column as PostgreSQL knows it; types are format_type's spelling, castable.
+
+    `base` is the type below its domains, without the length of a string: a cast to it cuts nothing, and what is too long
+    fails where it is stored. `wire` is the type that a value is cast to on the other server, which need not
+    know this one's own types: `base` if it is built in, text otherwise. `exact` says whether equal means the same;
+    `loose` whether the column finds texts equal that differ (citext, a nondeterministic collation).
+    """
 
     name: str
     type: str
+    base: str
+    wire: str
     required: bool
     has_default: bool
     generated: bool
     identity: bool
+    always: bool
+    exact: bool
+    loose: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +51,12 @@ class ForeignKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table's shape."""
+    """A table's shape; `unique` holds the column sets that identify a row, the primary key among them."""
 
     name: str
     columns: dict[str, Column]
     key: tuple[str, ...]
+    unique: tuple[frozenset[str], ...]
     references: tuple[ForeignKey, ...]
 
 
@@ -47,15 +68,14 @@ def read_table(conn: Connection, name: str) -> Table | None:
     if found is None:
         return None
     oid = found[0]
-    columns = {
-        row[0]: Column(name=row[0], type=row[1], required=row[2], has_default=row[3], generated=row[4], identity=row[5])
-        for row in conn.execute(
-            """SELECT attname, format_type(atttypid, atttypmod), attnotnull, atthasdef OR attidentity <> '',
-                      attgenerated <> '', attidentity <> ''
-               FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum""",
-            [oid],
-        )
-    }
+    columns = {row[0]: _column(row) for row in conn.execute(_COLUMNS, [oid, oid])}
+    unique = conn.execute(
+        """SELECT array_agg(a.attname::text) FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) k(attnum)
+           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+           WHERE i.indrelid = %s AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+             AND i.indnatts = i.indnkeyatts GROUP BY i.indexrelid""",
+        [oid],
+    ).fetchall()
     key = conn.execute(
         """SELECT array_agg(a.attname::text ORDER BY k.place)
            FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
@@ -79,7 +99,51 @@ def read_table(conn: Connection, name: str) -> Table | None:
             [oid],
         )
     )
-    return Table(name=name, columns=columns, key=tuple((key and key[0]) or ()), references=references)
+    return Table(
+        name=name,
+        columns=columns,
+        key=tuple((key and key[0]) or ()),
+        unique=tuple(frozenset(row[0]) for row in unique),
+        references=references,
+    )
+
+
+_COLUMNS = """
+    WITH RECURSIVE types AS (
+        SELECT attnum, atttypid AS oid, atttypmod AS typmod FROM pg_attribute
+        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
+      UNION ALL
+        SELECT d.attnum, t.typbasetype, t.typtypmod FROM types d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype = 'd')
+    SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+           format_type(b.oid, CASE WHEN ltrim(b.typname, '_') IN ('varchar', 'bpchar', 'bit', 'varbit') THEN -1
+                                   ELSE b.typmod END),
+           b.typnamespace = 'pg_catalog'::regnamespace,
+           a.attnotnull OR EXISTS (SELECT FROM types d JOIN pg_type t ON t.oid = d.oid
+                                   WHERE d.attnum = a.attnum AND t.typtype = 'd' AND t.typnotnull),
+           a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attidentity,
+           COALESCE((SELECT NOT collisdeterministic FROM pg_collation c WHERE c.oid = a.attcollation), false)
+             OR b.typname = 'citext'
+    FROM pg_attribute a
+    JOIN LATERAL (SELECT d.oid, d.typmod, t.typname, t.typnamespace FROM types d JOIN pg_type t ON t.oid = d.oid
+                  WHERE d.attnum = a.attnum AND t.typtype <> 'd') b ON true
+    WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
+
+
+def _column(row: tuple[Any, ...]) -> Column:
+    name, type_, base, built_in, required, has_default, generated, identity, loose = row
+    return Column(
+        name=name,
+        type=type_,
+        base=base,
+        wire=base if built_in else "text",
+        required=required,
+        has_default=has_default,
+        generated=generated,
+        identity=identity != "",
+        always=identity == "a",
+        exact=not loose and _EXACT.match(base) is not None,
+        loose=loose,
+    )
 
 
 def read_unbending_references(conn: Connection, table: str) -> list[tuple[str, str, str]]:
