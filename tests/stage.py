@@ -17,6 +17,7 @@ from migration_tools.playbook import Playbook
 from migration_tools.playbook.compiled import Compiled, compile_playbook
 from migration_tools.playbook.registry import get
 from migration_tools.stores.postgres import connect
+from migration_tools.transfer.completion import complete_references
 from migration_tools.transfer.copy import copy_relation, whole_relations
 from migration_tools.transfer.stops import Ends
 from migration_tools.transfer.sync import TableWriter
@@ -111,6 +112,7 @@ class Stage:
             for relation in whole_relations(ends.sender, self.stream):
                 for chunk in copy_relation(ends, relation, "test"):
                     rows += chunk.rows
+            complete_references(ends)
         return rows
 
     @contextmanager

@@ -10,6 +10,7 @@ from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.journal import record
 from migration_tools.stores.postgres.catalog import estimated_rows
+from migration_tools.transfer.completion import complete_references
 from migration_tools.transfer.copy import copy_relation, forget_checkpoints, refuse_strangers, whole_relations
 from migration_tools.transfer.denormalised import refresh
 from migration_tools.transfer.stops import Ends
@@ -70,6 +71,7 @@ def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -
                 bar.advance(chunk.rows)
                 rows = chunk.total_rows
         projections.append({"projection": relation.projection, "rows": rows or run.rows_done()})
+    complete_references(ends, pause=env.heed)
     return {"rows": sum(p["rows"] for p in projections), "projections": projections}
 
 

@@ -181,7 +181,9 @@ class CopyRun:
         receiver, relation = self.ends.receiver, self.relation
         receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
         within = target_condition(relation, self._key_types, keys)
-        return merge_chunk(receiver, relation, self._shape, within, lambda table: self._pipe(keys, table))
+        return merge_chunk(
+            receiver, self.ends.stream, relation, self._shape, within, lambda table: self._pipe(keys, table)
+        )
 
     def _pipe(self, keys: KeyRange, table: str) -> int:
         relation = self.relation

@@ -9,12 +9,15 @@ from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.catalog import Table
 from migration_tools.transfer.sync import upsert_from
+from migration_tools.transfer.uncopied import uncopied_tables
+from migration_tools.transfer.waiting import let_wait, open_references, waiting_tables
 
 STAGING = "strangle_staging"
 
 
 def merge_chunk(
     receiver: Connection,
+    stream: str,
     relation: InstalledRelation,
     shape: Table,
     within: sql.Composed,
@@ -28,7 +31,9 @@ def merge_chunk(
     ours = sql.SQL("{} AND {}").format(within, sql.SQL(relation.share)) if relation.share else within
     names = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)
     if not _exists(receiver, target, within):
-        return fill(relation.target_table)
+        rows = fill(relation.target_table)
+        _let_wait(receiver, stream, shape, ours)
+        return rows
     receiver.execute(
         sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
             sql.Identifier(STAGING), names, target
@@ -51,7 +56,16 @@ def merge_chunk(
         receiver.execute(sql.SQL("DELETE FROM {} WHERE {}").format(target, ours))
         receiver.execute(statement)
     receiver.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING)))
+    _let_wait(receiver, stream, shape, ours)
     return rows
+
+
+def _let_wait(receiver: Connection, stream: str, shape: Table, ours: sql.Composable) -> None:
+    """See Note [waiting references]."""
+    if shape.references:
+        waiting = waiting_tables(receiver, stream)
+        references = open_references(shape, uncopied_tables(receiver, stream), waiting)
+        let_wait(receiver, stream, shape, references, ours)
 
 
 def _exists(receiver: Connection, target: sql.Identifier, within: sql.Composed) -> bool:

@@ -1,15 +1,18 @@
 """Apply row records to the tables of this database: the newest state of each key, in the order references need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import TransferError
 from migration_tools.kernel import points
 from migration_tools.kernel.records import accepted, departures, newest
 from migration_tools.messaging.batch import RelationHead, RowRecord
-from migration_tools.stores.postgres import Connection, errors, sql
+from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 from migration_tools.stores.postgres.arrays import array_type, execute_with_arrays
-from migration_tools.stores.postgres.catalog import Table, read_table
+from migration_tools.stores.postgres.catalog import ForeignKey, Table, read_table
+from migration_tools.transfer.uncopied import uncopied_tables
+from migration_tools.transfer.waiting import let_wait, may_wait, open_references, waiting_tables
 
 ROWS_PER_STATEMENT = 5_000
 
@@ -27,6 +30,8 @@ class TableWriter:
         self._shapes: dict[str, Table] = {}
         self._awaiting: set[str] = set()
         self._statements: dict[tuple[RelationHead, bool], bytes] = {}
+        self._waiting: set[str] = set()
+        self._taken_out = False
 
     def apply(
         self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]
@@ -34,8 +39,16 @@ class TableWriter:
         """Write the rows; call inside a transaction. Returns how many records counted."""
         if not rows:
             return 0
+        with _fits():
+            return self._apply(conn, stream, relations, rows)
+
+    def _apply(
+        self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]
+    ) -> int:
         wanted = self._permitted(conn, stream, relations)
-        self._awaiting = self._uncopied(conn, stream)
+        self._awaiting = uncopied_tables(conn, stream)
+        self._waiting = waiting_tables(conn, stream)
+        self._taken_out = False
         whole, patches = newest(relations, (row for row in rows if row.relation in wanted))
         _set_applying(conn, "row")
         tables = sorted(whole, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
@@ -46,6 +59,7 @@ class TableWriter:
             gone = [row for row in whole[table].values() if row.kind == "g"]
             if gone:
                 self._delete(conn, relations[gone[0].relation], gone)
+        self._let_wait(conn, stream, whole)
         if patches:
             _set_applying(conn, "patch")
         for part in _by_relation(patches):
@@ -68,20 +82,6 @@ class TableWriter:
                 )
         return accepted(relations, owns=owner is not None and owner.may_write)
 
-    def _uncopied(self, conn: Connection, stream: str) -> set[str]:
-        """Tables whose history is not copied yet: a child there may come before its parent, see Note [early
-        children]."""
-        rows = conn.execute(
-            """SELECT t.table_name FROM strangle_captured_table t JOIN strangle_ownership o ON o.context = t.stream
-               LEFT JOIN strangle_copied_range c ON c.stream = t.stream
-                 AND (c.projection = t.table_name OR starts_with(c.projection, t.table_name || ' '))
-               WHERE t.stream = %s AND t.fenced GROUP BY t.table_name, o.side
-               HAVING count(c) FILTER (WHERE c.done) < CASE WHEN count(c) = 0 THEN (o.side <> 'source')::int
-                 ELSE max(COALESCE(NULLIF(split_part(c.projection, '/', 2), '')::int, 1)) END""",
-            [stream],
-        )
-        return {row[0] for row in rows}
-
     def _shape(self, conn: Connection, table: str) -> Table:
         if table not in self._shapes:
             shape = read_table(conn, table)
@@ -89,6 +89,18 @@ class TableWriter:
                 raise TransferError(f"table {table!r} is not in this database; run the schema migrations")
             self._shapes[table] = shape
         return self._shapes[table]
+
+    def _let_wait(self, conn: Connection, stream: str, newest: dict[str, dict[tuple[str, ...], RowRecord]]) -> None:
+        """See Note [waiting references]: of the rows written, and of all that refer to one that was taken out again."""
+        if self._taken_out:
+            take_out_orphans(conn, [self._shape(conn, table) for table in self._awaiting])
+        tables = {*newest, *self._awaiting} if self._taken_out else {*newest}
+        for table in tables:
+            shape = self._shape(conn, table)
+            references = open_references(shape, self._awaiting, self._waiting)
+            if references:
+                keys = [row.key for row in newest.get(table, {}).values() if row.kind == "r"]
+                let_wait(conn, stream, shape, references, sql.SQL("true") if self._taken_out else _among(shape, keys))
 
     def _upsert_all(self, conn: Connection, relations: dict[int, RelationHead], rows: list[RowRecord]) -> None:
         """Upsert a table's rows; those that ended go first only if one of them, or a swap, still holds a unique value.
@@ -112,7 +124,7 @@ class TableWriter:
 
     def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
-        early = head.table in self._awaiting and bool(shape.references)
+        early = head.table in self._awaiting and bool(_required(shape))
         statement = self._statements.get((head, early))
         if statement is None:
             statement = upsert_statement(shape, head, only_with_parents=early).as_bytes(conn)
@@ -121,8 +133,8 @@ class TableWriter:
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
             columns = list(zip(*(row.values or () for row in part), strict=True))
-            if early:
-                execute_with_arrays(conn, early_children_statement(shape, head), columns, types)
+            if early and execute_with_arrays(conn, early_children_statement(shape, head), columns, types):
+                self._taken_out = True
             execute_with_arrays(conn, statement, columns, types)
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
@@ -218,29 +230,65 @@ def early_children_statement(shape: Table, head: RelationHead) -> sql.Composed:
     )
 
 
+def take_out_orphans(conn: Connection, shapes: Sequence[Table]) -> None:
+    """DELETE rows whose parent was taken out with its own one, down to the last; see Note [early children]."""
+    taken = 1
+    while taken:
+        taken = 0
+        for shape in shapes:
+            if _required(shape):
+                taken += conn.execute(
+                    sql.SQL("DELETE FROM {} u WHERE NOT ({})").format(sql.Identifier(shape.name), _parents_exist(shape))
+                ).rowcount
+
+
+def _required(shape: Table) -> list[ForeignKey]:
+    """References that cannot wait."""
+    return [reference for reference in shape.references if not may_wait(shape, reference)]
+
+
 def _parents_exist(shape: Table) -> sql.Composed:
-    """Every reference of the row finds its row, or is NULL."""
+    """Every reference of the row (alias u) that must have a value finds its row; others can wait."""
     checks: list[sql.Composable] = [sql.SQL("true")]
-    for reference in shape.references:
-        pairs = list(zip(reference.columns, reference.target_columns, strict=True))
-        nulls = sql.SQL(" OR ").join(sql.SQL("u.{} IS NULL").format(sql.Identifier(ours)) for ours, _ in pairs)
+    for reference in _required(shape):
         match = sql.SQL(" AND ").join(
             sql.SQL("p.{} = u.{}::{}").format(
                 sql.Identifier(theirs),
                 sql.Identifier(ours),
                 sql.SQL(shape.columns[ours].base),
             )
-            for ours, theirs in pairs
+            for ours, theirs in zip(reference.columns, reference.target_columns, strict=True)
         )
-        checks.append(
-            sql.SQL("({} OR EXISTS (SELECT FROM {} p WHERE {}))").format(nulls, sql.Identifier(reference.target), match)
-        )
+        checks.append(sql.SQL("EXISTS (SELECT FROM {} p WHERE {})").format(sql.Identifier(reference.target), match))
     return sql.SQL(" AND ").join(checks)
 
 
 def _arrays(shape: Table, names: Sequence[str]) -> sql.Composed:
     """A parameter per column, typed as execute_with_arrays sends it."""
     return sql.SQL(", ").join(sql.SQL("%s::{}").format(array_type(shape.columns[name].type)) for name in names)
+
+
+def _among(shape: Table, keys: Sequence[tuple[str, ...]]) -> sql.Composed:
+    """The condition that a row, alias t, has one of these keys."""
+    arrays = sql.SQL(", ").join(
+        sql.SQL("{}::text[]::{}[]").format(sql.Literal([k[i] for k in keys]), sql.SQL(shape.columns[name].base))
+        for i, name in enumerate(shape.key)
+    )
+    names = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in shape.key)
+    return sql.SQL("({}) IN (SELECT * FROM unnest({}))").format(names, arrays)
+
+
+@contextmanager
+def _fits() -> Iterator[None]:
+    """Say what to do with a value that the receiving table cannot hold; nothing is cut, the stream waits."""
+    try:
+        yield
+    except (errors.DataError, errors.CheckViolation, errors.NotNullViolation) as error:
+        diagnosis = error.diag
+        raise TransferError(
+            f"a row for {diagnosis.table_name or 'a table'!r} does not fit: {describe_failure(error)}; widen the column or "
+            "the constraint in this database, or change the row where it is owned. Until then its stream waits"
+        ) from error
 
 
 def _set_applying(conn: Connection, mode: str) -> None:

@@ -7,6 +7,7 @@ from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import set_owner
 from migration_tools.playbook import Playbook, Projection
 from migration_tools.stores.postgres import connect
+from migration_tools.transfer.completion import complete_references
 from migration_tools.transfer.copy import copy_relation, whole_relations
 from migration_tools.verification.verify import Sides, verify
 from tests.conftest import Pair
@@ -63,11 +64,8 @@ class Shape(Stage):
                         self.shop.execute(waiting.pop(0))
                         if len(waiting) % 2:
                             self.settle()
-            self.finish(ends)
+            complete_references(ends)
         self.write(waiting)
-
-    def finish(self, ends: Any) -> None:
-        """What the end of a copy does."""
 
     def write(self, writes: Statements, *, reverse: bool = False) -> None:
         """Each statement by itself on the owner's side, each carried over."""
