@@ -59,7 +59,7 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
             found += _unbending(source, model._meta.db_table)
         if receiver is not None and source_table is not None and not found:
             forward.append(_forward(playbook, projection, model, receiver, owned))
-            if owned:
+            if projection in back:
                 joined = [p for p in playbook.projections if joined_to(p, playbook.projections) is projection]
                 found += check_turned(projection, joined, model, stand_ins, source_table)
             if projection in back and not found:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from django.db.models import F, Q, Value
+from django.db.models import F, Q, TextField, Value
 
 from migration_tools.playbook.invariants import Invariant
 
@@ -109,4 +109,6 @@ class Playbook:
 
 
 def _as_expression(value: Any) -> Any:
+    if type(value) is Value and value.value is None:
+        return Value(None, output_field=TextField())  # NULL needs a type to be compiled; it is cast anyway
     return F(value) if isinstance(value, str) else value

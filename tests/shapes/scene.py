@@ -37,7 +37,11 @@ class Shape(Stage):
         )
         self.views = dict(views)
         self.epoch = 1
-        super().__init__(pair)
+        try:
+            super().__init__(pair)
+        except BaseException:
+            self.close()
+            raise
 
     def playbook(self) -> type[Playbook]:
         """The one it was made with."""

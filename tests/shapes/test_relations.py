@@ -227,7 +227,11 @@ def test_multi_table_inheritance_follows_its_parents_table(shaped: Shaped) -> No
                 "shapes.Restaurant",
                 into="svc_restaurant",
                 key={"place_id": "place_ptr_id"},
-                columns={"stars": "stars", "title": "name", "shout": Concat("name", Value("!"), output_field=TextField())},
+                columns={
+                    "stars": "stars",
+                    "title": "name",
+                    "shout": Concat("name", Value("!"), output_field=TextField()),
+                },
             ),
         ],
         {
