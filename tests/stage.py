@@ -94,10 +94,12 @@ class Stage:
     def consume(self, *, reverse: bool = False) -> int:
         """Apply everything numbered so far."""
         consumer = self.consumer(reverse=reverse)
-        at, before = consumer.step(0), -1
-        while at != before:
-            at, before = consumer.step(0), at
-        consumer.feed.close()
+        try:
+            at, before = consumer.step(0), -1
+            while at != before:
+                at, before = consumer.step(0), at
+        finally:
+            consumer.feed.close()
         return at
 
     def settle(self) -> None:

@@ -76,7 +76,7 @@ class RelationSpec:
 class TableSpec:
     """Triggers on one table: capture of `key` for its own relations, of `watched` → `reported` for dependants.
 
-    `inexact` are those columns of which equal values may differ; they are compared by their text.
+    `reported_as` is the captured table that this one is a partition of. `inexact` are those columns of which equal values may differ; they are compared by their text.
     """
 
     stream: str
@@ -86,6 +86,7 @@ class TableSpec:
     watched: tuple[str, ...]
     reported: tuple[str, ...]
     inexact: tuple[str, ...] = ()
+    reported_as: str = ""
     echoes: bool
     captured: bool
     fence: Fence | None

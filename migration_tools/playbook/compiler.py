@@ -11,7 +11,7 @@ from migration_tools.capture.declaration import Dependency, Fence, KeyPart, Rela
 from migration_tools.capture.models import Side
 from migration_tools.playbook.paths import column_of, fields_of, hops
 from migration_tools.stores.postgres import Connection, sql
-from migration_tools.stores.postgres.catalog import Table, read_table
+from migration_tools.stores.postgres.catalog import Table, read_partitions, read_table
 from migration_tools.stores.postgres.inlining import inline, quote
 
 
@@ -216,20 +216,20 @@ def _tables(
         own = [r for r in relations if r.source_table == name]
         key = tuple(dict.fromkeys(c for r in own for c in r.source_key)) if own else shape.key
         named = {*key, *(c for d in dependants for c in (*d.watched, d.column))}
-        specs.append(
-            TableSpec(
-                stream=context,
-                table=name,
-                key=key,
-                is_base=bool(own),
-                watched=tuple(sorted({c for d in dependants for c in d.watched})),
-                reported=tuple(sorted({d.column for d in dependants})),
-                inexact=tuple(sorted(c for c in named if not shape.columns[c].exact)),
-                echoes=any(r.kind == "p" for r in own),
-                captured=bool(own or dependants),
-                fence=fences.get(name),
-            )
+        spec = TableSpec(
+            stream=context,
+            table=name,
+            key=key,
+            is_base=bool(own),
+            watched=tuple(sorted({c for d in dependants for c in d.watched})),
+            reported=tuple(sorted({d.column for d in dependants})),
+            inexact=tuple(sorted(c for c in named if not shape.columns[c].exact)),
+            echoes=any(r.kind == "p" for r in own),
+            captured=bool(own or dependants),
+            fence=fences.get(name),
         )
+        specs.append(spec)
+        specs += [replace(spec, table=part, reported_as=name) for part in read_partitions(conn, name)]
     return specs
 
 

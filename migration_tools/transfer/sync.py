@@ -39,12 +39,6 @@ class TableWriter:
         """Write the rows; call inside a transaction. Returns how many records counted."""
         if not rows:
             return 0
-        with _fits():
-            return self._apply(conn, stream, relations, rows)
-
-    def _apply(
-        self, conn: Connection, stream: str, relations: dict[int, RelationHead], rows: Sequence[RowRecord]
-    ) -> int:
         wanted = self._permitted(conn, stream, relations)
         self._awaiting = uncopied_tables(conn, stream)
         self._waiting = waiting_tables(conn, stream)
@@ -133,9 +127,10 @@ class TableWriter:
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
             columns = list(zip(*(row.values or () for row in part), strict=True))
-            if early and execute_with_arrays(conn, early_children_statement(shape, head), columns, types):
-                self._taken_out = True
-            execute_with_arrays(conn, statement, columns, types)
+            with _fits(head.table):
+                if early and execute_with_arrays(conn, early_children_statement(shape, head), columns, types):
+                    self._taken_out = True
+                execute_with_arrays(conn, statement, columns, types)
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
@@ -279,14 +274,13 @@ def _among(shape: Table, keys: Sequence[tuple[str, ...]]) -> sql.Composed:
 
 
 @contextmanager
-def _fits() -> Iterator[None]:
+def _fits(table: str) -> Iterator[None]:
     """Say what to do with a value that the receiving table cannot hold; nothing is cut, the stream waits."""
     try:
         yield
     except (errors.DataError, errors.CheckViolation, errors.NotNullViolation) as error:
-        diagnosis = error.diag
         raise TransferError(
-            f"a row for {diagnosis.table_name or 'a table'!r} does not fit: {describe_failure(error)}; widen the column or "
+            f"a row for {table!r} does not fit: {describe_failure(error)}; widen the column or "
             "the constraint in this database, or change the row where it is owned. Until then its stream waits"
         ) from error
 

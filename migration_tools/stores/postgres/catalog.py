@@ -146,6 +146,16 @@ def _column(row: tuple[Any, ...]) -> Column:
     )
 
 
+def read_partitions(conn: Connection, table: str) -> list[str]:
+    """The partitions of a table, at every level; none if it is not partitioned."""
+    rows = conn.execute(
+        """SELECT c.relname FROM pg_partition_tree(to_regclass(%s)) p JOIN pg_class c ON c.oid = p.relid
+           WHERE p.level > 0 AND c.relkind IN ('r', 'p') ORDER BY p.level, c.relname""",
+        [f'"{table}"'],
+    )
+    return [str(row[0]) for row in rows]
+
+
 def read_unbending_references(conn: Connection, table: str) -> list[tuple[str, str, str]]:
     """References to the table that act at once or by themselves: (constraint, its table, what is wrong with it).
 
