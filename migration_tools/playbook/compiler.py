@@ -246,7 +246,7 @@ def share_of_filter(model: type[Model], condition: Q | None, alias: str) -> str:
     """The condition on a model's own table that a row is within a projection's filter; '' without one."""
     if condition is None:
         return ""
-    keys = [field.column for field in model._meta.pk_fields]
+    keys = [str(field.column) for field in model._meta.pk_fields]
     rows = (
         model._base_manager.using(alias)
         .order_by()

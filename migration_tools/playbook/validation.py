@@ -94,7 +94,7 @@ def _key_mistakes(projection: Projection, model: type[Model]) -> list[str]:
         elif field.model._meta.db_table != model._meta.db_table:
             mistakes.append(
                 f"key {target!r} is mapped to {part!r}, a column of the parent {field.model._meta.label}; map the link, "
-                f"{model._meta.pk.attname!r}"  # type: ignore[union-attr]
+                f"{model._meta.pk.attname!r}"
             )
     if not projection.key_paths and projection.key:
         mistakes.append("its key holds constants only; map the model's key too")

@@ -41,7 +41,8 @@ def let_wait(
         )
         wait = sql.SQL(
             """WITH dangling AS (
-                 UPDATE {table} t SET {nulls} FROM (SELECT t.* FROM {table} t WHERE {rows} AND {filled} AND NOT {found}) o
+                 UPDATE {table} t SET {nulls}
+                 FROM (SELECT t.* FROM {table} t WHERE {rows} AND {filled} AND NOT {found}) o
                  WHERE {same} RETURNING {key} AS key, {wanted} AS wanted)
                INSERT INTO strangle_waiting_reference (stream, table_name, reference, key, wanted)
                SELECT {stream}, {name}, {reference}, key, wanted FROM dangling"""

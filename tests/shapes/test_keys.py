@@ -23,7 +23,7 @@ LIVE = [
     "UPDATE shapes_word SET meaning = 'changed' WHERE spelling IN ('a', 'Zebra', '😀', '')",
     "UPDATE shapes_word SET spelling = 'renamed ' || spelling WHERE spelling IN ('c', '9', '%s')",
     "DELETE FROM shapes_word WHERE spelling IN ('B', 'null')",
-    "INSERT INTO shapes_word VALUES ('B', 'again'), ('ｆull width', 'new')",
+    "INSERT INTO shapes_word VALUES ('B', 'again'), ('\uff46ull width', 'new')",
     "UPDATE shapes_word SET spelling = 'A' WHERE spelling = 'a'",
     "UPDATE shapes_word SET spelling = 'zebra' WHERE spelling = 'Zebra'",
 ]

@@ -19,7 +19,8 @@ PART = Projection("shapes.Part", into="svc_part", key={"id": "id"}, columns={"na
 PARTS = {"parts": ("SELECT id, name, whole_id FROM shapes_part", "SELECT id, name, whole_id FROM svc_part")}
 SVC_PART = f"CREATE TABLE svc_part (id bigint PRIMARY KEY, name text, whole_id bigint REFERENCES svc_part {DEFERRED})"
 # Each part belongs to a later one, the last to the first but one: every reference but one leads out of the chunk.
-TREE = """INSERT INTO shapes_part SELECT n, 'p' || n, CASE WHEN n < 20 THEN n + 1 ELSE 1 END FROM generate_series(1, 20) n"""
+TREE = """INSERT INTO shapes_part SELECT n, 'p' || n, CASE WHEN n < 20 THEN n + 1 ELSE 1 END
+    FROM generate_series(1, 20) n"""
 
 
 @pytest.fixture
@@ -87,7 +88,8 @@ def test_random_writes_into_a_tree_while_it_is_copied(tree: Shape, seed: int) ->
         writes.append(
             choose.choice(
                 [
-                    f"UPDATE shapes_part SET whole_id = (SELECT id FROM shapes_part WHERE id = {other}) WHERE id = {some}",
+                    f"""UPDATE shapes_part SET whole_id = (SELECT id FROM shapes_part WHERE id = {other})
+                        WHERE id = {some}""",
                     f"UPDATE shapes_part SET whole_id = NULL, name = '{number}' WHERE id = {some}",
                     f"""UPDATE shapes_part SET whole_id = NULL WHERE whole_id = {some};
                         DELETE FROM shapes_part WHERE id = {some}""",
@@ -126,7 +128,8 @@ PLAYER = Projection(
 )
 CIRCLE = [
     "CREATE TABLE svc_team (id bigint PRIMARY KEY, name text, captain_id bigint)",
-    f"CREATE TABLE svc_player (id bigint PRIMARY KEY, name text, team_id bigint NOT NULL REFERENCES svc_team {DEFERRED})",
+    f"""CREATE TABLE svc_player (id bigint PRIMARY KEY, name text,
+        team_id bigint NOT NULL REFERENCES svc_team {DEFERRED})""",
     f"ALTER TABLE svc_team ADD CONSTRAINT captain FOREIGN KEY (captain_id) REFERENCES svc_player {DEFERRED}",
 ]
 TEAMS = [
@@ -149,7 +152,8 @@ def test_tables_that_refer_to_each_other_go_there_and_back(shaped: Shaped, order
         live=[
             "UPDATE shapes_team SET captain_id = 30 WHERE id = 1",
             "UPDATE shapes_player SET team_id = 10 WHERE id IN (1, 9)",
-            "BEGIN; INSERT INTO shapes_team VALUES (50, 'n', 51); INSERT INTO shapes_player VALUES (51, 'n', 50); COMMIT",
+            """BEGIN; INSERT INTO shapes_team VALUES (50, 'n', 51);
+               INSERT INTO shapes_player VALUES (51, 'n', 50); COMMIT""",
             "UPDATE shapes_player SET team_id = 50 WHERE id = 9",
             "UPDATE shapes_team SET captain_id = NULL WHERE id = 7",
             "DELETE FROM shapes_player WHERE id = 4 AND NOT EXISTS (SELECT FROM shapes_team WHERE captain_id = 4)",
@@ -163,7 +167,8 @@ def test_a_row_taken_out_for_its_new_parent_does_not_leave_others_pointing_at_it
     shape = shaped([TEAM, PLAYER], CIRCLE_VIEWS, source=TEAMS, target=CIRCLE)
     shape.write(
         [
-            "BEGIN; INSERT INTO shapes_team VALUES (0, 'n', 100); INSERT INTO shapes_player VALUES (100, 'n', 0); COMMIT",
+            """BEGIN; INSERT INTO shapes_team VALUES (0, 'n', 100);
+               INSERT INTO shapes_player VALUES (100, 'n', 0); COMMIT""",
             "UPDATE shapes_player SET team_id = 5 WHERE id = 100",
         ]
     )
@@ -175,7 +180,7 @@ def test_a_row_taken_out_for_its_new_parent_does_not_leave_others_pointing_at_it
 
 def test_a_circle_of_references_that_must_all_have_a_value_is_refused_with_the_remedy(shaped: Shaped) -> None:
     target = SVC_PART.replace("whole_id bigint", "whole_id bigint NOT NULL")
-    with pytest.raises(PlaybookError, match="'svc_part' lead back to itself .* be NULL in the target"):
+    with pytest.raises(PlaybookError, match=r"'svc_part' lead back to itself .* be NULL in the target"):
         shaped([PART], PARTS, target=[target])
 
 
@@ -198,7 +203,8 @@ def test_a_many_to_many_relation_goes_through_its_own_table(shaped: Shaped) -> N
         source=[
             "INSERT INTO shapes_tag SELECT n, 't' || n FROM generate_series(1, 6) n",
             "INSERT INTO shapes_article SELECT n, 'a' || n FROM generate_series(1, 6) n",
-            "INSERT INTO shapes_article_tags (article_id, tag_id) SELECT a.id, t.id FROM shapes_article a, shapes_tag t",
+            """INSERT INTO shapes_article_tags (article_id, tag_id)
+               SELECT a.id, t.id FROM shapes_article a, shapes_tag t""",
         ],
         target=[
             "CREATE TABLE svc_label (id bigint PRIMARY KEY, name text UNIQUE)",
@@ -237,7 +243,8 @@ def test_multi_table_inheritance_follows_its_parents_table(shaped: Shaped) -> No
         {
             "places": ("SELECT id, name FROM shapes_place", "SELECT id, title FROM svc_place"),
             "restaurants": (
-                "SELECT place_ptr_id, stars, name, name || '!' FROM shapes_restaurant JOIN shapes_place ON id = place_ptr_id",
+                """SELECT place_ptr_id, stars, name, name || '!'
+                   FROM shapes_restaurant JOIN shapes_place ON id = place_ptr_id""",
                 "SELECT place_id, stars, title, shout FROM svc_restaurant",
             ),
         },

@@ -65,7 +65,7 @@ def test_the_fence_refuses_a_statement_that_names_a_partition(shaped: Shaped) ->
 
 
 def test_columns_that_the_database_fills_go_there_and_back(shaped: Shaped) -> None:
-    """Identity, GeneratedField, db_default; on the target an identity that is ALWAYS generated and columns of its own."""
+    """Identity, GeneratedField, db_default; on the target an identity that is ALWAYS generated."""
     shape = shaped(
         [
             Projection(

@@ -6,7 +6,7 @@ from typing import Any
 
 from migration_tools.stores.postgres.connection import Connection, sql
 
-# Built-in types of which two values are equal only if they are the same, so that their `=` sees every change. Of others
+# Built-in types of which two values are equal only if they are the same, so that their `=` sees each change. Of others
 # it does not (citext, interval, -0, numeric without a scale, jsonb), or there is none (json, xml, point).
 _EXACT = re.compile(
     r"(bigint|integer|smallint|boolean|uuid|date|bytea|inet|cidr|macaddr|money|oid|name"
