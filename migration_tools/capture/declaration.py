@@ -76,7 +76,8 @@ class RelationSpec:
 class TableSpec:
     """Triggers on one table: capture of `key` for its own relations, of `watched` → `reported` for dependants.
 
-    `reported_as` is the captured table that this one is a partition of. `inexact` are those columns of which equal values may differ; they are compared by their text.
+    `reported_as` is the captured table that this one is a partition of. `inexact` are those columns of which equal
+    values may differ; they are compared by their text.
     """
 
     stream: str

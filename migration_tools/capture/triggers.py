@@ -3,8 +3,8 @@
 Note [what capture writes]. A statement writes one outbox row with the keys it touched, not the rows: the relay reads
 what they are in the tick's own snapshot. `b` lists keys of the table's own relations; `d` lists the reported
 columns of rows whose watched columns changed, for relations that join this table. A statement fires the triggers of the
-table that it names alone, so each partition has its own, which report the partitioned table. Statement-level triggers with
-transition tables see every ORM, raw SQL, COPY and psql write, and the cascades that PostgreSQL makes.
+table that it names alone, so each partition has its own, which report the partitioned table. Statement-level triggers
+with transition tables see every ORM, raw SQL, COPY and psql write, and the cascades that PostgreSQL makes.
 
 Note [applying]. The apply path sets strangle.applying for its transaction; only members of the role that owns the
 toolkit's tables are believed. 'row': nothing is captured but echoes (a row came from the other side; columns that

@@ -93,8 +93,8 @@ def _key_mistakes(projection: Projection, model: type[Model]) -> list[str]:
             mistakes.append(f"key {target!r} is mapped to {part!r}, which is no column")
         elif field.model._meta.db_table != model._meta.db_table:
             mistakes.append(
-                f"key {target!r} is mapped to {part!r}, a column of the parent {field.model._meta.label}; map the link, "
-                f"{model._meta.pk.attname!r}"
+                f"key {target!r} is mapped to {part!r}, a column of the parent {field.model._meta.label}; map the "
+                f"link, {model._meta.pk.attname!r}"
             )
     if not projection.key_paths and projection.key:
         mistakes.append("its key holds constants only; map the model's key too")

@@ -251,7 +251,7 @@ def test_two_kinds_of_one_table_go_into_one_by_mappings_of_their_own(shaped: Sha
         [part("letter", 1, "title"), part("memo", 2, "body")],
         {
             "all": (
-                """SELECT id, CASE kind WHEN 'letter' THEN 1 ELSE 2 END, 
+                """SELECT id, CASE kind WHEN 'letter' THEN 1 ELSE 2 END,
                    CASE kind WHEN 'letter' THEN title ELSE body END,
                    deleted, tenant FROM shapes_document""",
                 "SELECT * FROM svc_all",

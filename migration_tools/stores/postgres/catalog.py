@@ -6,7 +6,7 @@ from typing import Any
 
 from migration_tools.stores.postgres.connection import Connection, sql
 
-# Built-in types of which two values are equal only if they are the same, so that their `=` sees each change. Of others
+# Built-in types of which two values are equal only if they are the same, so that `=` sees each change. Of others
 # it does not (citext, interval, -0, numeric without a scale, jsonb), or there is none (json, xml, point).
 _EXACT = re.compile(
     r"(bigint|integer|smallint|boolean|uuid|date|bytea|inet|cidr|macaddr|money|oid|name"
@@ -19,8 +19,8 @@ _EXACT = re.compile(
 class Column:
     """One column as PostgreSQL knows it; types are format_type's spelling, castable.
 
-    `base` is the type below its domains, without the length of a string: a cast to it cuts nothing, and what is too long
-    fails where it is stored. `wire` is the type that a value is cast to on the other server, which need not
+    `base` is the type below its domains, without the length of a string: a cast to it cuts nothing, and what is too
+    long fails where it is stored. `wire` is the type that a value is cast to on the other server, which need not
     know this one's own types: `base` if it is built in, text otherwise. `exact` says whether equal means the same;
     `loose` whether the column finds texts equal that differ (citext, a nondeterministic collation).
     """
