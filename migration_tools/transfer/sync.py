@@ -1,6 +1,6 @@
 """Apply row records to the tables of this database: the newest state of each key, in the order references need."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from migration_tools.capture.ownership import read_owner
@@ -84,16 +84,16 @@ class TableWriter:
             self._shapes[table] = shape
         return self._shapes[table]
 
-    def _let_wait(self, conn: Connection, stream: str, newest: dict[str, dict[tuple[str, ...], RowRecord]]) -> None:
+    def _let_wait(self, conn: Connection, stream: str, whole: Mapping[str, Mapping[Hashable, RowRecord]]) -> None:
         """See Note [waiting references]: of the rows written, and of all that refer to one that was taken out again."""
         if self._taken_out:
             take_out_orphans(conn, [self._shape(conn, table) for table in self._awaiting])
-        tables = {*newest, *self._awaiting} if self._taken_out else {*newest}
+        tables = {*whole, *self._awaiting} if self._taken_out else {*whole}
         for table in tables:
             shape = self._shape(conn, table)
             references = open_references(shape, self._awaiting, self._waiting)
             if references:
-                keys = [row.key for row in newest.get(table, {}).values() if row.kind == "r"]
+                keys = [row.key for row in whole.get(table, {}).values() if row.kind == "r"]
                 let_wait(conn, stream, shape, references, sql.SQL("true") if self._taken_out else _among(shape, keys))
 
     def _upsert_all(self, conn: Connection, relations: dict[int, RelationHead], rows: list[RowRecord]) -> None:
