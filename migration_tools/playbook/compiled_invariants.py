@@ -73,13 +73,13 @@ def _compile(
             query = _repeated(each, shape).as_string(target)
             return CompiledInvariant(name=each.name, table=each.table, source=None, target=query)
     model = apps.get_model(projection.model)
-    key = next(iter(projection.key.values()))
+    counted, path = next(iter(projection.key_paths.items()))
     filters: tuple[Q | None, Q | None] = (None, None)
     if isinstance(each, SumEqual):
         ours, theirs = as_expression(each.source), as_expression(each.target)
         total = "sum(s.v)::numeric::text"  # a sum of texts is refused when it is planned
     else:
-        ours, theirs = F(key), F(next(iter(projection.key)))
+        ours, theirs = F(path), F(counted)
         total, filters = "count(*)::text", (each.source, each.target)
     rows = _rows(playbook.source, model, shape, _and(projection.filter, filters[0]), ours)
     target_rows = _rows(playbook.target, stand_ins[each.table], shape, filters[1], theirs)

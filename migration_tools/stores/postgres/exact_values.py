@@ -6,7 +6,8 @@ citext and nondeterministic collations ignore case, an enum hashes the number th
 json, xml, geometric types, tsvector, money and bit have no extended hash at all. So values enter as the bytes that
 their type sends, which is what a binary COPY carries. Types that are not built in (enums, domains, extensions' types)
 enter as text, since the image holds their type's number, which is another on each server.
-Numerics enter by value (1.50 is 1.5, NaN is NaN) and floats too (-0 is 0): that is their declared equality.
+Numerics enter by value (1.50 is 1.5, NaN is NaN), floats too (-0 is 0), and character(n) as text, which leaves out the
+blanks that pad it: that is their declared equality.
 """
 
 import re
@@ -14,7 +15,7 @@ import re
 from migration_tools.stores.postgres.connection import sql
 
 _BUILT_IN = re.compile(
-    r"(bigint|integer|smallint|boolean|text|name|\"char\"|character( varying)?(\(\d+\))?|bit( varying)?(\(\d+\))?|uuid"
+    r"(bigint|integer|smallint|boolean|text|name|\"char\"|character varying(\(\d+\))?|bit( varying)?(\(\d+\))?|uuid"
     r"|jsonb?|xml|bytea|date|numeric\(\d+,-?\d+\)|(timestamp|time)(\(\d\))? with(out)? time zone"
     r"|interval( [a-z ]+)?(\(\d\))?|money|inet|cidr|macaddr8?|point|line|lseg|box|path|polygon|circle|tsvector|tsquery"
     r"|(int4|int8|ts|tstz|date)(multi)?range)(\[\])?\Z"
