@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 from types import FrameType
+from typing import Protocol
 
 from django.db import Error, connections
 
@@ -78,8 +79,16 @@ def run(*, listen: str | None = None, directory: str | None = None) -> None:
     run_until_signalled(Agent(options, DatabaseSource(), report, measure, farewell))
 
 
-def run_until_signalled(agent: Agent) -> None:
-    """Run an agent beside this thread, so that a database that hangs cannot keep a signal waiting."""
+class Runs(Protocol):
+    """What works until it is asked to stop."""
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def run_until_signalled(agent: Runs) -> None:
+    """Run an agent or a comparator beside this thread, so that a database that hangs cannot keep a signal waiting."""
     failures: list[BaseException] = []
 
     def work() -> None:

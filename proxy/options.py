@@ -51,6 +51,7 @@ class ProxyOptions:
     takeover_seconds: float = 60.0
     poll_seconds: float = 0.05
     confirm_seconds: float = 5.0
+    shadow: Address | None = None
 
     @property
     def name(self) -> str:
@@ -88,8 +89,9 @@ def read_options(**overrides: Any) -> ProxyOptions:
     if len(bytes(values["directory"] / "admin.sock")) > SOCKET_PATH_BYTES:
         mistakes.append(f"the directory {str(values['directory'])!r} is too long for sockets; use another")
     try:
-        if isinstance(values.get("listen"), str):
-            values["listen"] = parse_address(values["listen"])
+        for name in ("listen", "shadow"):
+            if isinstance(values.get(name), str):
+                values[name] = parse_address(values[name]) if values[name] else None
         values["upstreams"] = {name: parse_upstream(text) for name, text in conf.UPSTREAMS.items()}
     except RoutingError as error:
         mistakes.append(str(error))

@@ -108,7 +108,13 @@ def _check(table: RoutingTable, options: ProxyOptions) -> None:
         for upstream, where in needed.items()
         if upstream not in options.upstreams
     ]
+    mistakes += [
+        f"{name} is shadowed, but MIGRATION_TOOLS['PROXY']['SHADOW'] does not say where the comparator listens"
+        for name, route in table.contexts.items()
+        if route.shadow_percent and options.shadow is None
+    ]
     clusters = [cluster for name in table.contexts for cluster in routes.cluster_names(name)]
+    clusters.append(routes.shadow_cluster())
     if table.default in clusters:
         mistakes.append(f"the upstream {table.default!r} has the name of a context's cluster; rename it")
     if mistakes:
@@ -121,6 +127,8 @@ def _endpoints(table: RoutingTable, options: ProxyOptions) -> dict[str, Json]:
     for name, route in sorted(table.contexts.items()):
         cluster = routes.write_cluster(name)
         found[cluster] = _assignment(cluster, _write_endpoints(route, options))
+    if options.shadow is not None:
+        found[routes.shadow_cluster()] = _assignment(routes.shadow_cluster(), _sockets((options.shadow,)))
     return found
 
 
@@ -149,6 +157,11 @@ def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
         yield _cluster(routes.write_cluster(name), routes.write_cluster(name), options)
         yield _cluster(routes.read_cluster(name, "old"), route.old, options)
         yield _cluster(routes.read_cluster(name, "new"), route.service, options)
+    if options.shadow is not None:
+        cluster = _cluster(routes.shadow_cluster(), routes.shadow_cluster(), options)
+        # A comparator that hangs may hold so many copies and no more; what is beyond is dropped, and no reader waits.
+        limits = {"max_connections": 32, "max_pending_requests": 32, "max_requests": 64, "max_retries": 0}
+        yield {**cluster, "circuit_breakers": {"thresholds": [limits]}}
 
 
 def _cluster(name: str, service: str, options: ProxyOptions) -> Json:

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 ROUTES = "main"
 VERSION_PATH = "/.strangler/version"
 FENCED_HEADER = "x-strangler-fenced"
+SHADOW_HEADER = "x-strangler-shadow"
 FORCE_HEADER = "x-sx-force"
 PIN_SECONDS = 2
 NO_HOST = r".*[,\s@/\\?#].*"
@@ -28,6 +29,10 @@ def write_cluster(context: str) -> str:
 
 def read_cluster(context: str, side: Side) -> str:
     return f"{context}_read_{side}"
+
+
+def shadow_cluster() -> str:
+    return "strangler_shadow"
 
 
 def cluster_names(context: str) -> tuple[str, ...]:
@@ -88,6 +93,8 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
     reading = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(READING)}}}
     timeout = {"timeout": f"{route.read_timeout_seconds:.3f}s", "retry_policy": _retries(PLAIN_RETRIES)}
 
+    shadow = _mirror(route)
+
     def match(*headers: Json) -> Json:
         return {"path_separated_prefix": path, "headers": [reading, *headers]}
 
@@ -102,28 +109,56 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
     }
     for rule in route.rules:
         if not rule.path or rule.path == path or rule.path.startswith(f"{path}/"):
-            yield {"match": _rule_match(rule, path), "route": {"cluster": read_cluster(name, rule.side), **timeout}}
+            ruled = {"cluster": read_cluster(name, rule.side), **timeout, **shadow}
+            yield {"match": _rule_match(rule, path), "route": ruled}
     if 0 < route.reads_weight < BUCKETS:
         share = _share(name, route)
         yield {
             "match": match(_has_cookie(BUCKET_COOKIE, "[^;]+")),
-            "route": {**share, "hash_policy": [{"cookie": {"name": BUCKET_COOKIE}}], **timeout},
+            "route": {**share, "hash_policy": [{"cookie": {"name": BUCKET_COOKIE}}], **timeout, **shadow},
         }
         # A first visit is decided by the request's own id, which becomes the visitor's cookie.
         yield {
             "match": match(),
-            "route": {**share, "hash_policy": [{"header": {"header_name": "x-request-id"}}], **timeout},
+            "route": {**share, "hash_policy": [{"header": {"header_name": "x-request-id"}}], **timeout, **shadow},
             "response_headers_to_add": [_set_cookie(BUCKET_COOKIE, "%REQ(X-REQUEST-ID)%", BUCKET_SECONDS, options)],
         }
     else:
         side = "new" if route.reads_weight else "old"
-        yield {"match": match(), "route": {"cluster": read_cluster(name, side), **timeout}}
+        yield {"match": match(), "route": {"cluster": read_cluster(name, side), **timeout, **shadow}}
     yield {
         "match": {"path_separated_prefix": path},
         "request_body_buffer_limit": route.buffer_bytes,
         "route": {"cluster": write_cluster(name), **_write_timeout(route)},
         "response_headers_to_add": [_set_cookie(pin_cookie(name), "1", PIN_SECONDS, options)],
     }
+
+
+def _mirror(route: ContextRoute) -> Json:
+    """Send a sample of these reads to the comparator as well; nobody waits for what it answers.
+
+    Forced and pinned reads have none: testers, and readers who wrote a moment ago and read from the owner because
+    the other side may not have it yet.
+    """
+    if not route.shadow_percent:
+        return {}
+    policy = {
+        "cluster": shadow_cluster(),
+        "runtime_fraction": {
+            "default_value": {"numerator": round(route.shadow_percent * 10_000), "denominator": "MILLION"}
+        },
+        # The sides must see the Host their users see.
+        "disable_shadow_host_suffix_append": True,
+        "request_headers_mutations": [
+            {
+                "append": {
+                    "header": {"key": SHADOW_HEADER, "value": "1"},
+                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                }
+            }
+        ],
+    }
+    return {"request_mirror_policies": [policy]}
 
 
 def _rule_match(rule: ReadRule, path: str) -> Json:

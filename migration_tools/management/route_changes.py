@@ -18,7 +18,7 @@ from migration_tools.routing.table import RoutingTable, Writes
 from migration_tools.stores.postgres import django_connection
 
 Options = dict[str, Any]
-ASSIGNMENTS = "reads=25%, writes=old or writes=new"
+ASSIGNMENTS = "reads=25%, shadow=5%, writes=old or writes=new"
 
 
 def publish_change(options: Options) -> RoutingTable:
@@ -93,12 +93,13 @@ def _assign_one(context: str, text: str) -> Callable[[RoutingTable], RoutingTabl
         percent = float(value.removesuffix("%"))
     except ValueError:
         percent = -1.0
-    if key != "reads" or not 0 <= percent <= 100:
+    if key not in ("reads", "shadow") or not 0 <= percent <= 100:
         raise CommandError(
             f"{text!r} is not an assignment; write {ASSIGNMENTS} (or use the actions hold and release)",
             returncode=ExitCode.USAGE,
         )
-    return lambda table: tables.with_reads(table, context, percent)
+    assign = tables.with_reads if key == "reads" else tables.with_shadow
+    return lambda table: assign(table, context, percent)
 
 
 def _refuse_closed(context: str, side: Writes) -> None:

@@ -26,6 +26,7 @@ ROUTE_KEYS = (
     "read_timeout_seconds",
     "buffer_bytes",
     "rules",
+    "shadow_percent",
 )
 
 
@@ -57,9 +58,10 @@ def _route_mistakes(route: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} is {route.get(key)!r}; it must be the name of an upstream"
     if route.get("service") == route.get("old", "monolith"):
         yield f"service and old are both {route.get('service')!r}; nothing would be moved"
-    percent = route.get("reads_percent", 0)
-    if not _is_number(percent) or not 0 <= percent <= 100:
-        yield f"reads_percent is {percent!r}; it must be a number from 0 to 100"
+    for key in ("reads_percent", "shadow_percent"):
+        percent = route.get(key, 0)
+        if not _is_number(percent) or not 0 <= percent <= 100:
+            yield f"{key} is {percent!r}; it must be a number from 0 to 100"
     yield from rule_mistakes(route.get("rules", ()), route.get("paths"))
     yield from _write_mistakes(route)
     size = route.get("buffer_bytes", 1)

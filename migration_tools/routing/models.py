@@ -6,6 +6,17 @@ from django.db import models
 from django.db.models.functions import Now
 
 from migration_tools.errors import RoutingError
+from migration_tools.routing.shadow.models import ShadowDifference, ShadowRoute, ShadowRule
+
+__all__ = [
+    "ProxyInstance",
+    "ReadTraffic",
+    "RoutingHead",
+    "RoutingVersion",
+    "ShadowDifference",
+    "ShadowRoute",
+    "ShadowRule",
+]
 
 
 class RoutingVersion(models.Model):

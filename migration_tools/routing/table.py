@@ -48,6 +48,7 @@ class ContextRoute:
     read_timeout_seconds: float = 30.0
     buffer_bytes: int = 33_554_432
     rules: tuple[ReadRule, ...] = ()
+    shadow_percent: float = 0.0
 
     @property
     def reads_weight(self) -> int:
@@ -125,6 +126,8 @@ def _route(route: ContextRoute) -> dict[str, Any]:
     document = {**asdict(route), "paths": list(route.paths), "rules": [rule.document() for rule in route.rules]}
     if not route.rules:
         del document["rules"]  # so that the digest of a table without rules is what it always was
+    if not route.shadow_percent:
+        del document["shadow_percent"]
     return document
 
 
@@ -169,6 +172,11 @@ def with_context(table: RoutingTable, name: str, route: ContextRoute) -> Routing
 
 def with_reads(table: RoutingTable, name: str, percent: float) -> RoutingTable:
     return with_context(table, name, replace(table.context(name), reads_percent=percent))
+
+
+def with_shadow(table: RoutingTable, name: str, percent: float) -> RoutingTable:
+    """Let this share of a context's reads be asked again of both sides, for comparison only."""
+    return with_context(table, name, replace(table.context(name), shadow_percent=percent))
 
 
 def with_writes(table: RoutingTable, name: str, writes: Writes, *, now: str | None = None) -> RoutingTable:

@@ -41,7 +41,7 @@ class Command(BaseCommand):
         action("show", "the table in force and what each live proxy applies")
         change = action("set", "change a context's routes", changes=True)
         change.add_argument("context")
-        change.add_argument("assignments", nargs="+", metavar="reads=25%|writes=old|writes=new")
+        change.add_argument("assignments", nargs="+", metavar="reads=25%|shadow=5%|writes=old|writes=new")
         action("kill", "send every read to the old side now; writes stay with their owner", changes=True).add_argument(
             "context"
         )
@@ -99,9 +99,10 @@ class Command(BaseCommand):
         self.stdout.write(f"version {table.version}; whatever no context claims goes to {table.default}")
         for name, route in sorted(table.contexts.items()):
             held = f" (before: {route.held_from})" if route.held_from else ""
+            shadow = f", {route.shadow_percent:g} % of reads shadowed" if route.shadow_percent else ""
             self.stdout.write(
                 f"  {name}: {', '.join(route.paths)}: {route.reads_percent:g} % of reads to {route.service}, "
-                f"writes: {route.writes}{held}"
+                f"writes: {route.writes}{held}{shadow}"
             )
             for number, rule in enumerate(route.rules, 1):
                 self.stdout.write(f"    rule {number}: {rule}")

@@ -1,0 +1,158 @@
+"""Shadow reads: run the comparator, report what differs, propose and decide what does not count."""
+
+import importlib
+import json
+import logging
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.shadow_hints import transformed_fields
+from migration_tools.routing.shadow import rules
+from migration_tools.routing.shadow.models import ShadowRule
+from migration_tools.routing.shadow.render_html import render_html
+from migration_tools.routing.shadow.render_text import render_markdown, render_text
+from migration_tools.routing.shadow.report import ShadowReport, read_report
+
+RENDERERS: dict[str, Callable[[ShadowReport], str]] = {
+    "text": render_text,
+    "json": lambda report: json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n",
+    "markdown": render_markdown,
+    "html": render_html,
+}
+FILES = {"json": "json", "markdown": "md", "html": "html"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare what both sides answer to a sample of the reads. The sample is set with strangle_route set CONTEXT "
+        "shadow=5%. Exit codes of report: 0 nothing differs, 3 differences found, 4 nothing was compared."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        run = actions.add_parser("run", help="compare mirrored reads until SIGTERM or SIGINT")
+        run.add_argument("--listen", metavar="HOST:PORT", help="where the proxy mirrors to (default PROXY['SHADOW'])")
+        run.add_argument("--workers", type=int, default=4, help="reads compared at once (default 4)")
+        run.add_argument("--waiting", type=int, default=200, help="reads that may wait; more are dropped (default 200)")
+        run.add_argument("--timeout-seconds", type=float, default=5.0, help="of one answer (default 5)")
+        run.add_argument("--reveal", action="store_true", help="store values of examples, which are personal data")
+
+        report = actions.add_parser("report", help="what was compared and what differs")
+        report.add_argument("context")
+        report.add_argument("--format", choices=tuple(RENDERERS), default="text")
+        report.add_argument("--directory", type=Path, help="also write it there as JSON, Markdown and HTML")
+
+        for name, text in (
+            ("propose", "propose rules for what looks like noise or a declared transform"),
+            ("rules", "list the rules"),
+        ):
+            sub = actions.add_parser(name, help=text)
+            sub.add_argument("context")
+            sub.add_argument("--format", choices=("text", "json"), default="text")
+        add = actions.add_parser("add", help="propose a rule by hand; it is in force when it is approved")
+        add.add_argument("context")
+        add.add_argument("path", help="as the report writes it, such as '$.results[*].total'")
+        add.add_argument(
+            "--class", dest="kind", required=True, help="missing, extra, changed, type_or_precision, order"
+        )
+        add.add_argument("--pattern", default="", help="of one route only, as the report writes it (default: all)")
+        add.add_argument("--unordered", action="store_true", help="compare the list as a bag instead of ignoring it")
+        for name, text in (("approve", "put a rule in force"), ("reject", "say that a difference counts")):
+            sub = actions.add_parser(name, help=text)
+            sub.add_argument("context")
+            sub.add_argument("rule", type=int, nargs="+")
+            sub.add_argument("--reason", required=True, help="why, for the journal")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        actions: dict[str, Callable[[dict[str, Any]], None]] = {
+            "run": self._run,
+            "report": self._report,
+            "propose": self._propose,
+            "rules": self._list,
+            "add": self._add,
+            "approve": self._decide,
+            "reject": self._decide,
+        }
+        try:
+            actions[options["action"]](options)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+
+    def _run(self, options: dict[str, Any]) -> None:
+        wrong = [name for name in ("workers", "waiting", "timeout_seconds") if options[name] <= 0]
+        if wrong:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+            raise CommandError(f"{named} must be above 0", returncode=ExitCode.USAGE)
+        if options["verbosity"] > 0:
+            logging.getLogger("proxy").setLevel(logging.INFO)
+            if not logging.getLogger().handlers:
+                logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        try:
+            # The proxy is an application beside the toolkit and not in its wheel, so it is named at run time.
+            control = importlib.import_module("proxy.shadow_control")
+        except ModuleNotFoundError as error:
+            raise CommandError(
+                f"the proxy application cannot be imported: {error}; run the command in the checkout that holds proxy/"
+            ) from error
+        names = ("listen", "workers", "waiting", "timeout_seconds", "reveal")
+        control.run(**{name: options[name] for name in names})
+
+    def _report(self, options: dict[str, Any]) -> None:
+        report = read_report(options["context"])
+        if options["directory"] is not None:
+            self._write(report, options["directory"])
+        self.stdout.write(RENDERERS[options["format"]](report), ending="")
+        if not report.compared:
+            raise CommandError(
+                f"no shadow read of {report.context!r} was compared; is a sample shadowed "
+                f"(strangle_route set {report.context} shadow=5%) and strangle_shadow run running?",
+                returncode=ExitCode.GATE_NOT_MET,
+            )
+        if not report.clean:
+            raise SystemExit(int(ExitCode.DIFFERENCES))
+
+    def _write(self, report: ShadowReport, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, suffix in FILES.items():
+            path = directory / f"shadow-{report.context}.{suffix}"
+            partial = path.with_name(f".{path.name}.partial")
+            partial.touch(mode=0o600)
+            partial.write_text(RENDERERS[name](report), encoding="utf-8")
+            partial.replace(path)
+            self.stderr.write(f"wrote {path}")
+
+    def _propose(self, options: dict[str, Any]) -> None:
+        context = options["context"]
+        made = rules.propose(context, transformed_fields(context))
+        self._tell(made, options["format"], empty="nothing to propose")
+
+    def _list(self, options: dict[str, Any]) -> None:
+        self._tell(rules.listed(options["context"]), options["format"], empty="no rules")
+
+    def _add(self, options: dict[str, Any]) -> None:
+        action: rules.Action = "unordered" if options["unordered"] else "ignore"
+        named = {name: options[name] for name in ("path", "kind", "pattern")}
+        self._tell([rules.add(options["context"], action=action, **named)], "text")
+
+    def _decide(self, options: dict[str, Any]) -> None:
+        decision: rules.Decision = "approved" if options["action"] == "approve" else "rejected"
+        for number in options["rule"]:
+            row = rules.decide(options["context"], number, decision, reason=options["reason"])
+            self._tell([row], "text")
+
+    def _tell(self, found: list[ShadowRule], form: str, *, empty: str = "") -> None:
+        if form == "json":
+            names = ("pattern", "path", "kind", "action", "state", "why", "reason", "actor")
+            documents = [{"rule": row.pk, **{name: getattr(row, name) for name in names}} for row in found]
+            self.stdout.write(json.dumps(documents, ensure_ascii=False, indent=1))
+            return
+        for row in found:
+            because = row.reason or row.why
+            self.stdout.write(f"{row.pk:>5}  {row.state:<9} {row}: {because}")
+        if not found:
+            self.stdout.write(empty)

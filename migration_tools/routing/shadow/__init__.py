@@ -1,0 +1,1 @@
+"""Shadow reads: asked again of both sides, compared, counted, ruled, reported; and kept from changing anything."""
