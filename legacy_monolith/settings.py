@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "migration_tools.routing.shadow.guard.ShadowMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -127,5 +128,6 @@ MIGRATION_TOOLS = {
         "monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"),
         "orders": ORDERS_ADDRESS,
     },
+    "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},
     "IDENTITY_KEY": env("STRANGLE_IDENTITY_KEY", "development-only-identity-key-shared-by-both-sides"),
 }

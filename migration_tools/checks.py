@@ -9,6 +9,7 @@ from django.core import checks
 from migration_tools.conf import find_mistakes, settings
 from migration_tools.errors import PlaybookError, SettingsError, StrangleError
 
+SHADOW_MIDDLEWARE = "migration_tools.routing.shadow.guard.ShadowMiddleware"
 REQUIRED_APPS = ("migration_tools.messaging", "migration_tools.capture")
 
 
@@ -57,6 +58,24 @@ def check_playbooks(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[ch
                 checks.Error(text, hint=f"correct the playbook of {context!r}", id="strangle.E010", obj=playbook)
             )
     return found
+
+
+@checks.register("strangle")
+def check_shadow(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W020: reads are to be shadowed, but this side would let a shadow read change something."""
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})) or not settings().PROXY.get("SHADOW"):
+        return []
+    if SHADOW_MIDDLEWARE in django_settings.MIDDLEWARE[:1]:
+        return []
+    present = SHADOW_MIDDLEWARE in django_settings.MIDDLEWARE
+    return [
+        checks.Warning(
+            f"MIGRATION_TOOLS['PROXY']['SHADOW'] is set, but {SHADOW_MIDDLEWARE!r} is "
+            f"{'not the first of' if present else 'not in'} MIDDLEWARE",
+            hint="put it first in MIDDLEWARE here and in every service; sides without it are not compared",
+            id="strangle.W020",
+        )
+    ]
 
 
 @checks.register("strangle", deploy=True)

@@ -28,6 +28,7 @@ INSTALLED_APPS = [
 # No session and no user middleware: the service knows its callers by the signed identity cookie alone, so
 # a request it answers (or shadows) can never touch the monolith's sessions.
 MIDDLEWARE = [
+    "migration_tools.routing.shadow.guard.ShadowMiddleware",
     "migration_tools.routing.middleware.FenceMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -130,15 +130,19 @@ def _sorted_by(values: list[Any], keys: list[str]) -> tuple[list[Any], list[str]
 
 def _canonical(value: Any) -> str:
     """Equal for values that are equal to a reader: 1.50 is 1.5, though 1 is not 1.0 and true is not 1."""
-    return json.dumps(value, sort_keys=True, default=_canonical_number)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{json.dumps(key)}:{_canonical(value[key])}' for key in sorted(value))}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_canonical, value))}]"
+    return _canonical_number(value) if isinstance(value, Decimal) else json.dumps(value)
 
 
-def _canonical_number(number: Decimal) -> dict[str, str]:
-    # Not Decimal.normalize, which rounds to the context's 28 digits.
+def _canonical_number(number: Decimal) -> str:
+    # Not Decimal.normalize, which rounds to the context's 28 digits; the d keeps it apart from every JSON text.
     sign, digits, exponent = number.as_tuple()
     text = "".join(map(str, digits))
     short = text.rstrip("0")
-    return {"\0number": f"{'-' * sign}{short}e{int(exponent) + len(text) - len(short) if short else 0}"}
+    return f"d{'-' * sign}{short}e{int(exponent) + len(text) - len(short) if short else 0}"
 
 
 def _scalar_kind(owner: Any, candidate: Any) -> DiffKind | None:

@@ -134,7 +134,7 @@ def _forgetful(kind: type[HttpRequest]) -> type[HttpRequest]:
     # FetchFromCacheMiddleware sets it on each request, UpdateCacheMiddleware asks for it.
     never = property(lambda self: False, lambda self, value: None)
     names = {"session": property(get_session, set_session), "_cache_update_cache": never}
-    return type(f"Shadow{kind.__name__}", (kind,), names)
+    return _disguised(kind, names)
 
 
 def _unsaved(kind: type[Any]) -> type[Any]:
@@ -155,7 +155,12 @@ def _unsaved(kind: type[Any]) -> type[Any]:
     names: dict[str, Any] = dict.fromkeys(("save", "create", "delete", "cycle_key"), keep)
     names |= dict.fromkeys(("asave", "acreate", "adelete", "acycle_key"), akeep)
     names |= {"flush": flush, "aflush": aflush}
-    return type(f"Unsaved{kind.__name__}", (kind,), names)
+    return _disguised(kind, names)
+
+
+def _disguised(kind: type[Any], names: dict[str, Any]) -> type[Any]:
+    """A subclass under the same name: stores take the name of their class into the key they sign with."""
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **names})
 
 
 def _sqlstate(error: BaseException | None) -> str | None:
