@@ -88,6 +88,10 @@ class Comparator:
     def stop(self) -> None:
         self.stopping.set()
 
+    def knows(self, target: str) -> bool:
+        """Whether some context of the table claims this path."""
+        return self._known.context_of(target) is not None
+
     def take(self, read: Read) -> None:
         """Queue a mirrored read, or drop it; never waits."""
         context = self._known.context_of(read.target)
