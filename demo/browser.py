@@ -37,6 +37,10 @@ class Browser:
     def close(self) -> None:
         self._client.close()
 
+    def be_another_visitor(self) -> None:
+        """Forget by which the proxy tells visitors apart, as somebody on another device who is logged in alike."""
+        self._client.cookies.delete("sx_bucket") if "sx_bucket" in self._client.cookies else None
+
     def get(self, name: str, path: str, **params: Any) -> Any:
         """Read ``path``; ``name`` is what the tally calls the request."""
         return self._send(name, "GET", path, params=params or None).json()

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from demo import ROOT
+from demo import OUTPUT, ROOT
 from demo.commands import Code, CommandFailed, Outcome
 from demo.plant import Planted, score
 from demo.report import Cutover, Verification
+from demo.stack import CONTEXT
 from demo.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -74,6 +75,31 @@ def verify(story: Story, what: str, *, planted: Sequence[Planted] = ()) -> Outco
         told += f"; {entry.found} of {entry.planted} planted found, {entry.false_alarms} false alarms"
     story.narrator.good(told)
     return outcome
+
+
+def shadow(story: Story, share: str) -> None:
+    """Let this share of the reads be asked again of both sides.
+
+    Raises:
+        CommandFailed: The table was not published, or Envoy does not answer by it.
+    """
+    outcome = story.operator.tool("strangle_route", "set", CONTEXT, f"shadow={share}", "--format", "json")
+    if outcome.code != Code.DONE:
+        raise CommandFailed(f"{outcome.command} ended with exit code {outcome.code}: {outcome.errors[-2000:]}")
+    story.narrator.say(f"{share} of the reads are asked again of both sides, to compare the answers")
+
+
+def shadow_report(story: Story) -> tuple[int, int]:
+    """Write the report of the shadow reads; give how many were compared, and how many differed.
+
+    Raises:
+        CommandFailed: Nothing was compared, or there is no report.
+    """
+    where = ("--directory", str(OUTPUT.relative_to(ROOT)))
+    outcome = story.operator.tool("strangle_shadow", "report", CONTEXT, "--format", "json", *where)
+    if outcome.code not in (Code.DONE, Code.DIFFERENCES):
+        raise CommandFailed(f"{outcome.command} ended with exit code {outcome.code}: {outcome.errors[-2000:]}")
+    return int(outcome.answer["compared"]), int(outcome.answer["different"])
 
 
 def measured_cutover(story: Story, command: str, direction: str) -> Outcome:

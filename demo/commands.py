@@ -76,7 +76,11 @@ class Operator:
 
     def call(self, command: str, *arguments: str) -> Outcome:
         """Run one command, whatever its exit code."""
-        argv = [sys.executable, "manage.py", command, CONTEXT, *arguments, "--format", "json"]
+        return self.tool(command, CONTEXT, *arguments, "--format", "json")
+
+    def tool(self, command: str, *arguments: str) -> Outcome:
+        """Run one command of the toolkit as it is written here, whatever its exit code."""
+        argv = [sys.executable, "manage.py", command, *arguments]
         started = time.monotonic()
         code, output, errors = self._supervisor.call(argv, self._stack.environment("strangler"), COMMAND_SECONDS)
         return Outcome(

@@ -132,6 +132,10 @@ class Customer:
         for order, found in zip(expected, page["results"], strict=True):
             self._compare("list orders", order, found)
 
+    def change_device(self) -> None:
+        """Read on as a visitor whom the proxy has not seen."""
+        self._browser.be_another_visitor()
+
     def ordered_products(self) -> None:
         """Every product ever ordered, summed: exactly what this customer bought."""
         rows = self._browser.get("ordered products", "/api/orders/products/")

@@ -1,4 +1,4 @@
-"""The stack: PostgreSQL, monolith, orders service, relays, consumers and Envoy, each as its own role."""
+"""The stack: PostgreSQL, monolith, orders service, relays, consumers, Envoy and comparator, each as its own role."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Addresses:
     monolith: int
     orders: int
     proxy: int
+    comparator: int
 
     @classmethod
     def choose(cls) -> Addresses:
-        postgres, monolith, orders, proxy = choose_ports(4)
-        return cls(postgres=postgres, monolith=monolith, orders=orders, proxy=proxy)
+        postgres, monolith, orders, proxy, comparator = choose_ports(5)
+        return cls(postgres=postgres, monolith=monolith, orders=orders, proxy=proxy, comparator=comparator)
 
     @property
     def url(self) -> str:
@@ -91,10 +92,12 @@ class Stack:
         self.manage("migrate", "-v0", "--settings", SERVICE_SETTINGS, role="orders_owner")
         self._say(f"seeding {orders:,} orders")
         self.manage("shop_seed", "--orders", str(orders), "--seed", str(seed), role="shop_owner")
-        self._say("starting monolith, orders service, relays, consumers and Envoy")
+        self._say("starting monolith, orders service, relays, consumers, Envoy and the comparator of shadow reads")
         self._start_web()
         self._start_messengers()
         self._start_proxy()
+        comparator = self._manage_forever("comparator", "shop_owner", "strangle_shadow", "run")
+        self._supervisor.await_http(comparator, f"http://127.0.0.1:{self.addresses.comparator}/livez")
 
     def manage(self, *arguments: str, role: str) -> str:
         """Run a management command to its end; give its output."""
@@ -111,6 +114,7 @@ class Stack:
             "SHOP_FAST_HASHER": "1",
             "MONOLITH_ADDRESS": f"127.0.0.1:{addresses.monolith}",
             "ORDERS_ADDRESS": f"127.0.0.1:{addresses.orders}",
+            "STRANGLE_SHADOW_ADDRESS": f"127.0.0.1:{addresses.comparator}",
             "STRANGLE_IDENTITY_KEY": keys.identity,
             "SHOP_SECRET_KEY": keys.shop,
             "ORDERS_SECRET_KEY": keys.orders,

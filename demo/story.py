@@ -13,7 +13,7 @@ import psycopg
 from demo import OUTPUT
 from demo.agreement import compare
 from demo.audit import fingerprint
-from demo.chapters import LegacyWrites, measured_cutover, verify
+from demo.chapters import LegacyWrites, measured_cutover, shadow, shadow_report, verify
 from demo.closing import close_the_books, record_traffic
 from demo.commands import Code, Operator, Outcome
 from demo.legacy_writers import TOUCHED_MODULUS, TOUCHED_REMAINDER
@@ -28,12 +28,13 @@ PLANTED = 20
 CLEAN_VERIFICATIONS = 2
 """As many in a row as the playbook's gate asks for before readers may move."""
 
-READ_STEPS = (25, 100)
-"""Percent of the readers that the service answers, one move each."""
+RAMP = ("--steps", "25,100", "--gate", "errors,latency,diff", "--min-requests", "60", "--step-seconds", "3")
+"""Percent of the readers that the service answers, each step judged before the next."""
 
-READS_OPTION = "--percent"
+SHADOWED = "10%"
+"""How many reads the comparator asks again of both sides."""
+
 SECONDS_BEFORE_DUAL_WRITE = 3.0
-SECONDS_OF_READS = 3.0
 SECONDS_ON_THE_NEW_SIDE = 8.0
 SECONDS_AFTER_ROLLBACK = 4.0
 SECONDS_BEFORE_DECOMMISSION = 5.0
@@ -149,11 +150,16 @@ class Story:
 
     def _switch_reads(self) -> None:
         self.narrator.chapter("Phase 5, switch_reads: the service answers readers")
-        for percent in READ_STEPS:
-            outcome = self.operator.move("strangle_switch_reads", READS_OPTION, str(percent))
-            self._phase(f"switch_reads {percent} %", outcome)
-            self._shop_for(SECONDS_OF_READS)
-            self.narrator.good(f"{percent} % of the readers asked the service; {self._traffic_so_far()}")
+        shadow(self, SHADOWED)
+        with self.traffic.reading():
+            outcome = self.operator.move("strangle_switch_reads", *RAMP)
+            self._phase("switch_reads", outcome)
+            for step in outcome.evidence.get("steps", ()):
+                self.narrator.good(f"{step['percent']:g} % of the readers: {'; '.join(step['reasons'])}")
+        compared, different = shadow_report(self)
+        if different:
+            raise StoryFailed(f"{different} of {compared} shadow reads differ; see var/demo/shadow-orders.html")
+        self.narrator.good(f"{compared:,} shadow reads compared, none different; {self._traffic_so_far()}")
 
     def _first_cutover(self) -> None:
         self.narrator.chapter("Phase 6, cutover: the service takes the writes")
@@ -187,6 +193,7 @@ class Story:
     def _decommission(self) -> None:
         self.narrator.chapter("Phase 7, decommission: the old tables go out of service")
         self._record_lag()
+        shadow(self, "0%")
         self.traffic.retire_legacy_writers()
         self._phase("decommission", self.operator.move("strangle_decommission"))
         self._shop_for(SECONDS_BEFORE_DECOMMISSION)

@@ -21,11 +21,13 @@ from demo.gaps import WriteClock
 from demo.ledger import Ledger
 from demo.legacy_writers import BulkUpdater, LegacyWriter, RawWriter
 from demo.probe import Probe, probing
+from demo.readers import Reader
 from demo.shoppers import Shop, Shopper
 from demo.tally import Tally
 
 SHOPPERS = 8
 PROBES = 2
+READERS = 3
 DEFAULT_RATE = 50.0
 STOP_SECONDS = 60.0
 
@@ -47,6 +49,7 @@ class Traffic:
         self.clock = WriteClock()
         self.ledger = Ledger(ledger)
         self._probing = threading.Event()
+        self._reading = threading.Event()
         self._shop = Shop(
             url=url,
             run=secrets.token_hex(3),
@@ -58,6 +61,7 @@ class Traffic:
         )
         self._threads: list[threading.Thread] = [Shopper(self._shop, n, rate / shoppers) for n in range(shoppers)]
         self._threads += [Probe(self._shop, n, self._probing) for n in range(PROBES)]
+        self._threads += [Reader(self._shop, n, self._reading) for n in range(READERS)]
         self._writers = self._legacy_writers(shop_dsn, seed) if shop_dsn else []
 
     def __enter__(self) -> Self:
@@ -101,6 +105,12 @@ class Traffic:
     def probing(self) -> Iterator[None]:
         """Add back-to-back writes for the length of the block, to measure gaps finely."""
         with probing(self._probing):
+            yield
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Add customers who only read for the length of the block: a share of readers is judged by its answers."""
+        with probing(self._reading):
             yield
 
     def _legacy_writers(self, dsn: str, seed: int) -> list[LegacyWriter]:

@@ -15,6 +15,7 @@ from proxy.asking import Read, Sides
 from proxy.judging import Known, add, judge
 from proxy.options import Address
 
+HEALTH_PATH = "/livez"
 TELL_SECONDS = 0.5
 IDLE_SECONDS = 60.0
 UNTOLD_MOST = 1000
@@ -156,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _take(self) -> None:
         if self.headers.get(SHADOW_HEADER) != "1":
-            return self._answer(404)
+            return self._answer(200 if self.path == HEALTH_PATH else 404)
         body = self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         if body or "upgrade" in self.headers:
             self.close_connection = True

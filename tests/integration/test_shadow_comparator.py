@@ -179,6 +179,7 @@ def test_its_server_takes_mirrored_reads_only(desk: Bench) -> None:
         return status
 
     assert send("GET", "/api/orders/") == 404
+    assert send("GET", "/livez") == 200
     assert send("POST", "/api/orders/", x_strangler_shadow="1") == 501
     assert send("GET", "/elsewhere/", x_strangler_shadow="1") == 204
     assert send("GET", "/api/orders/", x_strangler_shadow="1", host="shop.test") == 204
