@@ -12,8 +12,8 @@ class Decommission:
     """Undone by bringing the tables back and carrying the service's rows into them."""
 
     def check(self, env: Surroundings) -> list[str]:
-        """Soaked, both consumers timely, nothing parked."""
-        missing = [*gates.soaked(env), *gates.no_dead_letters(env)]
+        """Soaked, both consumers timely, nothing parked, no shadow read of the monolith."""
+        missing = [*gates.soaked(env), *gates.no_dead_letters(env), *gates.not_shadowed(env)]
         for side in Side:
             missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]
         return missing

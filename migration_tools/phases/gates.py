@@ -10,6 +10,7 @@ from migration_tools.conf import settings
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.routing import publishing
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import JournalEntry, Verification
 from migration_tools.stores.postgres import sql
@@ -84,6 +85,17 @@ def no_dead_letters(env: Surroundings) -> list[str]:
                 f"handler"
             )
     return missing
+
+
+def not_shadowed(env: Surroundings) -> list[str]:
+    """No shadow read asks the monolith, whose tables are about to go."""
+    route = publishing.current().contexts.get(env.context)
+    if route is None or not route.shadow_percent:
+        return []
+    return [
+        f"{route.shadow_percent:g} % of the reads of {env.context!r} are shadowed, which asks the old side too; "
+        f"run strangle_route set {env.context} shadow=0%"
+    ]
 
 
 def verified(env: Surroundings) -> list[str]:

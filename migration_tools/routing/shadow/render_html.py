@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from html import escape
 
 from migration_tools.routing.shadow.differences import DiffKind
-from migration_tools.routing.shadow.render_text import circumstances, skipped, times, verdict
+from migration_tools.routing.shadow.render_text import circumstances, rule_verb, skipped, times, verdict
 from migration_tools.routing.shadow.report import PlaceResult, RouteResult, RuleResult, ShadowReport
 from migration_tools.verification.render_text import plural, printable
 from migration_tools.verification.style_sheet import STYLE
@@ -96,7 +96,7 @@ def _overview(report: ShadowReport) -> Iterator[str]:
         places = list(report.places_of(route.pattern))
         name = _text(route.pattern)
         linked = f'<a href="#r{_anchor(route.pattern)}">{name}</a>' if places else name
-        skips = f"<small>not compared: {_text(skipped(route))}</small>" if route.skips else ""
+        skips = f"<small>{_text(skipped(route))}</small>" if route.skips else ""
         different = f"{route.different:,}" if places or route.different else "<span class=ok>alike</span>"
         yield (
             f"<tr{' class=first' if not number else ''}><th scope=row><code>{linked}</code>{skips}"
@@ -181,7 +181,7 @@ def _rules(rules: list[RuleResult]) -> Iterator[str]:
         decided = f"{rule.reason} ({rule.actor})" if rule.reason else ""
         yield (
             f'<tr><td class=n>{rule.number}<td class="state-{_text(rule.state)}">{_text(rule.state)}'
-            f"<td>{_text(rule.action)} {_text(rule.kind.replace('_', ' '))} at <code>{_text(rule.path)}</code> of "
+            f"<td>{_text(rule_verb(rule))} at <code>{_text(rule.path)}</code> of "
             f"<code>{_text(rule.pattern or 'every route')}</code><td>{_text(rule.why)}<td>{_text(decided)}</tr>"
         )
     yield "</tbody></table></div></section>"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from migration_tools.routing.shadow.report import PlaceResult, RouteResult, ShadowReport
+from migration_tools.routing.shadow.report import PlaceResult, RouteResult, RuleResult, ShadowReport
 from migration_tools.verification.render_text import plural, printable
 
 SHOWN_AT_MOST = 200
@@ -15,7 +15,8 @@ def verdict(report: ShadowReport) -> str:
     if report.clean:
         return "both sides answer alike"
     routes = {each.pattern for each in report.open}
-    return f"{plural(len(report.open), 'place')} differ in {plural(len(routes), 'route')}"
+    verb = "differs" if len(report.open) == 1 else "differ"
+    return f"{plural(len(report.open), 'place')} {verb} in {plural(len(routes), 'route')}"
 
 
 def circumstances(report: ShadowReport) -> str:
@@ -28,7 +29,7 @@ def circumstances(report: ShadowReport) -> str:
         f"{count:,} {what}"
         for count, what in (
             (report.late, "agreed when asked again"),
-            (report.dropped, "dropped, the comparator was busy"),
+            (report.dropped, "dropped while the comparator was busy"),
             (report.skipped, "not comparable"),
         )
         if count
@@ -45,7 +46,12 @@ def times(place: PlaceResult, report: ShadowReport) -> str:
 
 def skipped(route: RouteResult) -> str:
     """Why reads were not compared."""
-    return "; ".join(f"{count:,}: {reason}" for reason, count in sorted(route.skips.items()))
+    return "; ".join(f"{count:,} not compared: {reason}" for reason, count in sorted(route.skips.items()))
+
+
+def rule_verb(rule: RuleResult) -> str:
+    """What a rule does, in words."""
+    return "compare as a bag" if rule.action == "unordered" else f"ignore {rule.kind.replace('_', ' ')}"
 
 
 def render_text(report: ShadowReport) -> str:
@@ -64,7 +70,7 @@ def _text(report: ShadowReport) -> Iterator[str]:
     for route in report.routes:
         yield f"\n{printable(route.pattern)}  {route.compared:,} compared, {route.different:,} different"
         if route.skips:
-            yield f"  not compared: {skipped(route)}"
+            yield f"  {skipped(route)}"
         for place in list(report.places_of(route.pattern))[:SHOWN_AT_MOST]:
             yield f"  {place.kind.label:<18} {printable(place.path)}  {times(place, report)}"
             for sample in place.samples[:1]:
@@ -105,7 +111,7 @@ def _markdown(report: ShadowReport) -> Iterator[str]:
         yield "| Rule | State | What | Why | Reason |"
         yield "|---:|---|---|---|---|"
         for rule in report.rules:
-            what = f"{rule.action} {rule.kind} at {rule.path} of {rule.pattern or 'every route'}"
+            what = f"{rule_verb(rule)} at {rule.path} of {rule.pattern or 'every route'}"
             yield f"| {rule.number} | {rule.state} | {_cell(what)} | {_cell(rule.why)} | {_cell(rule.reason)} |"
 
 

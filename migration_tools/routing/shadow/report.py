@@ -201,4 +201,4 @@ def _rule(row: ShadowRule) -> RuleResult:
 
 
 def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds")
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
