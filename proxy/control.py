@@ -88,7 +88,10 @@ class Runs(Protocol):
 
 
 def run_until_signalled(agent: Runs) -> None:
-    """Run an agent or a comparator beside this thread, so that a database that hangs cannot keep a signal waiting."""
+    """Run an agent or a comparator beside this thread, so that a database that hangs cannot keep a signal waiting.
+
+    SIGTERM and SIGINT stop it; SIGHUP puts another Envoy in the place of an agent's.
+    """
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -100,10 +103,10 @@ def run_until_signalled(agent: Runs) -> None:
             connections.close_all()
 
     def heed(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            agent.replace_envoy()
-        else:
+        if number != signal.SIGHUP:
             agent.stop()
+        elif isinstance(agent, Agent):
+            agent.replace_envoy()
 
     worker = threading.Thread(target=work, name="proxy-agent", daemon=True)
     previous = {number: signal.signal(number, heed) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}

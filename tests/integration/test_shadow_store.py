@@ -169,7 +169,7 @@ def test_the_report_says_the_same_in_every_form_and_escapes_what_a_client_chose(
     assert "<script" not in html
     assert "<b>|x" not in html
     assert "&lt;i&gt;_a*" in html
-    assert "1 place differ" not in html
+    assert "1 place differs in 1 route" in html
     for form in ("text", "markdown", "html"):
         code, text = command("report", "orders", "--format", form)
         assert code == 3
