@@ -91,7 +91,8 @@ def read_options(**overrides: Any) -> ProxyOptions:
     try:
         for name in ("listen", "shadow"):
             if isinstance(values.get(name), str):
-                values[name] = parse_address(values[name]) if values[name] else None
+                unset = name == "shadow" and not values[name]
+                values[name] = None if unset else parse_address(values[name])
         values["upstreams"] = {name: parse_upstream(text) for name, text in conf.UPSTREAMS.items()}
     except RoutingError as error:
         mistakes.append(str(error))
