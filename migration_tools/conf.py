@@ -31,6 +31,7 @@ class Settings:
     TRANSPORT: str = "feed"
     BROKER_URL: str = ""
     UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
+    STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     IDENTITY_KEY: str = ""
     PROXY: Mapping[str, Any] = field(default_factory=dict)
     LOCK_TIMEOUT_SECONDS: float = 0.1

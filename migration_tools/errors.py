@@ -17,7 +17,8 @@ StrangleError
 │   └── StreamHole           positions are missing between two batches
 ├── FenceBusy                the write lock was not had in time; nothing was changed
 ├── CaptureDrift             what is installed in a database is not what is declared
-└── TransportError           a feed or a broker did not answer
+├── TransportError           a feed or a broker did not answer
+└── StoreError               a replica's store did not answer or refused its rows
 """
 
 from enum import IntEnum
@@ -142,3 +143,7 @@ class CaptureDrift(StrangleError):
 
 class TransportError(StrangleError):
     """A feed or a broker did not answer, or answered nonsense."""
+
+
+class StoreError(StrangleError):
+    """A replica's store did not answer, or refused what it was sent; never with values of rows in its message."""

@@ -1,0 +1,115 @@
+"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, and MongoDB where there is one."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from migration_tools.stores.ports import Store
+from migration_tools.testing.brokers import EmbeddedRedis
+from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
+from migration_tools.testing.postgres import EmbeddedPostgres
+from migration_tools.testing.stores import StoreConformance
+from tests.conftest import Cluster
+
+Opener = Callable[[], Store]
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    """A Redis of this module's own."""
+    with EmbeddedRedis() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def clickhouse_url() -> Iterator[str]:
+    """A ClickHouse of this module's own, behind HTTP."""
+    with EmbeddedClickHouseServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def chdb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the engine in this process keeps its data; one process has one engine."""
+    return tmp_path_factory.mktemp("chdb")
+
+
+@pytest.fixture(scope="module")
+def postgres18(cluster: Cluster) -> Iterator[str]:
+    """A database of this module's own in the run's PostgreSQL."""
+    name = f"replica_{os.urandom(4).hex()}"
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield cluster.dsn(name)
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def postgres15() -> Iterator[str]:
+    """A PostgreSQL 15, from Debian's package where there is one."""
+    try:
+        server = EmbeddedPostgres(version=15)
+    except RuntimeError as error:
+        pytest.skip(f"{error}; apt-get install postgresql-15")
+    with server:
+        yield server.dsn()
+
+
+class TestPostgreSQL18(StoreConformance):
+    @pytest.fixture
+    def opened(self, postgres18: str) -> Opener:
+        from migration_tools.stores.postgres.replica import PostgresStore
+
+        return lambda: PostgresStore(postgres18)
+
+
+class TestPostgreSQL15(StoreConformance):
+    @pytest.fixture
+    def opened(self, postgres15: str) -> Opener:
+        from migration_tools.stores.postgres.replica import PostgresStore
+
+        return lambda: PostgresStore(postgres15)
+
+
+class TestClickHouseInProcess(StoreConformance):
+    @pytest.fixture
+    def opened(self, chdb_directory: Path) -> Opener:
+        from migration_tools.stores.clickhouse.embedded import EmbeddedClickHouse
+
+        return lambda: EmbeddedClickHouse(str(chdb_directory))
+
+
+class TestClickHouseServer(StoreConformance):
+    @pytest.fixture
+    def opened(self, clickhouse_url: str) -> Opener:
+        from migration_tools.stores.clickhouse.server import ClickHouseServer
+
+        return lambda: ClickHouseServer(clickhouse_url)
+
+
+class TestRedisHashes(StoreConformance):
+    form = "hash"
+
+    @pytest.fixture
+    def opened(self, redis_url: str) -> Opener:
+        from migration_tools.stores.redis import RedisStore
+
+        return lambda: RedisStore(redis_url, form=self.form)
+
+
+class TestRedisJson(TestRedisHashes):
+    form = "json"
+
+
+@pytest.mark.skipif(not os.environ.get("MONGODB_URL"), reason="MONGODB_URL names no MongoDB server")
+class TestMongoDB(StoreConformance):
+    @pytest.fixture
+    def opened(self) -> Any:
+        from migration_tools.stores.mongodb import MongoStore
+
+        return lambda: MongoStore(os.environ["MONGODB_URL"])
