@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from migration_tools.stores.postgres import Connection
 
 
+# Consumers of this prefix are replicas: retention waits for them as for any, a move between phases does not.
+REPLICA_PREFIX = "replica "
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lag:
     """One consumer's distance: records not applied, age of the oldest of them, and when it was last heard of."""
@@ -24,16 +28,17 @@ class Unnumbered:
     seconds: float
 
 
-def consumers(conn: Connection, stream: str) -> list[Lag]:
-    """Every consumer that ever asked for the stream."""
+def consumers(conn: Connection, stream: str, *, replicas: bool = False) -> list[Lag]:
+    """Every consumer that ever asked for the stream; with `replicas` those of further stores too."""
     rows = conn.execute(
         """WITH head AS (SELECT COALESCE(max(base + records), 0) AS at FROM strangle_tick WHERE stream = %(stream)s)
            SELECT c.name, c.position, GREATEST(head.at - c.position, 0),
                   COALESCE(extract(epoch FROM clock_timestamp() - (SELECT s.occurred_at FROM strangle_stream s
                       WHERE s.stream = c.stream AND s.position = c.position + 1)), 0)::float8,
                   extract(epoch FROM clock_timestamp() - c.seen_at)::float8
-           FROM strangle_consumer c, head WHERE c.stream = %(stream)s ORDER BY c.name""",
-        {"stream": stream},
+           FROM strangle_consumer c, head WHERE c.stream = %(stream)s
+             AND (%(replicas)s OR NOT starts_with(c.name, %(prefix)s)) ORDER BY c.name""",
+        {"stream": stream, "replicas": replicas, "prefix": REPLICA_PREFIX},
     ).fetchall()
     return [
         Lag(consumer=r[0], position=r[1], events=r[2], seconds=max(r[3], 0.0), silent_seconds=max(r[4], 0.0))

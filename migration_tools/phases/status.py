@@ -82,7 +82,7 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
                 "seconds": round(each.seconds, 3),
                 "silent_seconds": round(each.silent_seconds, 3),
             }
-            for each in lags.consumers(conn, context)
+            for each in lags.consumers(conn, context, replicas=True)
         ],
         "inbox": None
         if inbox is None

@@ -2,6 +2,7 @@
 
 from migration_tools.playbook.declaration import Gates, Playbook, Projection, Route, hours, minutes, seconds
 from migration_tools.playbook.invariants import CountEqual, NoOrphans, SumEqual, Unique
+from migration_tools.playbook.replicas import Replica
 
 __all__ = [
     "CountEqual",
@@ -9,6 +10,7 @@ __all__ = [
     "NoOrphans",
     "Playbook",
     "Projection",
+    "Replica",
     "Route",
     "SumEqual",
     "Unique",

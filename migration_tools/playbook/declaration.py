@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.db.models import F, Q, TextField, Value
 
 from migration_tools.playbook.invariants import Invariant
+from migration_tools.playbook.replicas import Replica
 
 
 def seconds(number: float) -> dt.timedelta:
@@ -95,7 +96,7 @@ class Playbook:
     """Subclass in a module that MIGRATION_TOOLS['PLAYBOOKS'] names; attributes only, no behaviour.
 
     `source` and `target` are aliases of settings.DATABASES as the operator's commands see them; `references` are
-    projections whose source stays where it is (the service holds a replica).
+    projections whose source stays where it is (the service holds a replica); `replicas` go into further stores.
     """
 
     context: ClassVar[str] = ""
@@ -103,6 +104,7 @@ class Playbook:
     target: ClassVar[str] = ""
     projections: ClassVar[Sequence[Projection]] = ()
     references: ClassVar[Sequence[Projection]] = ()
+    replicas: ClassVar[Sequence[Replica]] = ()
     routes: ClassVar[Sequence[Route]] = ()
     invariants: ClassVar[Sequence[Invariant]] = ()
     gates: ClassVar[Gates] = Gates()

@@ -19,6 +19,7 @@ from migration_tools.playbook.paths import (
     own_field,
     source_model,
 )
+from migration_tools.playbook.replicas import find_replica_mistakes
 from migration_tools.playbook.siblings import find_ambiguities, turned
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
     mistakes += find_ambiguities(playbook)
     for projection in (*playbook.projections, *playbook.references):
         mistakes += _projection_mistakes(projection)
-    return mistakes + find_invariant_mistakes(playbook) + _route_mistakes(playbook)
+    return mistakes + find_invariant_mistakes(playbook) + find_replica_mistakes(playbook) + _route_mistakes(playbook)
 
 
 def _projection_mistakes(projection: Projection) -> list[str]:

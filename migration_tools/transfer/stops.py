@@ -55,7 +55,7 @@ def stopped_at_tick(ends: Ends, *, keep_snapshot: bool = False) -> Iterator[Stop
         FenceBusy: the consumer's transaction did not end in time.
     """
     with gate(ends):
-        position = _tick_and_export(ends)
+        position = tick_and_export(ends.sender, ends.reader, ends.stream)
         try:
             drained = _drain(ends, position)
             points.reached("stop.drained")
@@ -101,12 +101,13 @@ def gate(ends: Ends) -> Iterator[None]:
             advisory.release(ends.receiver, LockClass.GATE, ends.stream)
 
 
-def _tick_and_export(ends: Ends) -> int:
-    with advisory.held(ends.sender, LockClass.TICK, ends.stream), transaction(ends.sender, repeatable=True):
-        result = append_tick(ends.sender, ends.stream, RelationProjector())
-        exported = ends.sender.execute("SELECT pg_export_snapshot()").fetchone()
-        ends.reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        ends.reader.execute(f"SET TRANSACTION SNAPSHOT '{exported[0] if exported else ''}'")
+def tick_and_export(sender: Connection, reader: Connection, stream: str) -> int:
+    """Append a tick and open a transaction of `reader` on its very snapshot; returns the stream's end there."""
+    with advisory.held(sender, LockClass.TICK, stream), transaction(sender, repeatable=True):
+        result = append_tick(sender, stream, RelationProjector())
+        exported = sender.execute("SELECT pg_export_snapshot()").fetchone()
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        reader.execute(f"SET TRANSACTION SNAPSHOT '{exported[0] if exported else ''}'")
         return result.head
 
 
