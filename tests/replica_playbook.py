@@ -8,5 +8,7 @@ class ReplicatedOrders(Orders):
     replicas = [
         Replica("sales_order", store="analytics", into="orders", as_text=["ordered_at"]),
         Replica("sales_orderitem", store="analytics", into="lines"),
-        Replica("sales_order", store="cache", into="order:{id}", columns=["public_id", "customer_name", "state", "remark"]),
+        Replica(
+            "sales_order", store="cache", into="order:{id}", columns=["public_id", "customer_name", "state", "remark"]
+        ),
     ]

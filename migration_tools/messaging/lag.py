@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from migration_tools.stores.postgres import Connection
 
-
 # Consumers of this prefix are replicas: retention waits for them as for any, a move between phases does not.
 REPLICA_PREFIX = "replica "
 

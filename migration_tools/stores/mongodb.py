@@ -1,7 +1,7 @@
 """MongoDB as a replica's store: one document a row, replaced by an upsert that only a version not newer lets through.
 
-Integers and booleans are BSON's own, bounded numerics Decimal128 where it is exact; everything else is PostgreSQL's text,
-dates included, because BSON's have milliseconds. A deleted row leaves a document with nothing but its version.
+Integers and booleans are BSON's own, bounded numerics Decimal128 where it is exact; everything else is PostgreSQL's
+text, dates included, because BSON's have milliseconds. A deleted row leaves a document with nothing but its version.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -55,7 +55,9 @@ class MongoStore:
         if not kept:
             return
         changes = [
-            pymongo.ReplaceOne({"_id": _identity(shape, row.key), VERSION: {"$lte": row.version}}, _document(shape, row), upsert=True)
+            pymongo.ReplaceOne(
+                {"_id": _identity(shape, row.key), VERSION: {"$lte": row.version}}, _document(shape, row), upsert=True
+            )
             for row in kept
         ]
         with _answering():
@@ -124,7 +126,11 @@ class MongoStore:
 
 
 def _document(shape: Shape, row: VersionedRow) -> dict[str, Any]:
-    fields: dict[str, Any] = {"_id": _identity(shape, row.key), VERSION: Int64(row.version), DELETED: row.values is None}
+    fields: dict[str, Any] = {
+        "_id": _identity(shape, row.key),
+        VERSION: Int64(row.version),
+        DELETED: row.values is None,
+    }
     if row.values is not None:
         fields |= {c.name: _to_bson(c, value) for c, value in zip(shape.columns, row.values, strict=True)}
     return fields
@@ -192,4 +198,6 @@ def _answering() -> Iterator[None]:
         codes = sorted({fault.get("code") for fault in (error.details or {}).get("writeErrors", [])})
         raise StoreError(f"MongoDB refused rows: codes {codes}") from error
     except PyMongoError as error:
-        raise StoreError(f"MongoDB failed ({type(error).__name__}); when it answers, run the same command again") from error
+        raise StoreError(
+            f"MongoDB failed ({type(error).__name__}); when it answers, run the same command again"
+        ) from error

@@ -69,6 +69,8 @@ def open_store(name: str) -> Store:
             f"django-strangler[{engine if engine in ENGINES else 'engine'}]"
         ) from error
     try:
-        return cast(Store, make(chosen["URL"], **{key.lower(): value for key, value in chosen.get("OPTIONS", {}).items()}))
+        return cast(
+            Store, make(chosen["URL"], **{key.lower(): value for key, value in chosen.get("OPTIONS", {}).items()})
+        )
     except TypeError as error:
         raise StoreError(f"store {name!r} does not take its OPTIONS: {error}") from error

@@ -1,9 +1,10 @@
 """What a store beside PostgreSQL must do: hold the newest version of each row, remember positions, tell digests.
 
-Note [the version rule]. Every record of a stream has a dense position, fixed once it is committed; a row of a chunk copied
-at tick T has T's position. That number is the row's version. A store keeps, for each key, the newest version it was ever
-given, deletions included: what is older is ignored, what is as old is the same row. So duplicates, any order of delivery
-and a process killed between an effect and the position that follows it are all harmless, and nothing deleted comes back.
+Note [the version rule]. Every record of a stream has a dense position, fixed once it is committed; a row of a chunk
+copied at tick T has T's position. That number is the row's version. A store keeps, for each key, the newest version it
+was ever given, deletions included: what is older is ignored, what is as old is the same row. So duplicates, any order
+of delivery and a process killed between an effect and the position that follows it are all harmless, and nothing
+deleted comes back.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence

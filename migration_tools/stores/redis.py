@@ -1,7 +1,7 @@
 """Redis as a replica's store: one key a row, as a hash or as JSON, replaced whole by a script that compares versions.
 
-The versions stand in one hash beside the rows, tombstones included, so the rows hold what the projection says and nothing
-else. Digests are computed here, from everything that is under the template: Redis has nothing to compute them with.
+The versions stand in one hash beside the rows, tombstones included, so the rows hold what the projection says and
+nothing else. Digests are computed here, from everything that is under the template: Redis has no means to.
 """
 
 import json
@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 500
 SCAN_ROWS = 1_000
 FORMS = ("hash", "json")
 
-# Note [replace whole rows]: readers never see half a row, since Redis runs a script alone; DEL also heals a key of another type.
+# Redis runs a script alone, so readers never see half a row; DEL also heals a key of another type.
 _UPSERT = """
 for _, row in ipairs(cjson.decode(ARGV[1])) do
     local held = redis.call('HGET', KEYS[1], row[1])

@@ -4,8 +4,10 @@ One process may open chdb's directory, and no wheel has the server: so a small s
 clickhouse-connect needs. Several processes can work on it, as on a real one.
 """
 
+import base64
 import contextlib
 import http.server
+import os
 import secrets
 import shutil
 import signal
@@ -50,11 +52,10 @@ class EmbeddedClickHouseServer:
             stdout=subprocess.PIPE,
             cwd=Path(__file__).resolve().parents[2],
         )
-        assert self._process.stdout is not None
         timer = threading.Timer(START_SECONDS, self._process.kill)
         timer.start()
         try:
-            if not self._process.stdout.readline():
+            if self._process.stdout is None or not self._process.stdout.readline():
                 raise RuntimeError("the embedded ClickHouse did not start")
         finally:
             timer.cancel()
@@ -93,7 +94,8 @@ class EmbeddedClickHouseServer:
 
 def serve(directory: str, port: int, password: str) -> None:
     """Answer statements until killed, one at a time."""
-    engine = session.Session(directory)
+    make: Any = session.Session
+    engine = make(directory)
     lock = threading.Lock()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -109,15 +111,13 @@ def serve(directory: str, port: int, password: str) -> None:
                 return
             try:
                 with lock:
-                    answer: Any = engine.query(statement, "TabSeparated", params=parameters).bytes()
+                    answer = engine.query(statement, "TabSeparated", params=parameters).bytes()
             except RuntimeError as error:
                 self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode())
                 return
             self._answer(HTTPStatus.OK, bytes(answer or b""))
 
         def _is_known(self) -> bool:
-            import base64
-
             expected = base64.b64encode(f"default:{password}".encode()).decode()
             return secrets.compare_digest(self.headers.get("Authorization", ""), f"Basic {expected}")
 
@@ -146,6 +146,4 @@ def serve(directory: str, port: int, password: str) -> None:
 
 
 if __name__ == "__main__":
-    import os
-
     serve(sys.argv[1], int(sys.argv[2]), os.environ[PASSWORD_VARIABLE])

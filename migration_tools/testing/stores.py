@@ -7,7 +7,7 @@ Subclass it in a test module of yours, and say how your store is opened; pytest 
         def opened(self, tmp_path) -> Callable[[], Store]:
             return lambda: MyStore(str(tmp_path))
 
-`opened` may be called several times in one test, never while another one of the same test is open: it gives the same data
+`opened` may be called several times in one test, never while an earlier store of it is open: it gives the same data
 again, as after a restart. Each test drops what it made.
 """
 
@@ -219,7 +219,7 @@ def prepared(opened: Opener, shape: Shape, *, closing: bool = True) -> Iterator[
 
 
 def _corruptions() -> Iterator[tuple[Values | None, VersionedRow]]:
-    """One of each kind, each in a row of its own, as if somebody had written into the store: (what is right, what is there).
+    """One of each kind, each in a row of its own: (what is right, what is there), as if somebody had written it.
 
     At the version that is held, so that the store takes it.
     """

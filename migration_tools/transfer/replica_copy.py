@@ -52,14 +52,16 @@ def _chunk(follower: Follower, progress: Progress, size: int) -> Progress:
             sql.SQL("r.{}::text").format(sql.Identifier(column.name)) for column in bound.shape.columns
         )
         query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(
-            names, sql.SQL(bound.relation.query), source_condition(bound.relation, KeyRange(after=progress.upto, upto=upto))
+            names,
+            sql.SQL(bound.relation.query),
+            source_condition(bound.relation, KeyRange(after=progress.upto, upto=upto)),
         )
         found = follower.reader.execute(query).fetchall()
     if position < progress.position:
         raise TransferError(
-            f"stream {bound.stream!r} ends at {position} but replica {bound.replica.name!r} is at {progress.position}; was "
-            f"the source restored from a backup? run strangle_replica {bound.stream} copy --only {bound.replica.name} "
-            "--restart"
+            f"stream {bound.stream!r} ends at {position} but replica {bound.replica.name!r} is at {progress.position}; "
+            f"was the source restored from a backup? run strangle_replica {bound.stream} copy "
+            f"--only {bound.replica.name} --restart"
         )
     rows = [VersionedRow(key=bound.shape.key_of(tuple(v)), version=position, values=tuple(v)) for v in found]
     follower.store.upsert(bound.shape, rows)

@@ -1,8 +1,8 @@
 """Keep a replica in a further store: follow the source's stream by position, and read the source at exact ticks.
 
-A replica needs no stop of its own: what is written is guarded by versions, see Note [the version rule]. A gate, an advisory
-lock in the source, keeps two processes from writing the replica's progress at once, and lets a verification stand exactly
-at a tick. A process that lost its gate can only do again what was done.
+A replica needs no stop of its own: what is written is guarded by versions, see Note [the version rule]. A gate, an
+advisory lock in the source, keeps two processes from writing the replica's progress at once, and lets a verification
+stand exactly at a tick. A process that lost its gate can only do again what was done.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ GATE_TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """A replica against the relation that is installed in the source: what it is called, and what its rows look like."""
+    """A replica against the relation that is installed in the source: its name, and what its rows look like."""
 
     stream: str
     replica: Replica
@@ -110,8 +110,8 @@ class Follower:
             raise TransferError(f"replica {self.bound.replica.name!r} holds nothing yet; {again}")
         if progress.declaration != self.bound.shape.declaration:
             raise StaleCheckpoint(
-                f"replica {self.bound.replica.name!r} was copied with an older playbook, so its rows may be mapped the old "
-                f"way; {again} --restart"
+                f"replica {self.bound.replica.name!r} was copied with an older playbook, so its rows may be mapped "
+                f"the old way; {again} --restart"
             )
         return progress
 
@@ -130,7 +130,8 @@ class Follower:
         with self.gate():
             self.store.drop(self.bound.shape)
             self.sender.execute(
-                "DELETE FROM strangle_consumer WHERE stream = %s AND name = %s", [self.bound.stream, self.bound.consumer]
+                "DELETE FROM strangle_consumer WHERE stream = %s AND name = %s",
+                [self.bound.stream, self.bound.consumer],
             )
 
     def step(self, *, upto: int | None = None) -> Progress:
@@ -203,7 +204,7 @@ class Follower:
     def values_of(self, keys: Sequence[Key]) -> dict[Key, Values]:
         """PostgreSQL's text of the source's rows with these source keys, by source key; inside `instant`."""
         width = len(self.bound.relation.key_types)
-        names = [sql.SQL(f"r.k{place}::text") for place in range(width)]
+        names: list[sql.Composable] = [sql.SQL(f"r.k{place}::text") for place in range(width)]
         names += [sql.SQL("r.{}::text").format(sql.Identifier(column.name)) for column in self.bound.shape.columns]
         query = sql.SQL("SELECT {} FROM ({}) r").format(sql.SQL(", ").join(names), keyed_query(self.bound.relation))
         found = self.reader.execute(query, key_arrays(keys, width)).fetchall()
@@ -218,8 +219,12 @@ class Follower:
             for place, kind in enumerate(self.bound.key_types)
         )
         names = sql.SQL(", ").join(sql.SQL(f"k{place}") for place in range(len(self.bound.key_types)))
-        arrays = sql.SQL(", ").join(sql.SQL("%s::text[]::{}[]").format(sql.SQL(t)) for t in self.bound.relation.key_types)
-        statement = sql.SQL("SELECT {} FROM unnest({}) WITH ORDINALITY AS u({}, n) ORDER BY n").format(casts, arrays, names)
+        arrays = sql.SQL(", ").join(
+            sql.SQL("%s::text[]::{}[]").format(sql.SQL(t)) for t in self.bound.relation.key_types
+        )
+        statement = sql.SQL("SELECT {} FROM unnest({}) WITH ORDINALITY AS u({}, n) ORDER BY n").format(
+            casts, arrays, names
+        )
         return [tuple(row) for row in self.sender.execute(statement, key_arrays(keys, len(self.bound.key_types)))]
 
     def _read(self, after: int, upto: int | None) -> Batch:
@@ -230,8 +235,8 @@ class Follower:
             )
         except TransferError as error:
             raise TransferError(
-                f"replica {self.bound.replica.name!r} cannot go on from position {after}: the stream ends before it or no "
-                f"longer has what follows; run strangle_replica {self.bound.stream} copy --only "
+                f"replica {self.bound.replica.name!r} cannot go on from position {after}: the stream ends before it or "
+                f"no longer has what follows; run strangle_replica {self.bound.stream} copy --only "
                 f"{self.bound.replica.name} --restart"
             ) from error
 

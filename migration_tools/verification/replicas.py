@@ -1,9 +1,9 @@
 """Compare a replica with its source: digests while writes go on, then each suspect key at an exact tick.
 
-The first pass reads the source in a tick's snapshot, and the store after it has applied that tick. The store has no snapshots
-and moves on, so a row that differs is only a suspect. Suspects are settled some at a time: the gate keeps the stream's
-records out, a fresh tick is read, everything up to it is applied, and now the store stands exactly at what the snapshot
-shows. What differs there differs.
+The first pass reads the source in a tick's snapshot, and the store after it has applied that tick. The store has no
+snapshots and moves on, so a row that differs is only a suspect. Suspects are settled some at a time: the gate keeps the
+stream's records out, a fresh tick is read, everything up to it is applied, and now the store stands exactly at what the
+snapshot shows. What differs there differs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -103,7 +103,7 @@ def _source_texts(follower: Follower, keys: Sequence[Key]) -> dict[Key, Values]:
 
 
 def _narrowed(follower: Follower) -> sql.Composed:
-    """The source's rows; where no cast changes a key, with the key column itself under its name, for the index's sake."""
+    """The source's rows; where no cast changes a key, with its column itself under the name, for the index."""
     bound = follower.bound
     if not same_spelling(bound):
         return follower.source_rows()
@@ -125,4 +125,3 @@ def _total(digests: Digests) -> int:
 def _buckets(rows: int) -> int:
     """A power of two with a few hundred rows a bucket."""
     return 1 << max(6, min((rows // ROWS_A_BUCKET).bit_length(), 16))
-

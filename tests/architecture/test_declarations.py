@@ -59,7 +59,10 @@ def test_the_toolkit_requires_django_alone() -> None:
 @pytest.mark.parametrize(
     ("places", "extras"),
     [
-        (("migration_tools",), ("engine", "kombu", "celery", "demo", "testing")),
+        (
+            ("migration_tools",),
+            ("engine", "kombu", "celery", "chdb", "clickhouse", "mongodb", "redis", "demo", "testing"),
+        ),
         (("proxy",), ("proxy",)),
         (("legacy_monolith", "extracted_services", "playbooks", "demo"), ("demo",)),
         (("tests",), ("dev",)),

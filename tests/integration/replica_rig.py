@@ -1,7 +1,6 @@
 """A stage with a ClickHouse and a Redis beside it, and the commands and hands that replica tests need."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,8 +119,8 @@ class Rig:
             query = """SELECT l.id, o.public_id::text, l.product_id, l.quantity, (l.unit_price * 100)::bigint,
                 l.gift_message FROM orders_orderline l JOIN orders_order o ON o.id = l.order_id"""
             return {row[0]: list(row) for row in self.stage.shop.execute(query)}
-        query = """SELECT o.id, o.public_id::text, u.first_name || ' ' || u.last_name, o.status, (o.total * 100)::bigint,
-            (o.discount * 100)::bigint, o.note, o.shipping_address::text
+        query = """SELECT o.id, o.public_id::text, u.first_name || ' ' || u.last_name, o.status,
+            (o.total * 100)::bigint, (o.discount * 100)::bigint, o.note, o.shipping_address::text
             FROM orders_order o JOIN accounts_user u ON u.id = o.user_id"""
         rows = self.stage.shop.execute(query).fetchall()
         if name == ANALYTICS:
@@ -147,12 +146,8 @@ def _values(row: Any) -> Iterator[Any]:
 
 def _plain(rows: dict[int, Any]) -> dict[int, Any]:
     """Numbers that JSON made text as numbers, for a comparison by value."""
-    return {
-        key: [int(v) if isinstance(v, str) and v.lstrip("-").isdigit() else v for v in row] if isinstance(row, list) else row
-        for key, row in rows.items()
-    }
+    return {key: [_number(value) for value in row] if isinstance(row, list) else row for key, row in rows.items()}
 
 
-def environment() -> dict[str, str]:
-    """The environment of this process, for a child."""
-    return dict(os.environ)
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value

@@ -58,11 +58,10 @@ def thread(work: Any, *args: Any) -> Iterator[None]:
 
 @contextmanager
 def customers(rig: Rig) -> Iterator[None]:
-    """Two customers who write, and the monolith's relay."""
+    """A customer who writes, and the monolith's relay."""
     with (
         thread(Relay("orders", RelationProjector(), alias="default").run),
         thread(write_at_random, rig.stage.pair, 31),
-        thread(write_at_random, rig.stage.pair, 32),
     ):
         yield
 
@@ -70,9 +69,11 @@ def customers(rig: Rig) -> Iterator[None]:
 def test_replicas_are_copied_synced_and_found_equal_while_customers_write(rig: Rig) -> None:
     with customers(rig):
         rig.run("copy")
-        with thread(Sync("default", "orders", REPLICAS[ANALYTICS]).run), thread(Sync("default", "orders", REPLICAS[CACHE]).run):
-            for _ in range(2):
-                assert rig.run("verify")["exit_code"] == 0
+        with (
+            thread(Sync("default", "orders", REPLICAS[ANALYTICS]).run),
+            thread(Sync("default", "orders", REPLICAS[CACHE]).run),
+        ):
+            assert rig.run("verify")["exit_code"] == 0
     rig.stage.tick()
     rig.run("sync", "--once")
     rig.assert_equal()
@@ -108,12 +109,14 @@ def test_a_sync_killed_between_effect_and_position_does_the_batch_again(rig: Rig
 def test_small_chunks_and_changes_between_them_end_in_the_source_s_state(rig: Rig) -> None:
     shop = rig.stage.shop
     with rig.follower(ANALYTICS) as follower:
+        done = False
         for number, chunk in enumerate(copy_replica(follower, rows=40)):
+            done = chunk.done
             shop.execute("UPDATE orders_order SET status = %s WHERE id %% 3 = %s", [f"s{number}", number % 3])
             shop.execute("DELETE FROM orders_orderline WHERE order_id IN (%s, %s)", [number + 1, 300 - number])
             shop.execute("DELETE FROM orders_order o WHERE id IN (%s, %s)", [number + 1, 300 - number])
             rig.stage.tick()
-        assert chunk.done
+        assert done
         rig.stage.tick()
         position, result = compare_replica(follower)
     assert (result.count, result.rows_source, position > 0) == (0, 300 - 2 * (number + 1), True)

@@ -1,4 +1,4 @@
-"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, and MongoDB where there is one."""
+"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, MongoDB."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -38,7 +38,9 @@ class Command(Operation):
         parser.add_argument("--only", metavar="NAME", help="one replica, as store.into (default: all of the playbook)")
         parser.add_argument("--restart", action="store_true", help="copy: drop what is there and begin anew")
         parser.add_argument("--once", action="store_true", help="sync: up to the stream's present end, then stop")
-        parser.add_argument("--repair", action="store_true", help="verify: write the source's rows over those that differ")
+        parser.add_argument(
+            "--repair", action="store_true", help="verify: write the source's rows over those that differ"
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         playbook = get(options["context"])
@@ -81,8 +83,8 @@ class Command(Operation):
         def heed() -> None:
             if stop.is_set():
                 raise Interrupted(
-                    "stopped between two chunks; what is copied is kept: run the same command again, without --restart, "
-                    "to go on"
+                    "stopped between two chunks; what is copied is kept: run the same command again, "
+                    "without --restart, to go on"
                 )
 
         began, copied = time.monotonic(), 0
@@ -108,8 +110,8 @@ class Command(Operation):
                 refuse_other_owner(follower.sender, follower.bound)
                 if not follower.begun().done:
                     raise TransferError(
-                        f"replica {replica.name!r} is not copied to its end; run strangle_replica {playbook.context} copy "
-                        f"--only {replica.name}"
+                        f"replica {replica.name!r} is not copied to its end; "
+                        f"run strangle_replica {playbook.context} copy --only {replica.name}"
                     )
                 position, result = compare_replica(follower)
                 if options["repair"] and result.count:
@@ -131,14 +133,14 @@ class Command(Operation):
         files = write_report(report, base / "var" / "reports" / playbook.context / "replicas", reveal=False)
         found = [{"replica": t.target_table, "rows": t.rows, "differences": t.count, **t.by_class} for t in tables]
         verdict = "equal" if report.equal else f"{report.differences} differences"
-        result = self._outcome(
+        outcome = self._outcome(
             playbook,
             found,
             f"{playbook.context!r}: {report.rows:,} rows of {len(tables)} replicas compared: {verdict}. "
             f"Report: {files.get('html', files['json'])}",
         )
-        result["evidence"] |= {"repaired": repaired, "by_class": report.by_class, "report": str(files["json"])}
-        return result | {"differences_found": not report.equal}
+        outcome["evidence"] |= {"repaired": repaired, "by_class": report.by_class, "report": str(files["json"])}
+        return outcome | {"differences_found": not report.equal}
 
 
 def _apply(follower: Follower) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def _describe(follower: Follower) -> dict[str, Any]:
 
 def _plan(action: str, replica: Replica) -> str:
     sentences = {
-        "copy": f"Copy the rows of {replica.of!r} into {replica.into!r} of store {replica.store!r}, from where it stopped.",
+        "copy": f"Copy the rows of {replica.of!r} into {replica.into!r} of store {replica.store!r}, or go on with it.",
         "sync": f"Apply the changes of {replica.of!r} to {replica.into!r} of store {replica.store!r}.",
         "verify": f"Compare {replica.of!r} with {replica.into!r} of store {replica.store!r}.",
         "drop": f"Drop {replica.into!r} in store {replica.store!r} and let the stream forget it.",
@@ -170,7 +172,9 @@ def _plan(action: str, replica: Replica) -> str:
 def _chosen(playbook: type[Playbook], only: str | None) -> list[Replica]:
     names = {replica.name: replica for replica in playbook.replicas}
     if not names:
-        raise SettingsError(f"the playbook of {playbook.context!r} declares no replicas; see docs/reference/playbook.md")
+        raise SettingsError(
+            f"the playbook of {playbook.context!r} declares no replicas; see docs/reference/playbook.md"
+        )
     if only is None:
         return list(names.values())
     if only not in names:

@@ -1,6 +1,7 @@
 """ClickHouse inside this process, through chdb: one engine a process, its data in a directory."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from chdb import ChdbError, session
 
@@ -13,7 +14,7 @@ DATABASE = "replicas"
 
 
 class EmbeddedClickHouse(ClickHouseStore):
-    """The store in the directory `url`; another process that has it open, or another directory in this one, is refused."""
+    """The store in the directory `url`, which no other process may have open; one directory a process."""
 
     def __init__(self, url: str):
         super().__init__(_Embedded(url))
@@ -23,8 +24,9 @@ class _Embedded:
     database = DATABASE
 
     def __init__(self, directory: str):
+        make: Any = session.Session
         try:
-            self._session = session.Session(directory)
+            self._session: Any = make(directory)
         except (ChdbError, RuntimeError) as error:
             raise failure(error) from error
 
@@ -40,7 +42,7 @@ class _Embedded:
         """See Engine."""
         names = ", ".join(dialect.quote(name) for name in columns)
         try:
-            self._session.query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n" + block.decode())  # noqa: S608
+            self._session.query(f"INSERT INTO {table} ({names}) FORMAT TabSeparated\n" + block.decode())
         except (ChdbError, RuntimeError) as error:
             raise failure(error) from error
 

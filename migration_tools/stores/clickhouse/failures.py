@@ -13,5 +13,7 @@ def failure(error: Exception) -> StoreError:
     text = str(error)
     code, names = _CODE.search(text), _NAME.findall(text)
     if code is None:
-        return StoreError(f"ClickHouse does not answer ({type(error).__name__}); start it, then run the same command again")
+        return StoreError(
+            f"ClickHouse does not answer ({type(error).__name__}); start it, then run the same command again"
+        )
     return StoreError(f"ClickHouse refused: code {code[1]} {names[-1] if names else ''}".rstrip())

@@ -49,8 +49,8 @@ class ClickHouseStore:
         }
         if held != dialect.columns_of(shape):
             raise StoreError(
-                f"table {shape.into!r} has columns {sorted(held)} of other names or types than the replica; drop it, or "
-                "give the replica another `into`"
+                f"table {shape.into!r} has columns {sorted(held)} of other names or types than the replica; "
+                "drop it, or give the replica another `into`"
             )
 
     def upsert(self, shape: Shape, rows: Sequence[VersionedRow]) -> None:
@@ -131,7 +131,7 @@ class ClickHouseStore:
     def _write_progress(self, shape: Shape, document: str) -> None:
         # The server's clock orders the entries: writers on several machines need not agree on the time.
         self._engine.ask(
-            f"INSERT INTO {self._progress} SELECT {{name:String}}, now64(9), {{document:String}}",  # noqa: S608
+            f"INSERT INTO {self._progress} SELECT {{name:String}}, now64(9), {{document:String}}",
             {"name": shape.name, "document": document},
         )
 

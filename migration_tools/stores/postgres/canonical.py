@@ -37,7 +37,7 @@ def canonical_text(column: Column) -> sql.Composed:
 
 
 def digest(conn: Connection, rows: sql.Composable, shape: Shape, buckets: int) -> Digests:
-    """Digests of the rows of `rows`, a FROM item with alias r in which every % is doubled, as in the functions below."""
+    """Digests of the rows of `rows`, a FROM item with alias r; here and below every % in it is doubled."""
     statement = sql.SQL("SELECT bucket, count(*), sum(h1), sum(h2) FROM ({}) d GROUP BY bucket").format(
         _hashed(rows, shape, buckets)
     )
@@ -72,9 +72,7 @@ def key_condition(shape: Shape) -> sql.Composed:
     arrays = [sql.SQL("%s::text[]::{}[]").format(sql.SQL(column.type)) for column in shape.key_columns]
     if len(names) == 1:
         return sql.SQL("{} = ANY ({})").format(names[0], arrays[0])
-    return sql.SQL("({}) IN (SELECT * FROM unnest({}))").format(
-        sql.SQL(", ").join(names), sql.SQL(", ").join(arrays)
-    )
+    return sql.SQL("({}) IN (SELECT * FROM unnest({}))").format(sql.SQL(", ").join(names), sql.SQL(", ").join(arrays))
 
 
 def key_arrays(shape: Shape, keys: Sequence[Key]) -> list[list[str]]:
@@ -91,9 +89,7 @@ def _hashed(rows: sql.Composable, shape: Shape, buckets: int) -> sql.Composed:
     )
     whole = _row_text([f"v{place}" for place in range(len(names))])
     key = _row_text([f"v{names.index(name)}" for name in shape.key])
-    keys = sql.SQL(", ").join(
-        sql.SQL(f"c.v{names.index(name)} AS k{place}") for place, name in enumerate(shape.key)
-    )
+    keys = sql.SQL(", ").join(sql.SQL(f"c.v{names.index(name)} AS k{place}") for place, name in enumerate(shape.key))
     digests = sql.SQL(
         "SELECT {keys}, sha256(convert_to({whole}, 'UTF8')) AS s, sha256(convert_to({key}, 'UTF8')) AS b"
         " FROM (SELECT {texts} FROM {rows}) c OFFSET 0"
@@ -108,6 +104,5 @@ def _hashed(rows: sql.Composable, shape: Shape, buckets: int) -> sql.Composed:
 
 def _row_text(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(" || ").join(
-        sql.SQL("COALESCE(char_length({0}) || ':' || {0}, '-')").format(sql.SQL("c.") + sql.SQL(name))  # type: ignore[arg-type]
-        for name in names
+        sql.SQL("COALESCE(char_length({0}) || ':' || {0}, '-')").format(sql.SQL("c.") + sql.SQL(name)) for name in names
     )

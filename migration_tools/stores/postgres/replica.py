@@ -1,4 +1,4 @@
-"""A PostgreSQL table as a replica's store: the version rule in one upsert, and the reference of the conformance suite."""
+"""A PostgreSQL table as a replica's store: the version rule in one upsert, the reference for other engines."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -56,8 +56,8 @@ class PostgresStore:
         wanted = {column.name: _type(column) for column in shape.columns} | {VERSION: "bigint", DELETED: "boolean"}
         if held != wanted:
             raise StoreError(
-                f"table {shape.into!r} has columns {sorted(held)} of other names or types than the replica; drop it, or "
-                "give the replica another `into`"
+                f"table {shape.into!r} has columns {sorted(held)} of other names or types than the replica; "
+                "drop it, or give the replica another `into`"
             )
 
     def upsert(self, shape: Shape, rows: Sequence[VersionedRow]) -> None:
@@ -165,9 +165,7 @@ def _type(column: Column) -> str:
 def _as_held(shape: Shape) -> Shape:
     """The shape with the types that the table has, for looking keys up."""
     columns = tuple(Column(name=column.name, type=_type(column)) for column in shape.columns)
-    return Shape(
-        name=shape.name, into=shape.into, key=shape.key, columns=columns, declaration=shape.declaration
-    )
+    return Shape(name=shape.name, into=shape.into, key=shape.key, columns=columns, declaration=shape.declaration)
 
 
 @contextmanager
