@@ -3,9 +3,9 @@
 Note [canonical rows]. A value's canonical text is PostgreSQL's own under pinned settings, except that a float is its
 IEEE bits in hex, since engines print floats differently. A row's text is each value as its length in characters, a
 colon and the value, NULL as a dash: so neither NULL and '', nor ('ab', 'c') and ('a', 'bc') are alike. Its hash is the
-first 128 bits of SHA-256, as two signed 64-bit numbers; a bucket is known by its count and both sums. The bucket comes from the
-key's own hash. An engine that can computes all of this where the rows are; the conformance suite holds it to these
-functions.
+first 128 bits of SHA-256, as two signed 64-bit numbers; a bucket is known by its count and both sums. The bucket comes
+from the key's own hash. An engine that can computes all of this where the rows are; the conformance suite holds it to
+these functions.
 """
 
 import hashlib
