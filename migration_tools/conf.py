@@ -41,6 +41,8 @@ class Settings:
     BATCH_ROWS: int = 1000
     CHUNK_SECONDS: float = 0.15
     CHUNK_ROWS_MAXIMUM: int = 50_000
+    CHUNK_BYTES: int = 32_000_000
+    BACKFILL_WORKERS: int = 2
     VERIFY_RANGE_SECONDS: float = 30.0
     VERIFY_RANGE_ROWS: int = 5_000_000
     REPORT_SECONDS: float = 3600.0

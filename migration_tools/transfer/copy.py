@@ -6,7 +6,7 @@ was done before. The checkpoint commits in the same transaction as the rows.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from migration_tools.capture.projector import InstalledRelation, read_relations
@@ -14,13 +14,14 @@ from migration_tools.conf import settings
 from migration_tools.errors import StaleCheckpoint, TargetNotEmpty
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql, transaction
-from migration_tools.stores.postgres.catalog import read_table
-from migration_tools.stores.postgres.copying import pipe
-from migration_tools.transfer.merge import merge_chunk
-from migration_tools.transfer.ranges import KeyRange, next_bound, source_condition, target_condition
-from migration_tools.transfer.stops import Ends, stopped_at_tick
+from migration_tools.stores.postgres.catalog import average_row_bytes
+from migration_tools.stores.postgres.copying import Piped
+from migration_tools.transfer.pieces import Crew, Piece, read_target, replace_range
+from migration_tools.transfer.ranges import Bound, KeyRange, cut
+from migration_tools.transfer.stops import Ends, Stop, stopped_at_tick
 
 FIRST_ROWS = 5_000
+QUIET_FACTOR = 4.0
 SAMPLE = 5
 
 
@@ -103,26 +104,43 @@ def refuse_strangers(ends: Ends, relation: InstalledRelation) -> None:
 
 
 def copy_relation(
-    ends: Ends, relation: InstalledRelation, declaration: str, *, pause: Callable[[], None] = lambda: None
+    ends: Ends,
+    relation: InstalledRelation,
+    declaration: str,
+    *,
+    pause: Callable[[], None] = lambda: None,
+    crew: Crew | None = None,
 ) -> "CopyRun":
     """Prepare the copy of one relation; iterate the result to do it, one chunk an item."""
-    return CopyRun(ends, relation, declaration, pause)
+    return CopyRun(ends, relation, declaration, pause, crew)
 
 
 class CopyRun:
-    """Iterates over chunks; `pause()` is asked before each one and may wait (throttle) or raise (interrupt)."""
+    """Iterates over chunks; `pause()` is asked before each one and may wait (throttle) or raise (interrupt).
 
-    def __init__(self, ends: Ends, relation: InstalledRelation, declaration: str, pause: Callable[[], None]):
+    With a `crew` a chunk is several key ranges, copied beside each other in one stop. The checkpoint is written when all
+    of them are committed: a kill before that lets the same ranges be copied again, which changes nothing. A table that
+    refers to itself is copied by one, since a row's parent may be in another range.
+    """
+
+    def __init__(
+        self,
+        ends: Ends,
+        relation: InstalledRelation,
+        declaration: str,
+        pause: Callable[[], None],
+        crew: Crew | None = None,
+    ):
         self.ends = ends
         self.relation = relation
         self.declaration = declaration
         self.pause = pause
-        self._rows = FIRST_ROWS
-        shape = read_table(ends.receiver, relation.target_table)
-        assert shape is not None  # noqa: S101  (compiled against it)
-        self._shape = shape
-        self._types = [shape.columns[name].type for name in relation.columns]
-        self._key_types = tuple(shape.columns[name].base for name in relation.key_columns)
+        self._shape = read_target(ends.receiver, relation)
+        selfish = any(reference.target == relation.target_table for reference in self._shape.references)
+        self._crew = None if selfish else crew
+        self._row_bytes = average_row_bytes(ends.sender, relation.source_table)
+        self._rows = min(FIRST_ROWS, self._rows_of_budget())
+        self._position: int | None = None
 
     def is_new(self) -> bool:
         """Whether no chunk of this copy was done yet."""
@@ -145,30 +163,22 @@ class CopyRun:
 
     def _chunk(self, at: Checkpoint) -> Copied:
         started = time.monotonic()
-        with stopped_at_tick(self.ends):
+        with stopped_at_tick(self.ends) as stop:
             begun = time.monotonic()
-            upto = next_bound(self.ends.reader, self.relation, at.upto, self._rows)
-            keys = KeyRange(after=at.upto, upto=upto)
+            pieces = 1 + (self._crew.size if self._crew is not None else 0)
+            ranges = cut(self.ends.reader, self.relation, at.upto, self._rows, pieces)
+            upto = ranges[-1].upto
+            moved = self._beside_the_crew(stop, ranges) if len(ranges) > 1 else []
             with transaction(self.ends.receiver):
-                rows = self._replace(keys)
+                if not moved:
+                    moved = [self._replace(ranges[0])]
+                rows = sum(each.rows for each in moved)
                 points.reached("copy.rows_written")
-                self.ends.receiver.execute(
-                    """INSERT INTO strangle_copied_range (stream, projection, declaration, upto, rows, done)
-                       VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (stream, projection) DO UPDATE SET
-                           declaration = EXCLUDED.declaration, upto = EXCLUDED.upto, rows = EXCLUDED.rows,
-                           done = EXCLUDED.done, updated_at = clock_timestamp()""",
-                    [
-                        self.ends.stream,
-                        self.relation.projection,
-                        self.declaration,
-                        list(upto) if upto else None,
-                        at.rows + rows,
-                        upto is None,
-                    ],
-                )
+                self._checkpoint(upto, at.rows + rows)
                 points.reached("copy.before_commit")
             points.reached("copy.after_commit")
-            self._tune(time.monotonic() - begun)
+            self._tune(time.monotonic() - begun, moved, quiet=stop.position == self._position)
+            self._position = stop.position
         return Copied(
             projection=self.relation.projection,
             rows=rows,
@@ -177,26 +187,73 @@ class CopyRun:
             done=upto is None,
         )
 
-    def _replace(self, keys: KeyRange) -> int:
-        receiver, relation = self.ends.receiver, self.relation
-        receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
-        within = target_condition(relation, self._key_types, keys)
-        return merge_chunk(
-            receiver, self.ends.stream, relation, self._shape, within, lambda table: self._pipe(keys, table)
+    def _beside_the_crew(self, stop: Stop, ranges: Sequence[KeyRange]) -> list[Piped]:
+        """Copy the first range here and the others by the crew, each committed by itself.
+
+        Ours is committed before the others are waited for: one of them may wait for a row of ours.
+        """
+        assert self._crew is not None  # noqa: S101  (more than one range)
+        snapshot = self.ends.reader.execute("SELECT pg_export_snapshot()").fetchone()
+        work = self._crew.begin(
+            [
+                Piece(
+                    stream=self.ends.stream,
+                    relation=self.relation,
+                    keys=keys,
+                    position=stop.position,
+                    snapshot=snapshot[0] if snapshot else "",
+                )
+                for keys in ranges[1:]
+            ]
+        )
+        try:
+            moved = [self._replace_alone(ranges[0])]
+        finally:
+            outcomes = work.wait()
+        for outcome in outcomes:
+            moved.append(outcome.piped if outcome.piped is not None else self._replace_alone(outcome.keys))
+        return moved
+
+    def _replace_alone(self, keys: KeyRange) -> Piped:
+        with transaction(self.ends.receiver):
+            return self._replace(keys)
+
+    def _replace(self, keys: KeyRange) -> Piped:
+        return replace_range(
+            self.ends.reader, self.ends.receiver, self.ends.stream, self.relation, self._shape, keys
         )
 
-    def _pipe(self, keys: KeyRange, table: str) -> int:
-        relation = self.relation
-        names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in relation.columns)
-        query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(
-            names, sql.SQL(relation.query), source_condition(relation, keys)
+    def _checkpoint(self, upto: Bound | None, rows: int) -> None:
+        self.ends.receiver.execute(
+            """INSERT INTO strangle_copied_range (stream, projection, declaration, upto, rows, done)
+               VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (stream, projection) DO UPDATE SET
+                   declaration = EXCLUDED.declaration, upto = EXCLUDED.upto, rows = EXCLUDED.rows,
+                   done = EXCLUDED.done, updated_at = clock_timestamp()""",
+            [
+                self.ends.stream,
+                self.relation.projection,
+                self.declaration,
+                list(upto) if upto else None,
+                rows,
+                upto is None,
+            ],
         )
-        return pipe(self.ends.reader, query, self.ends.receiver, table, relation.columns, self._types)
 
-    def _tune(self, seconds: float) -> None:
-        """Size the next chunk so that the stop lasts about CHUNK_SECONDS."""
-        factor = min(max(settings().CHUNK_SECONDS / max(seconds, 0.001), 0.25), 2.0)
-        self._rows = int(min(max(self._rows * factor, 500), settings().CHUNK_ROWS_MAXIMUM))
+    def _tune(self, seconds: float, moved: Sequence[Piped], *, quiet: bool) -> None:
+        """Size the next chunk so that the stop lasts about CHUNK_SECONDS, and no piece is larger than CHUNK_BYTES.
+
+        While nobody writes what the stream carries, a stop holds nothing up and may last QUIET_FACTOR times as long.
+        """
+        rows, size = sum(each.rows for each in moved), sum(each.bytes for each in moved)
+        if rows:
+            self._row_bytes = size / rows
+        goal = settings().CHUNK_SECONDS * (QUIET_FACTOR if quiet else 1.0)
+        factor = min(max(goal / max(seconds, 0.001), 0.25), 4.0)
+        wanted = min(max(self._rows * factor, 500), settings().CHUNK_ROWS_MAXIMUM)
+        self._rows = int(min(wanted, self._rows_of_budget()))
+
+    def _rows_of_budget(self) -> int:
+        return max(int(settings().CHUNK_BYTES / max(self._row_bytes, 1.0)), 1)
 
 
 def whole_relations(conn: Connection, stream: str) -> list[InstalledRelation]:

@@ -1,5 +1,6 @@
 """Walk a relation by its key in chunks: bounds, order and conditions for any key."""
 
+import re
 from dataclasses import dataclass
 
 from migration_tools.capture.projector import InstalledRelation
@@ -40,14 +41,37 @@ def condition(columns: list[sql.Composable], types: tuple[str, ...], keys: KeyRa
     return sql.SQL(" AND ").join(parts)
 
 
+def cut(conn: Connection, relation: InstalledRelation, after: Bound | None, rows: int, pieces: int) -> list[KeyRange]:
+    """The next `pieces` ranges of about `rows` keys each; fewer, the last one open, where the keys end before."""
+    ranges: list[KeyRange] = []
+    while len(ranges) < pieces:
+        upto = next_bound(conn, relation, after, rows)
+        ranges.append(KeyRange(after=after, upto=upto))
+        if upto is None:
+            break
+        after = upto
+    return ranges
+
+
 def next_bound(conn: Connection, relation: InstalledRelation, after: Bound | None, rows: int) -> Bound | None:
-    """The key `rows` rows after `after`; None when fewer are left, so that the chunk is the last."""
-    names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]
+    """The key `rows` rows after `after`; None when fewer are left, so that the chunk is the last.
+
+    Note [bounds come from the key's index]. Where the relation's key is plain columns of its base table the bound is
+    looked up there, by an index-only scan, and no mapped row is computed for it. Rows that the relation filters or
+    joins away are then counted too: a bound decides how large a chunk is, never which rows are right.
+    """
+    base = _base_columns(relation)
+    if base is None:
+        relation_rows: sql.Composable = sql.SQL("({}) r").format(sql.SQL(relation.query))
+        names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]
+    else:
+        relation_rows = sql.SQL("{} r").format(sql.Identifier(relation.source_table))
+        names = [sql.SQL("r.{}").format(sql.Identifier(column)) for column in base]
     order = sql.SQL(", ").join(_expression(c, t) for c, t in zip(names, relation.key_types, strict=True))
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names)
-    statement = sql.SQL("SELECT {} FROM ({}) r WHERE {} ORDER BY {} OFFSET {} LIMIT 1").format(
+    statement = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} OFFSET {} LIMIT 1").format(
         texts,
-        sql.SQL(relation.query),
+        relation_rows,
         condition(names, relation.key_types, KeyRange(after=after, upto=None)),
         order,
         sql.Literal(rows - 1),
@@ -65,3 +89,13 @@ def source_condition(relation: InstalledRelation, keys: KeyRange) -> sql.Compose
 def target_condition(relation: InstalledRelation, types: tuple[str, ...], keys: KeyRange) -> sql.Composed:
     """The same condition on the target table's key columns, whose types may be wider."""
     return condition([sql.Identifier(name) for name in relation.key_columns], types, keys)
+
+
+def _base_columns(relation: InstalledRelation) -> list[str] | None:
+    """The base table's columns that are the key, as the compiled relation names them; None when one is not plain."""
+    table = re.escape(sql.Identifier(relation.source_table).as_string())
+    found = [
+        re.search(rf'(?<![\w"]){table}\."((?:[^"]|"")+)" AS "k{place}"', relation.query)
+        for place in range(len(relation.key_types))
+    ]
+    return [match[1].replace('""', '"') for match in found if match] if all(found) else None

@@ -190,3 +190,13 @@ def estimated_rows(conn: Connection, table: str) -> int:
     plan = conn.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(sql.Identifier(table))).fetchone()
     found = re.search(r" rows=(\d+) ", str(plan[0])) if plan else None
     return int(found[1]) if found else 0
+
+
+def average_row_bytes(conn: Connection, table: str) -> float:
+    """About how many bytes a row of the table takes on disk, its large values included; 0 when nothing is known."""
+    found = conn.execute(
+        """SELECT CASE WHEN reltuples > 0 THEN pg_table_size(oid) / reltuples ELSE 0 END::float8
+           FROM pg_class WHERE oid = to_regclass(%s)""",
+        [f'"{table}"'],
+    ).fetchone()
+    return float(found[0]) if found else 0.0

@@ -1,0 +1,132 @@
+"""One key range, made equal to the sender's rows as of an exact stop, by whoever is told to: this process or another.
+
+Note [who may write in a stop]. A stop stands on the GATE of one connection. A piece that is copied on another one must
+not outlive it: were the stop's holder killed, the consumer would go on, and a late commit of the piece would put old
+rows over new ones. So the piece's transaction first locks the receiver's inbox row FOR SHARE and sees that it is still
+at the stop's position. Every apply locks that row FOR UPDATE before it writes: until the piece has ended nothing is
+applied, and a piece that comes after an apply finds another position and ends. At the same position the mapped source
+is the same, so a piece that is done twice, or late, writes what is there.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from migration_tools.capture.projector import InstalledRelation
+from migration_tools.errors import PositionMoved
+from migration_tools.kernel import points
+from migration_tools.stores.postgres import Connection, errors, sql, transaction
+from migration_tools.stores.postgres.catalog import Table, read_table
+from migration_tools.stores.postgres.copying import Piped, pipe
+from migration_tools.transfer.merge import merge_chunk
+from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
+
+FENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A key range of a relation, at a stop: `snapshot` is the sender's, exported; `position` is where both stand."""
+
+    stream: str
+    relation: InstalledRelation
+    keys: KeyRange
+    position: int
+    snapshot: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a piece: what was moved, or None when it met rows of another piece and must be done again."""
+
+    keys: KeyRange
+    piped: Piped | None
+
+
+class Work(Protocol):
+    """Pieces under way."""
+
+    def wait(self) -> list[Outcome]:
+        """Return when every piece has ended; raise the first failure, if any, only then."""
+
+
+class Crew(Protocol):
+    """Others who copy pieces beside the caller; `size` is how many at once."""
+
+    @property
+    def size(self) -> int: ...
+
+    def begin(self, pieces: Sequence[Piece]) -> Work:
+        """Let the pieces be copied; the stop must last until `wait` has returned."""
+
+
+def copy_piece(reader: Connection, receiver: Connection, piece: Piece) -> Outcome:
+    """Copy the piece on two idle connections, in a transaction of its own each.
+
+    Raises:
+        PositionMoved: the piece's stop is over.
+    """
+    try:
+        with transaction(receiver, lock_timeout_seconds=FENCE_SECONDS):
+            at = receiver.execute(
+                "SELECT rows_position FROM strangle_inbox WHERE stream = %s FOR SHARE", [piece.stream]
+            ).fetchone()
+            if at is None or at[0] != piece.position:
+                raise PositionMoved(f"the stop of {piece.stream!r} at {piece.position} is over; its piece is dropped")
+            with _on_snapshot(reader, piece):
+                shape = read_target(receiver, piece.relation)
+                piped = replace_range(reader, receiver, piece.stream, piece.relation, shape, piece.keys)
+            points.reached("piece.rows_written")
+    except (errors.UniqueViolation, errors.DeadlockDetected):
+        # Rows that were wrong hold a unique value which belongs to another piece's range: one after the other, then.
+        return Outcome(keys=piece.keys, piped=None)
+    points.reached("piece.committed")
+    return Outcome(keys=piece.keys, piped=piped)
+
+
+def replace_range(
+    reader: Connection,
+    receiver: Connection,
+    stream: str,
+    relation: InstalledRelation,
+    shape: Table,
+    keys: KeyRange,
+) -> Piped:
+    """Make the receiver's key range equal to the rows that `reader` sees; call inside the receiver's transaction."""
+    receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+    within = target_condition(relation, tuple(shape.columns[name].base for name in relation.key_columns), keys)
+    names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in relation.columns)
+    query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(
+        names, sql.SQL(relation.query), source_condition(relation, keys)
+    )
+    types = [shape.columns[name].type for name in relation.columns]
+    moved: list[Piped] = []
+
+    def fill(table: str) -> int:
+        moved.append(pipe(reader, query, receiver, table, relation.columns, types))
+        return moved[0].rows
+
+    merge_chunk(receiver, stream, relation, shape, within, fill)
+    return moved[0]
+
+
+@contextmanager
+def _on_snapshot(reader: Connection, piece: Piece) -> Iterator[None]:
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        try:
+            reader.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(piece.snapshot)))
+        except (errors.InvalidParameterValue, errors.UndefinedObject, errors.ObjectNotInPrerequisiteState) as error:
+            raise PositionMoved(f"the stop of {piece.stream!r} is over: its snapshot is gone") from error
+        yield
+    finally:
+        if not reader.closed:
+            reader.execute("ROLLBACK")
+
+
+def read_target(receiver: Connection, relation: InstalledRelation) -> Table:
+    """The shape of the table that the relation goes into."""
+    shape = read_table(receiver, relation.target_table)
+    assert shape is not None  # noqa: S101  (compiled against it)
+    return shape
