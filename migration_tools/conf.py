@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from migration_tools.errors import SettingsError
+from migration_tools.kernel.limits import limit_mistakes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class Settings:
     CHUNK_ROWS_MAXIMUM: int = 50_000
     CHUNK_BYTES: int = 32_000_000
     BACKFILL_WORKERS: int = 2
+    BACKFILL_RUNNER: str = "threads"
+    BACKFILL_BROKER_URL: str = ""
+    THROTTLE: Mapping[str, Any] = field(default_factory=dict)
     VERIFY_RANGE_SECONDS: float = 30.0
     VERIFY_RANGE_ROWS: int = 5_000_000
     REPORT_SECONDS: float = 3600.0
@@ -85,4 +89,14 @@ def find_mistakes(raw: Any) -> list[str]:
         mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {raw['TRANSPORT']!r}; it must be 'feed' or 'kombu'")
     if raw.get("TRANSPORT") == "kombu" and not raw.get("BROKER_URL"):
         mistakes.append("MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but 'BROKER_URL' is empty")
+    if raw.get("BACKFILL_RUNNER", "threads") not in {"threads", "celery"}:
+        mistakes.append(
+            f"MIGRATION_TOOLS['BACKFILL_RUNNER'] is {raw['BACKFILL_RUNNER']!r}; it must be 'threads' or 'celery'"
+        )
+    if raw.get("BACKFILL_RUNNER") == "celery" and not (raw.get("BACKFILL_BROKER_URL") or raw.get("BROKER_URL")):
+        mistakes.append("MIGRATION_TOOLS['BACKFILL_RUNNER'] is 'celery' but 'BACKFILL_BROKER_URL' is empty")
+    workers = raw.get("BACKFILL_WORKERS", 1)
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
+        mistakes.append(f"MIGRATION_TOOLS['BACKFILL_WORKERS'] is {workers!r}; it must be a number from 1 to 64")
+    mistakes += limit_mistakes(raw.get("THROTTLE", {}))
     return mistakes

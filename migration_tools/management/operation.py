@@ -91,7 +91,7 @@ class Operation(BaseCommand):
             stop=stop,
             options=options,
             say=(lambda _: None) if quiet else self._say,
-            progress=lambda title, total: progress(title, total, json_mode=quiet),
+            progress=lambda title, total, done=0: progress(title, total, done=done, json_mode=quiet),
         ) as env:
             yield env
 

@@ -1,22 +1,30 @@
 """The backfill as a phase does it: every projection in order, with progress, throttled by the lag, interruptible."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from migration_tools.capture.models import Side
+from migration_tools.capture.projector import InstalledRelation
+from migration_tools.conf import settings
 from migration_tools.errors import CaptureDrift
-from migration_tools.messaging import lag as lags
+from migration_tools.kernel.limits import Limits
 from migration_tools.phases import gates
 from migration_tools.phases.ports import Evidence
-from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.surroundings import ProgressBar, Surroundings
 from migration_tools.state.journal import record
+from migration_tools.stores.postgres import connect
 from migration_tools.stores.postgres.catalog import estimated_rows
+from migration_tools.transfer import control
 from migration_tools.transfer.completion import complete_references
 from migration_tools.transfer.copy import copy_relation, forget_checkpoints, refuse_strangers, whole_relations
 from migration_tools.transfer.denormalised import refresh
+from migration_tools.transfer.pieces import Crew
+from migration_tools.transfer.probes import Probe, make_probes
 from migration_tools.transfer.stops import Ends
 from migration_tools.transfer.sweep import sweep
-
-THROTTLE_SECONDS = 0.05
+from migration_tools.transfer.throttle import Throttle
+from migration_tools.transfer.workers import threads
 
 
 def copy_history(env: Surroundings) -> Evidence:
@@ -52,27 +60,62 @@ def carry_back(env: Surroundings) -> Evidence:
 
 
 def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -> Evidence:
+    control.begin(env.context)
     relations = whole_relations(ends.sender, env.context)
     projections = []
-    for relation in relations:
-        run = copy_relation(
-            ends,
-            relation,
-            _declaration(env, sender, relation.projection),
-            pause=lambda: _throttle(env, ends, sender),
+    with ExitStack() as stack:
+        probes = make_probes(
+            Limits(**settings().THROTTLE),
+            stream=env.context,
+            source=stack.enter_context(connect(env.alias(Side.SOURCE), "throttle")),
+            target=stack.enter_context(connect(env.alias(Side.TARGET), "throttle")),
+            sender=ends.sender,
+            lag_seconds=env.playbook.gates.max_lag.total_seconds(),
         )
-        if run.is_new():
-            _refuse_drift(env)
-            if strangers:
-                refuse_strangers(ends, relation)
-        with env.progress(f"copy {relation.target_table}", estimated_rows(ends.sender, relation.source_table)) as bar:
-            rows = 0
-            for chunk in run:
-                bar.advance(chunk.rows)
-                rows = chunk.total_rows
-        projections.append({"projection": relation.projection, "rows": rows or run.rows_done()})
+        crew = stack.enter_context(_crew(env, sender))
+        for relation in relations:
+            rows = _copy_one(env, ends, sender, relation, probes, crew, strangers=strangers)
+            projections.append({"projection": relation.projection, "rows": rows})
     complete_references(ends, pause=env.heed)
-    return {"rows": sum(p["rows"] for p in projections), "projections": projections}
+    return {"rows": sum(int(str(p["rows"])) for p in projections), "projections": projections}
+
+
+def _copy_one(
+    env: Surroundings,
+    ends: Ends,
+    sender: Side,
+    relation: InstalledRelation,
+    probes: list[Probe],
+    crew: Crew | None,
+    *,
+    strangers: bool,
+) -> int:
+    bars: list[ProgressBar] = []
+    throttle = Throttle(env.context, probes, wait=env.wait, say=env.say, note=lambda text: bars[0].note(text))
+    declaration = _declaration(env, sender, relation.projection)
+    run = copy_relation(ends, relation, declaration, pause=throttle, crew=crew)
+    if run.is_new():
+        _refuse_drift(env)
+        if strangers:
+            refuse_strangers(ends, relation)
+    total, done = estimated_rows(ends.sender, relation.source_table), run.rows_done()
+    with env.progress(f"copy {relation.target_table}", total, done) as bar:
+        bars.append(bar)
+        for chunk in run:
+            bar.advance(chunk.rows)
+            done = chunk.total_rows
+    return done
+
+
+@contextmanager
+def _crew(env: Surroundings, sender: Side) -> Iterator[Crew | None]:
+    """Who copies beside this thread, as the settings or --workers say; nobody with one worker."""
+    count = int(env.options.get("workers") or settings().BACKFILL_WORKERS)
+    if count < 2:
+        yield None
+        return
+    with threads(env.alias(sender), env.alias(sender.other), count - 1) as crew:
+        yield crew
 
 
 def _refuse_drift(env: Surroundings) -> None:
@@ -86,24 +129,3 @@ def _declaration(env: Surroundings, sender: Side, projection: str) -> str:
     return next(
         r.declaration for r in env.compiled.side(sender).relations if r.projection == projection and r.kind == "r"
     )
-
-
-def _throttle(env: Surroundings, ends: Ends, sender: Side) -> None:
-    """Before a chunk: heed signals, and let the sync go first while its consumer is behind."""
-    env.heed()
-    limit = env.playbook.gates.max_lag.total_seconds()
-    told = False
-    while True:
-        behind = [
-            each
-            for each in lags.consumers(ends.sender, env.context)
-            if each.seconds > limit and each.silent_seconds < limit + 5
-        ]
-        if not behind:
-            return
-        if not told:
-            env.say(
-                f"throttled: consumer {behind[0].consumer!r} is {behind[0].seconds:.1f} s behind (limit {limit:g} s)"
-            )
-            told = True
-        env.wait(THROTTLE_SECONDS)

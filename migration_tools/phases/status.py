@@ -16,6 +16,7 @@ from migration_tools.routing import publishing
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import Verification
 from migration_tools.stores.postgres import Connection, connect
+from migration_tools.transfer.control import read_control
 
 
 def read_status(playbook: type[Playbook]) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def read_status(playbook: type[Playbook]) -> dict[str, Any]:
         "sides": sides,
         "lag": lag,
         "lag_ms": sides["target"].get("lag_ms", {"p50": None, "p99": None}),
+        "backfill": _read_backfill(context),
         "verification": None
         if last is None
         else {
@@ -56,6 +58,16 @@ def read_status(playbook: type[Playbook]) -> dict[str, Any]:
             "writes": route.writes,
             "proxies": len(publishing.live_proxies()),
         },
+    }
+
+
+def _read_backfill(context: str) -> dict[str, str]:
+    control = read_control(context)
+    return {
+        "wish": control.wish.value,
+        "reason": control.reason,
+        "actor": control.actor,
+        "holding": control.holding,
     }
 
 

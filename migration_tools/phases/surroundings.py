@@ -25,9 +25,14 @@ class ProgressBar(Protocol):
 
     def advance(self, amount: int) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
 
 class _Silent:
     def advance(self, amount: int) -> None:
+        """Nobody watches."""
+
+    def note(self, text: str) -> None:
         """Nobody watches."""
 
 
@@ -35,7 +40,8 @@ class _Silent:
 class Surroundings:
     """One operator's view of one context.
 
-    `stop` is set by signals; `say` takes a line for the operator; `options` are the command's own.
+    `stop` is set by signals; `say` takes a line for the operator; `progress` a title, a total and how much of it an
+    earlier run did; `options` are the command's own.
     """
 
     playbook: type[Playbook]
@@ -44,7 +50,7 @@ class Surroundings:
     target: Connection
     stop: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _: None
-    progress: Callable[[str, int], AbstractContextManager[ProgressBar]] = lambda *_: nullcontext(_Silent())
+    progress: Callable[..., AbstractContextManager[ProgressBar]] = lambda *_: nullcontext(_Silent())
     options: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -91,3 +91,23 @@ class VerifiedRange(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["run", "way", "table", "number"], name="strangle_verified_range_once")
         ]
+
+
+class BackfillControl(models.Model):
+    """What operators wish of a context's copy, and why it waits now if it does; read before every chunk."""
+
+    context = models.TextField(primary_key=True)
+    wish = models.CharField(max_length=8, default="run")
+    reason = models.TextField(default="", blank=True)
+    actor = models.TextField(default="", blank=True)
+    holding = models.TextField(default="", blank=True)
+    at = models.DateTimeField(db_default=ClockTimestamp())
+    heard_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_backfill_control"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(wish__in=["run", "pause", "cancel"]), name="strangle_backfill_control_wish"
+            )
+        ]

@@ -118,9 +118,9 @@ def copy_relation(
 class CopyRun:
     """Iterates over chunks; `pause()` is asked before each one and may wait (throttle) or raise (interrupt).
 
-    With a `crew` a chunk is several key ranges, copied beside each other in one stop. The checkpoint is written when all
-    of them are committed: a kill before that lets the same ranges be copied again, which changes nothing. A table that
-    refers to itself is copied by one, since a row's parent may be in another range.
+    With a `crew` a chunk is several key ranges, copied beside each other in one stop. The checkpoint is written when
+    all of them are committed: a kill before that lets the same ranges be copied again, which changes nothing. A table
+    that refers to itself is copied by one, since a row's parent may be in another range.
     """
 
     def __init__(

@@ -29,6 +29,14 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
     lines = [f"{context}: phase {status['phase']}, owner {status['owner'] or 'monolith (no fence installed)'}"]
     if status["move"]:
         lines.append(f"  a move was cut off: {status['move']!r}; run its command again, or strangle_rollback {context}")
+    backfill = status["backfill"]
+    if backfill["holding"]:
+        lines.append(f"  the copy waits: {backfill['holding']}")
+    elif backfill["wish"] == "pause":
+        lines.append(
+            f"  copying is paused by {backfill['actor']}: {backfill['reason'] or 'no reason given'}; "
+            f"strangle_backfill {context} --resume lets it go on"
+        )
     for name, side in status["sides"].items():
         if "unreachable" in side:
             lines.append(f"  {name}: {side['unreachable']}")
