@@ -140,6 +140,30 @@ class CopiedRange(models.Model):
         db_table = "strangle_copied_range"
 
 
+class CopyLease(models.Model):
+    """A piece of a chunk that another process copies; done is committed with its rows.
+
+    Done without rows is a piece that met rows of another one and is to be done after it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField()
+    epoch = models.BigIntegerField(default=1)
+    projection = models.TextField()
+    after = ArrayField(models.TextField(), null=True)
+    upto = ArrayField(models.TextField(), null=True)
+    position = models.BigIntegerField()
+    snapshot = models.TextField()
+    done = models.BooleanField(default=False)
+    rows = models.BigIntegerField(null=True)
+    bytes = models.BigIntegerField(default=0)
+    failure = models.TextField(default="", blank=True)
+    made_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_copy_lease"
+
+
 class DeadLetter(models.Model):
     """An event that a handler could not take, or one parked behind it because it has the same key."""
 

@@ -114,7 +114,11 @@ def _crew(env: Surroundings, sender: Side) -> Iterator[Crew | None]:
     if count < 2:
         yield None
         return
-    with threads(env.alias(sender), env.alias(sender.other), count - 1) as crew:
+    if settings().BACKFILL_RUNNER == "celery":
+        from migration_tools.transfer.celery import celery_workers as workers
+    else:
+        workers = threads
+    with workers(env.alias(sender), env.alias(sender.other), count - 1) as crew:
         yield crew
 
 

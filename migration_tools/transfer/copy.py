@@ -21,6 +21,7 @@ from migration_tools.transfer.ranges import Bound, KeyRange, cut
 from migration_tools.transfer.stops import Ends, Stop, stopped_at_tick
 
 FIRST_ROWS = 5_000
+UNKNOWN_ROW_BYTES = 200.0
 QUIET_FACTOR = 4.0
 SAMPLE = 5
 
@@ -138,7 +139,7 @@ class CopyRun:
         self._shape = read_target(ends.receiver, relation)
         selfish = any(reference.target == relation.target_table for reference in self._shape.references)
         self._crew = None if selfish else crew
-        self._row_bytes = average_row_bytes(ends.sender, relation.source_table)
+        self._row_bytes = average_row_bytes(ends.sender, relation.source_table) or UNKNOWN_ROW_BYTES
         self._rows = min(FIRST_ROWS, self._rows_of_budget())
         self._position: int | None = None
 

@@ -62,7 +62,7 @@ class Crew(Protocol):
 
 
 def copy_piece(reader: Connection, receiver: Connection, piece: Piece) -> Outcome:
-    """Copy the piece on two idle connections, in a transaction of its own each.
+    """Copy the piece: in a transaction of its own of the receiver, or as a part of the running one.
 
     Raises:
         PositionMoved: the piece's stop is over.
@@ -75,6 +75,7 @@ def copy_piece(reader: Connection, receiver: Connection, piece: Piece) -> Outcom
             if at is None or at[0] != piece.position:
                 raise PositionMoved(f"the stop of {piece.stream!r} at {piece.position} is over; its piece is dropped")
             with _on_snapshot(reader, piece):
+                points.reached("piece.begun")
                 shape = read_target(receiver, piece.relation)
                 piped = replace_range(reader, receiver, piece.stream, piece.relation, shape, piece.keys)
             points.reached("piece.rows_written")
