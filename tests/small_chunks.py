@@ -7,7 +7,7 @@ from legacy_monolith.settings import MIGRATION_TOOLS as SHOP
 
 MIGRATION_TOOLS = {
     **SHOP,
-    "CHUNK_BYTES": 4_000,
+    "CHUNK_BYTES": int(os.environ.get("TEST_CHUNK_BYTES", "4000")),
     "BACKFILL_WORKERS": 3,
     "BACKFILL_RUNNER": os.environ.get("TEST_BACKFILL_RUNNER", "threads"),
     "BACKFILL_BROKER_URL": os.environ.get("TEST_BACKFILL_BROKER_URL", ""),

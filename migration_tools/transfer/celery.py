@@ -1,11 +1,10 @@
-"""The Celery adapter: `celery -A migration_tools.transfer.celery worker` does the errands of backfills.
+"""The Celery adapter: publishes the errands of backfills, and is the task that workers carry them out with.
 
 The only file that imports celery. A task is told which lease to carry out; what it does and what is known of it is in
 the lease (see Note [a lease is taken by one]), so no result backend is needed, and a task that is lost, late or
 delivered twice changes nothing.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -70,17 +69,3 @@ def celery_workers(sender: str, receiver: str, count: int) -> Iterator[Crew]:
 
 def _copy_piece(**errand: Any) -> bool:
     return carry_out(Errand(**errand))
-
-
-def __getattr__(name: str) -> Any:
-    """`app`, where `celery -A` looks for it; made at first sight, so that importing this needs no settings."""
-    if name != "app":
-        raise AttributeError(name)
-    import django
-    from django.apps import apps
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-    if not apps.ready:
-        django.setup()
-    globals()["app"] = make_app()
-    return globals()["app"]

@@ -1,5 +1,6 @@
 """Ranges of one stop copied beside each other: what may come between them, and between a piece and its stop."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -11,7 +12,7 @@ import pytest
 from migration_tools.errors import PositionMoved
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import connect, transaction
-from migration_tools.transfer import pieces
+from migration_tools.transfer import copy, pieces
 from migration_tools.transfer.copy import copy_relation, whole_relations
 from migration_tools.transfer.pieces import Outcome, Piece, copy_piece, read_target, replace_range
 from migration_tools.transfer.ranges import KeyRange
@@ -20,7 +21,7 @@ from migration_tools.transfer.workers import threads
 from tests.races.scene import Background, note, put_again, remark, remove, renumber, swap, until
 from tests.stage import STREAM, Stage, write_at_random
 
-ROUNDS = 2
+ROUNDS = int(os.environ.get("PIECE_ROUNDS", "3"))
 
 
 def unfenced(reader: Any, receiver: Any, piece: Piece) -> Outcome:
@@ -50,7 +51,7 @@ def a_piece(stage: Stage, *, dies: bool = False) -> Iterator[tuple[Ends, Piece]]
         )
 
 
-def copy_while_its_stop_ends(stage: Stage, copy: Any) -> None:
+def copy_while_its_stop_ends(stage: Stage, work_on: Any) -> None:
     """The stop's holder dies while a piece has begun; order 5 is deleted and that is applied; the piece goes on."""
     begun, go_on = threading.Event(), threading.Event()
 
@@ -60,7 +61,7 @@ def copy_while_its_stop_ends(stage: Stage, copy: Any) -> None:
 
     def work(piece: Piece) -> None:
         with connect("default", "piece") as reader, connect("orders", "piece") as receiver:
-            copy(reader, receiver, piece)
+            work_on(reader, receiver, piece)
 
     with points.on("piece.begun", wait), a_piece(stage, dies=True) as (ends, piece):
         copying = Background(lambda: work(piece))
@@ -179,20 +180,21 @@ def test_a_unique_value_that_a_wrong_row_of_another_piece_holds_is_taken_afterwa
     assert stage.differences() == []
 
 
-@pytest.mark.usefixtures("few_rows_a_chunk")
-def test_many_copies_by_three_workers_beside_writers_relay_and_consumer_end_equal(stage: Any) -> None:
+def test_copies_by_three_workers_beside_a_writer_relay_and_consumer_end_equal(
+    stage: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy, "FIRST_ROWS", 60)
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "CHUNK_ROWS_MAXIMUM": 150}
     stop = threading.Event()
     with stage.running():
-        writers = [
-            Background(lambda seed=seed: write_at_random(stage.pair, seed, stop))  # type: ignore[misc]
-            for seed in (1, 2, 3)
-        ]
-        for _ in range(ROUNDS):
-            copy_all(stage, 3)
-            stage.orders.execute("DELETE FROM strangle_copied_range")
-        stop.set()
-        for writer in writers:
-            writer.outcome()
+        writer = Background(lambda: write_at_random(stage.pair, 1, stop))
+        try:
+            for _ in range(ROUNDS):
+                copy_all(stage, 3)
+                stage.orders.execute("DELETE FROM strangle_copied_range")
+        finally:
+            stop.set()
+        writer.outcome()
     stage.settle()
     copy_all(stage, 3)
     assert stage.differences() == []
