@@ -7,6 +7,7 @@ lease is not done, nobody has it, and it is given again at once, without waiting
 long has its session ended by the server, so that it cannot write any more.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -217,8 +218,9 @@ class LeasedWork:
     def wait(self) -> list[Outcome]:
         """See Work."""
         outcomes: list[Outcome] = []
+        never = threading.Event()
         for given in self._given:
             while (outcome := self._leases.look(given)) is None:
-                time.sleep(POLL_SECONDS)
+                never.wait(POLL_SECONDS)
             outcomes.append(outcome)
         return outcomes
