@@ -7,7 +7,7 @@ import migration_tools.messaging.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("strangle_state", "0001_initial"),
+        ("strangle_state", "0002_verification_runs"),
     ]
 
     operations = [
