@@ -19,7 +19,6 @@ from migration_tools.routing import publishing
 from migration_tools.routing.shadow.models import ShadowRoute
 from migration_tools.routing.shadows import read_compared
 from migration_tools.state.models import JournalEntry
-from tests.chaos.test_killed_commands import walk_to
 from tests.conftest import ROOT, Pair
 from tests.integration.proxy_rig import await_until, free_port
 from tests.integration.shadow_rig import Side
@@ -87,7 +86,7 @@ def readers(port: int) -> Iterator[list[int]]:
 def test_a_service_that_answers_otherwise_is_taken_back_mended_and_promoted(
     road: Road, port: int, sides: tuple[Side, Side]
 ) -> None:
-    walk_to(road, "verify")
+    road.walk_to("verify")
     await_until(publishing.live_proxies, 60, "the proxy reports")
     call_command("strangle_route", "set", "orders", "shadow=30%", "--timeout-seconds", "30")
     sides[1].say = lambda asked: {"total": 10}
@@ -112,7 +111,7 @@ def test_a_service_that_answers_otherwise_is_taken_back_mended_and_promoted(
 
 
 def test_a_decommission_asks_for_an_end_of_shadow_reads(road: Road) -> None:
-    walk_to(road, "verify")
+    road.walk_to("verify")
     with surroundings(get("orders"), purpose="test", stop=threading.Event(), options={}) as env:
         assert not_shadowed(env) == []
         call_command("strangle_route", "set", "orders", "shadow=1%", "--no-wait")
