@@ -220,9 +220,7 @@ class CopyRun:
             return self._replace(keys)
 
     def _replace(self, keys: KeyRange) -> Piped:
-        return replace_range(
-            self.ends.reader, self.ends.receiver, self.ends.stream, self.relation, self._shape, keys
-        )
+        return replace_range(self.ends.reader, self.ends.receiver, self.ends.stream, self.relation, self._shape, keys)
 
     def _checkpoint(self, upto: Bound | None, rows: int) -> None:
         self.ends.receiver.execute(

@@ -116,7 +116,19 @@ def celery_worker(pair: Pair, env: dict[str, str], **points: str) -> Iterator["s
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "celery", "-A", "migration_tools.transfer.celery_app", "worker"),
-            *("-P", "solo", "-Q", "strangle", "-l", "WARNING", "--without-gossip", "--without-mingle"),
+            # Two workers of one machine must have two names.
+            *(
+                "-n",
+                f"{os.urandom(4).hex()}@%h",
+                "-P",
+                "solo",
+                "-Q",
+                "strangle",
+                "-l",
+                "WARNING",
+                "--without-gossip",
+                "--without-mingle",
+            ),
         ],
         cwd=ROOT,
         env={

@@ -122,7 +122,12 @@ class Wrong(Playbook):
     projections = [
         Projection("orders.Nothing", into="a", key={"id": "id"}, columns={}),
         Projection("orders.Order", into="b", key={"id": "no_such_field"}, columns={}),
-        Projection("orders.Order", into="c", key={"id": "id"}, columns={"x": Concat("user__shoe_size", Value("!"))}),
+        Projection(
+            "orders.OrderLine",
+            into="c",
+            key={"id": "id"},
+            columns={"x": Concat("order__user__shoe_size", Value("!"))},
+        ),
     ]
     routes = [Route("api/without/slash", service="orders")]
 

@@ -41,7 +41,7 @@ def test_a_lower_number_that_commits_after_a_higher_one_was_ticked_is_not_lost(s
 
 
 def test_a_cursor_on_numbers_loses_the_lower_one(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticks, "_TAKEN_SINCE", NAIVE_CURSOR)
+    monkeypatch.setattr(ticks, "TAKEN_SINCE", NAIVE_CURSOR)
     stage.backfill()
     lower_commits_after_higher(stage)
     assert [row[1][0] for row in stage.differences()] == [1]

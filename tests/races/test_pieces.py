@@ -29,7 +29,9 @@ def unfenced(reader: Any, receiver: Any, piece: Piece) -> Outcome:
     with transaction(receiver), pieces._on_snapshot(reader, piece):
         points.reached("piece.begun")
         shape = read_target(receiver, piece.relation)
-        return Outcome(keys=piece.keys, piped=replace_range(reader, receiver, piece.relation, shape, piece.keys))
+        return Outcome(
+            keys=piece.keys, piped=replace_range(reader, receiver, piece.stream, piece.relation, shape, piece.keys)
+        )
 
 
 @contextmanager
