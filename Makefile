@@ -29,8 +29,8 @@ demo: $(STAMP) ## Carry the orders context out of the shop under live traffic, b
 up: $(STAMP) ## Start the demo's servers, print their addresses and leave them running until Ctrl-C (ARGS)
 	$(PYTHON) -m demo up $(ARGS)
 
-test: $(STAMP) ## Run the tests (ARGS go to pytest: a path, -k WORD, -n 2 …)
-	$(PYTHON) -m pytest $(ARGS)
+test: $(STAMP) ## Run the tests, two at a time (ARGS go to pytest: a path, -k WORD, -n 0 …)
+	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
 chaos: $(STAMP) ## Kill everything at random while a context moves, and compare (RUNS, SEED, CELL, MINUTES, ARGS)
 	$(PYTHON) -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell $(CELL)) \

@@ -26,6 +26,40 @@ ELSEWHERE = {
         "test_a_relay_killed_between_the_brokers_word_and_its_own_loses_nothing",
         "a relay is killed when the broker has confirmed what it has not noted yet",
     ),
+    **{
+        point: (
+            "tests/chaos/test_killed_workers.py",
+            "test_a_kill_among_workers_redoes_at_most_one_piece_a_worker",
+            "a backfill by several workers is killed between their commits",
+        )
+        for point in ("piece.begun", "piece.rows_written", "piece.committed")
+    },
+    "lease.done": (
+        "tests/chaos/test_killed_workers.py",
+        "test_a_celery_worker_killed_in_a_piece_is_followed_by_another_and_nothing_is_lost",
+        "a Celery worker is killed when its piece is committed and its task not yet acknowledged",
+    ),
+    "completion.portion_done": (
+        "tests/shapes/test_relations.py",
+        "test_a_copy_cut_off_before_its_references_are_put_in_goes_on",
+        "a backfill is cut off (by an exception) while it puts in references that waited",
+    ),
+    **{
+        point: (
+            "tests/integration/test_replicas.py",
+            "test_a_copy_killed_at_a_point_goes_on_where_it_stopped",
+            "the copy of a replica is killed between its effect and its memory",
+        )
+        for point in ("replica.chunk_written", "replica.chunk_remembered")
+    },
+    **{
+        point: (
+            "tests/integration/test_replicas.py",
+            "test_a_sync_killed_between_effect_and_position_does_the_batch_again",
+            "the sync of a replica is killed between its effect and its position",
+        )
+        for point in ("replica.rows_written", "replica.position_written")
+    },
 }
 
 HEAD = """# The fault matrix
