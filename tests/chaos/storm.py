@@ -24,6 +24,7 @@ from tests.chaos.wire import Wire
 from tests.chaos.world import GATE_NOT_MET, GATE_TRIES, SERVERS, World, eventually
 
 SUPERVISOR_SECONDS = 0.2
+DEATH_SECONDS = 10.0
 FAULTS = ["kill", "pause", "postgresql", "second operator", "interrupt", "deaf", "cut", "broker"]
 WIRES = ["feed", "feed back", "database"]
 # What a command may say when something was broken under it: error, gate, another operator, interrupted.
@@ -183,7 +184,10 @@ class Run:
         pause = threading.Event()
         match fault.what:
             case "kill":
-                self.world.living[fault.whom].send(signal.SIGKILL)
+                child = self.world.living[fault.whom]
+                child.send(signal.SIGKILL)
+                # Until its death is known, nobody would start it again.
+                child.wait(DEATH_SECONDS)
             case "pause":
                 child = operator if fault.whom == "operator" else self.world.living[fault.whom]
                 child.send(signal.SIGSTOP)
