@@ -24,7 +24,7 @@ OPTIONS = {
 ROWS = """
     INSERT INTO bench_order (public_id, customer_id, first_name, last_name, status, total, discount, currency, note,
         client_reference, shipping_address, placed_at, paid_at, updated_at, weight, gift)
-    SELECT gen_random_uuid(), 1 + n * 7919 %% 50000, 'Zoë' || n %% 997, 'Müller-' || n %% 9973,
+    SELECT gen_random_uuid(), 1 + n::bigint * 7919 %% 50000, 'Zoë' || n %% 997, 'Müller-' || n %% 9973,
         (ARRAY['placed', 'paid', 'shipped', 'delivered', 'returned'])[1 + n %% 5], n %% 100000 * 0.01,
         CASE n %% 3 WHEN 0 THEN NULL ELSE n %% 700 * 0.01 END, (ARRAY['EUR', 'CHF', 'GBP'])[1 + n %% 3],
         CASE n %% 4 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'leave it with the neighbour, order ' || n END, 'ref-' || n,
