@@ -1,8 +1,9 @@
 """Compare a relation with the table it maps to: bucket digests first, then hashes, then rows that differ."""
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from migration_tools.stores.postgres.digests import (
     Digests,
     bucket_digests,
     choose_buckets,
-    row_digests,
+    row_hashes,
     rows_by_key,
 )
 from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
@@ -95,6 +96,7 @@ class _View:
     right: sql.Composable
     names: list[str]
     types: list[str]
+    seed: int = field(default_factory=lambda: secrets.randbits(63))
 
     @property
     def key_types(self) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ def _both(pair: Pair, view: _View, read: Callable[[Connection, sql.Composable], 
 
 
 def _digests(conn: Connection, rows: sql.Composable, view: _View, buckets: Buckets) -> Digests:
-    return bucket_digests(conn, rows, view.relation.key_columns, view.names, view.types, buckets)
+    return bucket_digests(conn, rows, view.relation.key_columns, view.names, view.types, buckets, seed=view.seed)
 
 
 def _hashes(
@@ -163,17 +165,17 @@ def _hashes(
     buckets: int | Buckets,
     wanted: Sequence[int],
     leading: str | None = None,
-) -> dict[Key, tuple[int, int]]:
+) -> dict[Key, int]:
     key = view.relation.key_columns
-    return dict(row_digests(conn, rows, key, view.names, view.types, buckets, wanted, leading=leading))
+    return dict(row_hashes(conn, rows, key, view.names, view.types, buckets, wanted, leading=leading, seed=view.seed))
 
 
-def _every_hash(view: _View) -> Callable[[Connection, sql.Composable], dict[Key, tuple[int, int]]]:
+def _every_hash(view: _View) -> Callable[[Connection, sql.Composable], dict[Key, int]]:
     return lambda conn, rows: _hashes(conn, rows, view, 1, [0])
 
 
 def _differing(pair: Pair, view: _View, buckets: Buckets, wanted: list[int]) -> list[Key]:
-    def read(conn: Connection, rows: sql.Composable) -> dict[Key, tuple[int, int]]:
+    def read(conn: Connection, rows: sql.Composable) -> dict[Key, int]:
         leading = "k0" if rows is view.left else view.relation.key_columns[0]
         return _hashes(conn, rows, view, buckets, wanted, leading)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_tools.stores.postgres import connect, sql
-from migration_tools.stores.postgres.digests import Buckets, bucket_digests, choose_buckets, row_digests
+from migration_tools.stores.postgres.digests import Buckets, bucket_digests, choose_buckets, row_hashes
 from tests.conftest import Pair
 
 ROWS = sql.SQL("t r")
@@ -98,9 +98,9 @@ def test_few_differing_buckets_are_read_by_index_and_many_by_one_scan_with_the_s
     scratch.execute("ANALYZE t")
     buckets = choose_buckets(scratch, "t", ["id"], ["bigint", "bigint"], 50_000)
     for wanted in ([0], [3, 4, 9], [buckets.count - 1], list(range(buckets.count))):
-        by_scan = dict(row_digests(scratch, ROWS, ["id"], COLUMNS, TYPES, buckets, wanted))
+        by_scan = dict(row_hashes(scratch, ROWS, ["id"], COLUMNS, TYPES, buckets, wanted))
         before = scans(scratch)
-        by_index = dict(row_digests(scratch, ROWS, ["id"], COLUMNS, TYPES, buckets, wanted, leading="id"))
+        by_index = dict(row_hashes(scratch, ROWS, ["id"], COLUMNS, TYPES, buckets, wanted, leading="id"))
         assert by_index == by_scan
         assert by_index
         assert scans(scratch) - before == (0 if len(wanted) < 4 else 1)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from migration_tools.stores.postgres import connect, sql
-from migration_tools.stores.postgres.digests import bucket_digests, row_digests, rows_by_key
-from migration_tools.stores.postgres.exact_values import exact_value
+from migration_tools.stores.postgres.digests import bucket_digests, row_hashes, rows_by_key
+from migration_tools.stores.postgres.exact_values import exact_values
 from tests.conftest import Pair
 
 # Pairs of values that are not the same; those marked are one under the type's own hash or equality.
@@ -31,6 +32,12 @@ UNEQUAL = [
     ("character varying(10)", "x", "x "),
     ("text[]", "{NULL}", '{"NULL"}'),
     ("numeric", "1.50", "1.51"),
+    ("numeric(6,2)", "1.50", "-1.50"),  # a numeric's hash leaves out the sign
+    ("jsonb", "[[1,2]]", "[[1],2]"),  # a jsonb's hash leaves out where an array ends
+    ("character(5)", "a", "b"),
+    ("time with time zone", "10:00+01", "09:00+00"),
+    ("date", "2000-01-01", "2000-01-02"),
+    ("real", "0.1", "0.10000001"),
     ("numeric", "NaN", None),
     ("double precision", "0.1", "0.10000000000000002"),
     ("double precision", "Infinity", "-Infinity"),
@@ -43,6 +50,9 @@ UNEQUAL = [
 EQUAL = [
     ("numeric", "1.50", "1.5"),
     ("double precision", "-0", "0"),
+    ("real", "-0", "0"),
+    ("double precision", "NaN", "nan"),
+    ("character(5)", "a", "a    "),
     ("jsonb", '{"a":1,"b":2}', '{"b":2, "a":1}'),
     ("timestamp with time zone", "2020-01-01 00:00+00", "2020-01-01 02:00+02"),
 ]
@@ -80,16 +90,35 @@ def test_spellings_of_one_value_have_one_digest(scratch: Any) -> None:
 
 def test_a_type_that_is_not_built_in_enters_as_text(scratch: Any) -> None:
     for type_name in ("citext", "citext[]", "mood", "interval_of_ours", "public.bigint_domain"):
-        assert exact_value(sql.SQL("v"), type_name).as_string(scratch) == "v::text"
-    for type_name in (
-        "text",
-        "character varying(10)",
-        "xml",
-        "interval day to second(3)",
-        "tstzmultirange",
-        "bigint[]",
-    ):
-        assert exact_value(sql.SQL("v"), type_name).as_string(scratch) == "v"
+        assert _entered(scratch, type_name) == ["v::text"]
+    for type_name in ("xml", "tstzmultirange", "bigint[]", "macaddr8"):
+        assert _entered(scratch, type_name) == ["record_send(ROW(v))"]
+
+
+def test_types_whose_hash_sees_every_byte_enter_as_they_are(scratch: Any) -> None:
+    for type_name in ("text", "character varying(10)", "uuid", "bytea", "date", "double precision"):
+        assert _entered(scratch, type_name) == ["v"]
+    assert _entered(scratch, "bigint") == ["v", "(v >> 32)::integer"]
+    assert _entered(scratch, "interval day to second(3)") == ["interval_send(v)"]
+
+
+def test_a_database_of_another_encoding_has_the_same_digest(pair: Pair) -> None:
+    found = []
+    for encoding in ("LATIN1", "UTF8"):
+        name = f"{pair.shop}_{encoding.lower()}"
+        with pair.connect("shop") as conn:
+            conn.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'")
+        with psycopg.connect(pair.cluster.dsn(name), autocommit=True, client_encoding="UTF8") as conn:
+            conn.execute("""CREATE TABLE t AS SELECT 1 AS id, 'Müller'::text AS v, '{"ö": 1}'::jsonb AS j""")
+            columns, types = ["id", "v", "j"], ["integer", "text", "jsonb"]
+            found.append(bucket_digests(conn, sql.SQL("t r"), ["v"], columns, types, 64))
+        with pair.connect("shop") as conn:
+            conn.execute(f"DROP DATABASE {name}")
+    assert found[0] == found[1]
+
+
+def _entered(conn: Any, type_name: str) -> list[str]:
+    return [each.as_string(conn) for each in exact_values([(sql.SQL("v"), type_name)])]
 
 
 def test_an_enum_has_one_digest_though_the_databases_number_its_labels_differently(pair: Pair) -> None:
@@ -119,7 +148,7 @@ def test_the_naive_hash_of_a_record_takes_two_integers_for_one(scratch: Any) -> 
 
 def test_a_mapping_that_holds_a_percent_sign_is_drilled_into(scratch: Any) -> None:
     rows = sql.SQL("(SELECT 1 AS id, '100%s %d 50%'::text AS v) r")
-    assert len(list(row_digests(scratch, rows, ["id"], ["id", "v"], ["integer", "text"], 1, [0]))) == 1
+    assert len(list(row_hashes(scratch, rows, ["id"], ["id", "v"], ["integer", "text"], 1, [0]))) == 1
     assert rows_by_key(scratch, rows, ["id"], ["id", "v"], ["integer", "text"], [("1",)]) == {
         ("1",): ("1", "100%s %d 50%")
     }

@@ -1,9 +1,10 @@
 """128-bit digests of rows by key bucket, computed where the rows are; equal across servers and versions.
 
-Note [row digests]. A row's digest is hash_record_extended, under two seeds, over the row's *image*: record_send, the
-bytes that a binary COPY would carry. A swap of two columns and NULL against '' change it (a sum of column hashes and
-concat_ws miss them), and no type's own hash is asked, see Note [values in digests]. Digests of a bucket are sums, which
-see a row that stands twice or three times (XOR does not).
+Note [row digests]. A row's hash is hash_record_extended over its values as Note [values in digests] lets them enter: a
+swap of two columns and NULL against '' change it (a sum of column hashes and concat_ws miss them). The digest of a
+bucket is the sum of its rows' hashes and the sum of the same hashes mixed once more, 128 bits: sums see a row that
+stands twice or three times (XOR does not), and rows that cancel out in one do not in the other. Callers draw the seed
+for each comparison, so rows that happen to collide once do not the next time, and nobody can prepare some that do.
 
 Note [key buckets]. Buckets of an integer key are ranges of it, so rows of differing buckets are found by index, and a
 hundred differing rows cost next to nothing; other keys are bucketed by hash and take a second scan.
@@ -13,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from migration_tools.stores.postgres.connection import Connection, sql
-from migration_tools.stores.postgres.exact_values import exact_value
+from migration_tools.stores.postgres.exact_values import exact_values
 
-FIRST_SEED, SECOND_SEED, KEY_SEED = 0, 7_046_029_254_386_353_087, 11
+KEY_SEED = 11
 
 _INTEGERS = ("bigint", "integer", "smallint")
 
@@ -42,11 +43,10 @@ class Buckets:
     lowest: int = 0
     width: int = 0
 
-    def number(self, key: Sequence[str], types: Sequence[str]) -> sql.Composed:
+    def number(self, key: Sequence[str], types: Sequence[str], encoding: str) -> sql.Composed:
         """The bucket of row r."""
         if not self.width:
-            hashed = sql.SQL("hash_record_extended({}, {})").format(_record(key, types), sql.Literal(KEY_SEED))
-            return sql.SQL("{} & {}").format(hashed, sql.Literal(self.count - 1))
+            return sql.SQL("{} & {}").format(_hash(key, types, encoding, KEY_SEED), sql.Literal(self.count - 1))
         return sql.SQL("(LEAST(GREATEST({}::bigint, {}), {}) - {}) / {}").format(
             sql.Identifier("r", key[0]),
             sql.Literal(self.lowest),
@@ -96,16 +96,17 @@ def bucket_digests(
     columns: Sequence[str],
     types: Sequence[str],
     buckets: int | Buckets,
+    *,
+    seed: int = 0,
 ) -> Digests:
     """(count, sum, sum) per bucket of the rows of `rows` (a FROM item with alias r); a number of buckets is a power
-    of two."""
-    statement = sql.SQL("SELECT bucket, count(*), sum({}), sum({}) FROM {} GROUP BY bucket").format(
-        *_HASHES, _images(rows, key, columns, types, buckets)
-    )
-    return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in conn.execute(statement)}
+    of two, and both sides of a comparison take the same seed."""
+    statement = sql.SQL("SELECT bucket, count(*), sum(hash), sum(hashint8extended(hash, hash)) FROM {} GROUP BY 1")
+    hashed = _hashed(conn, rows, key, columns, types, buckets, seed)
+    return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in conn.execute(statement.format(hashed))}
 
 
-def row_digests(
+def row_hashes(
     conn: Connection,
     rows: sql.Composable,
     key: Sequence[str],
@@ -115,8 +116,9 @@ def row_digests(
     wanted: Sequence[int],
     *,
     leading: str | None = None,
-) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:
-    """(key as text, both hashes) of every row in the wanted buckets, streamed.
+    seed: int = 0,
+) -> Iterator[tuple[tuple[str, ...], int]]:
+    """(key as text, hash) of every row in the wanted buckets, streamed.
 
     `leading` names the column of `rows` by whose index ranges of the key can be read; it must equal the first of `key`.
     """
@@ -125,12 +127,12 @@ def row_digests(
     if leading and isinstance(buckets, Buckets) and buckets.width and _few(wanted, buckets):
         source = _by_ranges(rows, leading, buckets.ranges(wanted))
     texts = sql.SQL(", ").join(sql.SQL("d.k{}").format(sql.SQL(str(i))) for i in range(len(key)))
-    statement = sql.SQL("SELECT {}, {}, {} FROM {} WHERE {}").format(
-        *_HASHES, texts, _images(source, key, columns, types, buckets, with_keys=True), numbers
+    statement = sql.SQL("SELECT hash, {} FROM {} WHERE {}").format(
+        texts, _hashed(conn, source, key, columns, types, buckets, seed, with_keys=True), numbers
     )
     with conn.cursor() as cursor:
         for row in cursor.stream(statement, size=FETCH_ROWS):
-            yield tuple(row[2:]), (int(row[0]), int(row[1]))
+            yield tuple(row[1:]), int(row[0])
 
 
 def rows_by_key(
@@ -160,38 +162,38 @@ def rows_by_key(
     return {tuple(row[:width]): tuple(row[width:]) for row in conn.execute(statement)}
 
 
-_HASHES = [
-    sql.SQL("hash_record_extended(ROW(d.image), {})").format(sql.Literal(seed)) for seed in (FIRST_SEED, SECOND_SEED)
-]
+def _hash(columns: Sequence[str], types: Sequence[str], encoding: str, seed: int) -> sql.Composed:
+    """The hash of these columns of row r, 64 bits."""
+    named = [(sql.Identifier("r", name), each) for name, each in zip(columns, types, strict=True)]
+    values = exact_values(named, encoding=encoding)
+    return sql.SQL("hash_record_extended(ROW({}), {})").format(sql.SQL(", ").join(values), sql.Literal(seed))
 
 
-def _record(columns: Sequence[str], types: Sequence[str]) -> sql.Composed:
-    parts = [exact_value(sql.Identifier("r", name), each) for name, each in zip(columns, types, strict=True)]
-    return sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
-
-
-def _images(
+def _hashed(
+    conn: Connection,
     rows: sql.Composable,
     key: Sequence[str],
     columns: Sequence[str],
     types: Sequence[str],
     buckets: int | Buckets,
+    seed: int,
     *,
     with_keys: bool = False,
 ) -> sql.Composed:
-    """The rows as (bucket, image) and the key's texts as k0…, as a FROM item d.
+    """The rows as (bucket, hash) and the key's texts as k0…, as a FROM item d.
 
-    OFFSET 0 keeps PostgreSQL from making the image once a hash, and from taking the buckets for as many groups as there
-    are rows, for which it would sort them all.
+    OFFSET 0 keeps PostgreSQL from hashing a row once a sum, and from taking the buckets for as many groups as there are
+    rows, for which it would sort them all.
     """
+    encoding = conn.info.parameter_status("server_encoding") or "UTF8"
     by_name = dict(zip(columns, types, strict=True))
     chosen = Buckets(count=buckets) if isinstance(buckets, int) else buckets
     texts = [
         sql.SQL(", {}::text AS k{}").format(sql.Identifier("r", name), sql.SQL(str(i))) for i, name in enumerate(key)
     ]
-    return sql.SQL("(SELECT {} AS bucket, record_send({}) AS image{} FROM {} OFFSET 0) d").format(
-        chosen.number(key, [by_name[name] for name in key]),
-        _record(columns, types),
+    return sql.SQL("(SELECT {} AS bucket, {} AS hash{} FROM {} OFFSET 0) d").format(
+        chosen.number(key, [by_name[name] for name in key], encoding),
+        _hash(columns, types, encoding, seed),
         sql.Composed(texts if with_keys else []),
         rows,
     )
