@@ -4,9 +4,8 @@ Note [values in digests]. PostgreSQL's own hashes do not see the whole of every 
 64 bits into 32 first (1 and 4294967296 are one, under every seed), an interval hashes its length ('1 day' is
 '24 hours'), a numeric leaves out its sign, a jsonb where an array in it ends, citext and nondeterministic collations
 ignore case, an enum hashes the number that this database gave the label, and json, xml, geometric types, tsvector,
-money and bit have no extended hash at all. So only types whose hash is of all their bytes enter as they are, a bigint
-together with its upper half, and others as the bytes that their type sends, which is what a binary COPY carries, or as
-their text. Types that are not built in (enums, domains, extensions' types) enter as text too, since a record's bytes
+money and bit have no extended hash at all. So only types whose hash is of all their bytes enter as they are, others
+as the bytes that their type sends, which is what a binary COPY carries, or as their text. Types that are not built in (enums, domains, extensions' types) enter as text too, since a record's bytes
 hold their type's number, which is another on each server.
 Numerics enter by value (1.50 is 1.5, NaN is NaN), floats too (-0 is 0), and character(n) as text, which leaves out the
 blanks that pad it: that is their declared equality.
@@ -20,6 +19,7 @@ from migration_tools.stores.postgres.connection import sql
 _WHOLE = re.compile(r"(smallint|integer|boolean|date|uuid|bytea|double precision|real)\Z")
 _TEXT = re.compile(r"(text|character varying(\(\d+\))?)\Z")
 _SENT = (
+    (re.compile(r"bigint\Z"), "int8send({})"),
     (re.compile(r"timestamp(\(\d\))? with time zone\Z"), "timestamptz_send({})"),
     (re.compile(r"timestamp(\(\d\))? without time zone\Z"), "timestamp_send({})"),
     (re.compile(r"time(\(\d\))? with time zone\Z"), "timetz_send({})"),
@@ -56,9 +56,6 @@ def exact_values(columns: Sequence[tuple[sql.Composable, str]], *, encoding: str
 def _values(column: sql.Composable, type_name: str, encoding: str) -> Iterator[sql.Composable]:
     if _WHOLE.match(type_name):
         yield column
-    elif type_name == "bigint":
-        yield column
-        yield sql.SQL("({} >> 32)::integer").format(column)
     elif sent := next((how for pattern, how in _SENT if pattern.match(type_name)), None):
         yield sql.SQL(sent).format(column)
     else:
