@@ -4,15 +4,22 @@ Rows are never taken out to be put back: a column that is not mapped keeps its v
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.catalog import Table
+from migration_tools.stores.postgres.copying import Piped
+from migration_tools.transfer.ranges import Bound, among
 from migration_tools.transfer.sync import upsert_from
 from migration_tools.transfer.uncopied import uncopied_tables
 from migration_tools.transfer.waiting import let_wait, open_references, waiting_tables
 
 STAGING = "strangle_staging"
+KNOWN_AT_MOST = 2_000
+EVERY_ROW = sql.SQL("true")
+
+Fill = Callable[[str, sql.Composable], Piped]
 
 
 def merge_chunk(
@@ -21,25 +28,53 @@ def merge_chunk(
     relation: InstalledRelation,
     shape: Table,
     within: sql.Composed,
-    fill: Callable[[str], int],
-) -> int:
-    """Merge the chunk that `fill` copies into a table of the given name; call inside a transaction.
+    fill: Fill,
+) -> Piped:
+    """Merge the chunk into the target; call inside a transaction.
 
-    `within` is the range as a condition on the target's key columns. Returns how many rows the chunk has.
+    `fill` copies those of the chunk's rows for which a condition on the relation holds into a table of the given name;
+    `within` is the range as a condition on the target's key columns.
+
+    Note [rows already there]. Events put single rows where the copy has not been yet, and merging costs twice what
+    copying does. So few rows that are there are merged by their keys, and all others copied straight in. Should one of
+    those meet a row that is there all the same (an equal but not the same key, another share's row, one that wrongly
+    holds its unique value), the whole range is merged instead.
     """
-    target = sql.Identifier(relation.target_table)
     ours = sql.SQL("{} AND {}").format(within, sql.SQL(relation.share)) if relation.share else within
+    known = _known(receiver, relation, ours)
+    moved = None
+    if not known and not relation.share:
+        moved = fill(relation.target_table, EVERY_ROW)
+    elif len(known) <= KNOWN_AT_MOST:
+        with suppress(errors.UniqueViolation), receiver.transaction():
+            few = _merge(receiver, relation, shape, ours, lambda table, _: fill(table, among(relation, known)))
+            rest = fill(relation.target_table, among(relation, known, others=True))
+            moved = Piped(rows=few.rows + rest.rows, bytes=few.bytes + rest.bytes)
+    if moved is None:
+        moved = _merge(receiver, relation, shape, ours, fill)
+    _let_wait(receiver, stream, shape, ours)
+    return moved
+
+
+def _known(receiver: Connection, relation: InstalledRelation, ours: sql.Composed) -> list[Bound]:
+    """Keys of the rows that are there; no more than one above KNOWN_AT_MOST."""
+    keys = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in relation.key_columns)
+    statement = sql.SQL("SELECT {} FROM {} WHERE {} LIMIT {}").format(
+        keys, sql.Identifier(relation.target_table), ours, sql.Literal(KNOWN_AT_MOST + 1)
+    )
+    return [tuple(row) for row in receiver.execute(statement)]
+
+
+def _merge(receiver: Connection, relation: InstalledRelation, shape: Table, ours: sql.Composed, fill: Fill) -> Piped:
+    """Bring what `fill` copies into a staging table to the target; rows of the range that are not in it are deleted."""
+    target = sql.Identifier(relation.target_table)
     names = sql.SQL(", ").join(sql.Identifier(name) for name in relation.columns)
-    if not _exists(receiver, target, within):
-        rows = fill(relation.target_table)
-        _let_wait(receiver, stream, shape, ours)
-        return rows
     receiver.execute(
         sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
             sql.Identifier(STAGING), names, target
         )
     )
-    rows = fill(STAGING)
+    moved = fill(STAGING, EVERY_ROW)
     same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(name)) for name in relation.key_columns)
     receiver.execute(
         sql.SQL("DELETE FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} s WHERE {})").format(
@@ -56,8 +91,7 @@ def merge_chunk(
         receiver.execute(sql.SQL("DELETE FROM {} WHERE {}").format(target, ours))
         receiver.execute(statement)
     receiver.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING)))
-    _let_wait(receiver, stream, shape, ours)
-    return rows
+    return moved
 
 
 def _let_wait(receiver: Connection, stream: str, shape: Table, ours: sql.Composable) -> None:
@@ -66,8 +100,3 @@ def _let_wait(receiver: Connection, stream: str, shape: Table, ours: sql.Composa
         waiting = waiting_tables(receiver, stream)
         references = open_references(shape, uncopied_tables(receiver, stream), waiting)
         let_wait(receiver, stream, shape, references, ours)
-
-
-def _exists(receiver: Connection, target: sql.Identifier, within: sql.Composed) -> bool:
-    row = receiver.execute(sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(target, within)).fetchone()
-    return bool(row and row[0])

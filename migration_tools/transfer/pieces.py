@@ -102,14 +102,13 @@ def replace_range(
         names, sql.SQL(relation.query), source_condition(relation, keys)
     )
     types = [shape.columns[name].type for name in relation.columns]
-    moved: list[Piped] = []
 
-    def fill(table: str) -> int:
-        moved.append(pipe(reader, query, receiver, table, relation.columns, types))
-        return moved[0].rows
+    def fill(table: str, choice: sql.Composable) -> Piped:
+        chosen = sql.SQL("{} AND {}").format(query, choice)
+        with reader.transaction():  # whose snapshot must outlive a COPY that the receiver breaks off
+            return pipe(reader, chosen, receiver, table, relation.columns, types)
 
-    merge_chunk(receiver, stream, relation, shape, within, fill)
-    return moved[0]
+    return merge_chunk(receiver, stream, relation, shape, within, fill)
 
 
 @contextmanager

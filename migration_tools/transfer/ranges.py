@@ -1,6 +1,7 @@
 """Walk a relation by its key in chunks: bounds, order and conditions for any key."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from migration_tools.capture.projector import InstalledRelation
@@ -84,6 +85,20 @@ def source_condition(relation: InstalledRelation, keys: KeyRange) -> sql.Compose
     """Condition on the relation (alias r)."""
     names: list[sql.Composable] = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]
     return condition(names, relation.key_types, keys)
+
+
+def among(relation: InstalledRelation, known: Sequence[Bound], *, others: bool = False) -> sql.Composed:
+    """Condition on the relation (alias r): its key is one of these, or with `others` none of them."""
+    columns = [sql.SQL(f"r.k{i}") for i in range(len(relation.key_types))]
+    lists = [
+        sql.SQL("{}::text[]::{}[]").format(sql.Literal([key[place] for key in known]), sql.SQL(type_name))
+        for place, type_name in enumerate(relation.key_types)
+    ]
+    if len(columns) == 1:
+        return sql.SQL("{} <> ALL ({})" if others else "{} = ANY ({})").format(columns[0], lists[0])
+    return sql.SQL("({}) {} (SELECT * FROM unnest({}))").format(
+        sql.SQL(", ").join(columns), sql.SQL("NOT IN" if others else "IN"), sql.SQL(", ").join(lists)
+    )
 
 
 def target_condition(relation: InstalledRelation, types: tuple[str, ...], keys: KeyRange) -> sql.Composed:

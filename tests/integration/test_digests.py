@@ -59,7 +59,8 @@ def test_the_digest_does_not_depend_on_the_order_of_rows_or_on_the_plan(scratch:
     scratch.execute("INSERT INTO t SELECT n, 'a' || n, NULL FROM generate_series(1, 30000) n")
     by_one = bucket_digests(scratch, ROWS, ["id"], COLUMNS, TYPES, 64)
     scratch.execute("CREATE TABLE u AS SELECT * FROM t ORDER BY a DESC; DROP TABLE t; ALTER TABLE u RENAME TO t")
-    for setting in ("debug_parallel_query = on", "parallel_setup_cost = 0", "enable_hashagg = off"):
+    forced = "debug_parallel_query" if scratch.info.server_version >= 160000 else "force_parallel_mode"
+    for setting in (f"{forced} = on", "parallel_setup_cost = 0", "enable_hashagg = off"):
         scratch.execute(f"SET {setting}")
     assert bucket_digests(scratch, ROWS, ["id"], COLUMNS, TYPES, 64) == by_one
 

@@ -104,6 +104,28 @@ def _begin_anew(stage: Stage) -> None:
     stage.settle()
 
 
+@pytest.mark.usefixtures("few_rows_a_chunk")
+def test_rows_that_events_put_ahead_of_the_chunk_are_merged_and_the_others_copied_straight_in(stage: Any) -> None:
+    """Of three rows that are there one is right, one stale and one a stranger; nothing else of the chunk is."""
+    for order in (3, 4, 5):
+        note(stage.shop, order, "early")
+    stage.settle()
+    with stage.orders.transaction():
+        stage.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
+        stage.orders.execute("UPDATE sales_order SET remark = 'stale' WHERE id = 4")
+        stage.orders.execute("UPDATE sales_order SET id = 0 WHERE id = 5")
+    right = "SELECT xmin::text FROM sales_order WHERE id = 3"
+    before = stage.orders.execute(right).fetchone()
+    with stage.ends() as ends:
+        first = next(next(chunks(ends)))
+    assert first.rows == stage.orders.execute("SELECT count(*) FROM sales_order").fetchone()[0]
+    assert stage.orders.execute(right).fetchone() == before
+    assert stage.orders.execute("SELECT count(*) FROM sales_order WHERE id = 0").fetchone() == (0,)
+    assert [remark(stage, order) for order in (3, 4, 5)] == ["early"] * 3
+    stage.backfill()
+    assert stage.differences() == []
+
+
 @contextmanager
 def not_stopped(ends: Ends, **_: Any) -> Iterator[Stop]:
     """Copy in some snapshot of the source, beside a consumer that goes on: what one writes first."""

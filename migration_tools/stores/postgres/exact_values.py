@@ -1,12 +1,13 @@
 """How each type enters a row's digest so that two values that read differently never have the same one.
 
 Note [values in digests]. PostgreSQL's own hashes do not see the whole of every value: bigint, timestamps and times fold
-64 bits into 32 first (1 and 4294967296 are one, under every seed), an interval hashes its length ('1 day' is
-'24 hours'), a numeric leaves out its sign, a jsonb where an array in it ends, citext and nondeterministic collations
-ignore case, an enum hashes the number that this database gave the label, and json, xml, geometric types, tsvector,
-money and bit have no extended hash at all. So only types whose hash is of all their bytes enter as they are, others
-as the bytes that their type sends, which is what a binary COPY carries, or as their text. Types that are not built in (enums, domains, extensions' types) enter as text too, since a record's bytes
-hold their type's number, which is another on each server.
+64 bits into 32 first (1 and 4294967296 are one, under every seed), an interval hashes its length ('1 day' is '24
+hours'), a numeric leaves out its sign, a jsonb where an array in it ends, citext and nondeterministic collations ignore
+case, an enum hashes the number that this database gave the label, and json, xml, geometric types, tsvector, money and
+bit have no extended hash at all. So only types whose hash is of all their bytes enter as they are, others as the bytes
+that their type sends, which is what a binary COPY carries, or as their text. Types that are not built in (enums,
+domains, extensions' types) enter as text too, since a record's bytes hold their type's number, which is another on each
+server.
 Numerics enter by value (1.50 is 1.5, NaN is NaN), floats too (-0 is 0), and character(n) as text, which leaves out the
 blanks that pad it: that is their declared equality.
 """
@@ -61,4 +62,5 @@ def _values(column: sql.Composable, type_name: str, encoding: str) -> Iterator[s
     else:
         text = column if _TEXT.match(type_name) else sql.SQL("{}::text").format(column)
         # Both hash as their bytes do, so a database of another encoding has the same digest.
-        yield text if encoding == "UTF8" else sql.SQL("convert_to({}, 'UTF8')").format(text)
+        how = '{} COLLATE "C"' if encoding == "UTF8" else "convert_to({}, 'UTF8')"
+        yield sql.SQL(how).format(text)
