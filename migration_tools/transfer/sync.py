@@ -190,12 +190,14 @@ def upsert_from(shape: Table, columns: Sequence[str], key: Sequence[str], rows: 
     """
     free = [name for name in columns if name not in key and not shape.columns[name].always]
     free += [name for name in key if not shape.columns[name].exact]
+    # The first column that differs decides, so those that are cheap to compare come first.
+    compared = sorted(free, key=lambda name: not shape.columns[name].exact)
     action: sql.Composable = sql.SQL("DO NOTHING")
     if free:
         action = sql.SQL("DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
             sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in free),
-            sql.SQL(", ").join(_exact(shape, name, "t") for name in free),
-            sql.SQL(", ").join(_exact(shape, name, "EXCLUDED") for name in free),
+            sql.SQL(", ").join(_exact(shape, name, "t") for name in compared),
+            sql.SQL(", ").join(_exact(shape, name, "EXCLUDED") for name in compared),
         )
     return sql.SQL("INSERT INTO {} AS t ({}) {}{} ON CONFLICT ({}) {}").format(
         sql.Identifier(shape.name),

@@ -15,7 +15,7 @@ MEASURED = Path(__file__).with_name("passages.json")
 # Passed only when the stream has news for the operator's own tick: its cells hold the relay and the consumer still.
 OF_THE_STREAM = {"projector.done", "tick.before_row", "tick.before_commit", "sync.rows_upserted", "stop.drained"}
 MANY = 3
-EVERY = 16
+EVERY = 24
 
 
 @dataclass(frozen=True, order=True)

@@ -123,7 +123,7 @@ def test_no_snapshot_grows_older_than_the_setting(stage: Stage, settings: Any) -
     """Each range that would not fit begins a pair of its own; a whole small context fits in one."""
     stage.backfill()
     assert verify_stage(stage).snapshots == 1
-    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "VERIFY_RANGE_SECONDS": 0.0}
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "VERIFY_RANGE_SECONDS": 0.002}
     ranges: list[Any] = []
     report = verify_stage(stage, rows_at_most=100, on_range=ranges.append)
     assert report.equal
