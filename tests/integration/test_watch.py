@@ -99,7 +99,7 @@ def test_more_changes_than_a_step_can_take_begin_a_new_round(stage: Stage, monke
 def test_rounds_under_live_writes_stay_green_are_journalled_and_count_for_the_gate(road: Road) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     with writing(road.pair):
-        result = road.run("strangle_verify", "--watch", "--rounds", "3", "--interval", "0.1", "--range-rows", "200")
+        result = road.run("strangle_verify", "--watch", "--rounds", "3", "--interval", "0.1", "--range-rows", "1000")
     assert result["evidence"]["rounds"] == 3
     assert result["evidence"]["changed_keys"] > 0
     assert result["evidence"]["ever"] == 0
