@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 
 from migration_tools.errors import SettingsError
 from migration_tools.kernel.limits import limit_mistakes
+from migration_tools.kernel.planes import Plane
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Settings:
     STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     IDENTITY_KEY: str = ""
     PROXY: Mapping[str, Any] = field(default_factory=dict)
+    DATA_PLANE: str = "envoy"
     LOCK_TIMEOUT_SECONDS: float = 0.1
     DDL_LOCK_TIMEOUT_SECONDS: float = 2.0
     CUTOVER_BUDGET_SECONDS: float = 30.0
@@ -89,6 +91,9 @@ def find_mistakes(raw: Any) -> list[str]:
         mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {raw['TRANSPORT']!r}; it must be 'feed' or 'kombu'")
     if raw.get("TRANSPORT") == "kombu" and not raw.get("BROKER_URL"):
         mistakes.append("MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but 'BROKER_URL' is empty")
+    planes = [plane.value for plane in Plane]
+    if raw.get("DATA_PLANE", "envoy") not in planes:
+        mistakes.append(f"MIGRATION_TOOLS['DATA_PLANE'] is {raw['DATA_PLANE']!r}; it must be one of {planes}")
     if raw.get("BACKFILL_RUNNER", "threads") not in {"threads", "celery"}:
         mistakes.append(
             f"MIGRATION_TOOLS['BACKFILL_RUNNER'] is {raw['BACKFILL_RUNNER']!r}; it must be 'threads' or 'celery'"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from migration_tools.routing.planes.target import SPOOFABLE, SPOOFABLE_WITHOUT_TRUSTED_PROXY
 from proxy.options import ProxyOptions
 from proxy.routes import FENCED_HEADER, FORCE_HEADER, ROUTES
 
@@ -10,17 +11,6 @@ Json = dict[str, Any]
 _TYPE = "type.googleapis.com/envoy"
 _MUTATION = f"{_TYPE}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _HCM = "envoy.filters.network.http_connection_manager"
-# Headers by which a client could pose as a proxy, another host, another URL or the toolkit itself.
-SPOOFABLE = ("forwarded", "proxy", "x-original-url", "x-rewrite-url", "x-real-ip", "x-request-id")
-SPOOFABLE_WITHOUT_TRUSTED_PROXY = (
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-prefix",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-)
 SPOOFABLE_PREFIXES = ("x-strangler-", "x-sx-", "x-envoy-")
 
 

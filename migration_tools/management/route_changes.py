@@ -13,6 +13,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, RoutingError
 from migration_tools.routing import publishing
 from migration_tools.routing import table as tables
+from migration_tools.routing.planes.capabilities import cannot
 from migration_tools.routing.rules import ReadRule
 from migration_tools.routing.table import RoutingTable, Writes
 from migration_tools.stores.postgres import django_connection
@@ -48,7 +49,28 @@ def publish_change(options: Options) -> RoutingTable:
             change, what = (lambda table: tables.without_rule(table, context, number)), f"{context}: no rule {number}"
         case _:
             change, what = _assign(context, options["assignments"]), f"{context}: {' '.join(options['assignments'])}"
-    return publishing.publish(change, attempts=publishing.ATTEMPTS, author=who["author"], reason=who["reason"] or what)
+    return publishing.publish(
+        _possible(change, context, options),
+        attempts=publishing.ATTEMPTS,
+        author=who["author"],
+        reason=who["reason"] or what,
+    )
+
+
+def _possible(change: publishing.Change, context: str, options: Options) -> publishing.Change:
+    """The change, refused when it asks for what the data plane cannot do and did not have to do before."""
+    plane = settings().DATA_PLANE
+    allow = bool(options.get("allow_unsticky"))
+
+    def checked(table: RoutingTable) -> RoutingTable:
+        after = change(table)
+        before = set(cannot(plane, table.context(context), allow_unsticky=allow))
+        found = [text for text in cannot(plane, after.context(context), allow_unsticky=allow) if text not in before]
+        if found:
+            raise RoutingError(f"{'; '.join(found)}; nothing was changed")
+        return after
+
+    return checked
 
 
 def fenced_owner(context: str) -> Writes | None:

@@ -19,6 +19,7 @@ class Cutover:
             *gates.verified(env),
             *gates.no_dead_letters(env),
             *gates.soaked(env),
+            *gates.writes_can_wait(env),
         ]
         for side in Side:
             missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]

@@ -7,10 +7,12 @@ from django.utils import timezone
 from migration_tools.capture.installation import Status, inspect
 from migration_tools.capture.models import Side
 from migration_tools.conf import settings
+from migration_tools.kernel.planes import Plane
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
+from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import JournalEntry, Verification
 from migration_tools.stores.postgres import sql
@@ -85,6 +87,39 @@ def no_dead_letters(env: Surroundings) -> list[str]:
                 f"handler"
             )
     return missing
+
+
+def writes_can_wait(env: Surroundings) -> list[str]:
+    """The data plane holds writes during the hand-over and says so, or the operator lets the fence refuse them."""
+    if env.options.get("allow_refused_writes") or env.context not in publishing.current().contexts:
+        return []
+    plane = settings().DATA_PLANE
+    able = capabilities(plane)
+    if plane == Plane.ENVOY or (able.hold and able.confirms and publishing.live_proxies()):
+        return []
+    if not able.hold:
+        lacks = "cannot hold writes"
+    elif not able.confirms:
+        lacks = "has nobody who says that a hold is in force"
+    else:
+        lacks = f"has not been heard of (start {able.confirms})"
+    return [
+        f"the data plane {plane!r} {lacks}, so during the hand-over the fence would answer writes with 503 and "
+        f"Retry-After, until the plane sends them to the new owner; allow that with strangle_cutover {env.context} "
+        f"--allow-refused-writes, or use the data plane 'envoy'"
+    ]
+
+
+def readers_stay(env: Surroundings) -> list[str]:
+    """The data plane keeps a reader on a side while a share is between 0 and 100 %, or the operator does not mind."""
+    plane = settings().DATA_PLANE
+    shares = [share for share in env.options.get("shares", [env.options.get("percent")]) if share and 0 < share < 100]
+    if not shares or capabilities(plane).sticky or env.options.get("allow_unsticky"):
+        return []
+    return [
+        f"the data plane {plane!r} draws a side for every request anew, so {shares[0]:g} % of the reads would send "
+        f"users to and fro; use 0 or 100 %, or allow it with --allow-unsticky"
+    ]
 
 
 def not_shadowed(env: Surroundings) -> list[str]:

@@ -22,6 +22,7 @@ from migration_tools.messaging import lag as lags
 from migration_tools.messaging.inbox import positions
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
+from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
 from migration_tools.stores.postgres.catalog import read_sequence
 from migration_tools.transfer.stops import Ends, gate, pre_drain, stopped_at_tick
@@ -232,5 +233,10 @@ def publish_owner(env: Surroundings, owner: Side, *, confirm: bool = True) -> No
         author="strangle",
         reason=f"{owner.value} owns it",
     )
+    if not capabilities(settings().DATA_PLANE).confirms:
+        env.say(
+            f"put routing version {table.version} in force now (strangle_route render): until then the fence of the "
+            f"{owner.other.value} answers writes with 503 and Retry-After"
+        )
     if confirm and publishing.live_proxies():
         publishing.wait_applied(table.version, CONFIRM_SECONDS)

@@ -4,11 +4,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from migration_tools.conf import settings
 from migration_tools.errors import RolledBack, RoutingError
 from migration_tools.phases.ports import Evidence, Executor
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
 from migration_tools.routing.counts import Counts
+from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.routing.shadows import read_compared
 from migration_tools.routing.traffic import read_traffic
 from migration_tools.routing.verdict import Finding, Limits, Verdict, judge
@@ -42,6 +44,11 @@ def climb(env: Surroundings, executor: Executor, ramp: Ramp) -> Evidence:
         RoutingError: no live proxy reports what readers get, so nothing could be judged; nothing was changed.
         Interrupted: by the operator; the share stays.
     """
+    if not capabilities(settings().DATA_PLANE).counts:
+        raise RoutingError(
+            f"the data plane {settings().DATA_PLANE!r} does not count what readers get, so a ramp cannot judge; set "
+            f"the share without steps: strangle_switch_reads {env.context} --percent 5"
+        )
     if not publishing.live_proxies():
         raise RoutingError(
             "no live proxy reports what readers get, so a ramp cannot judge; start strangle_proxy run, "

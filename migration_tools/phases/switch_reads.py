@@ -17,6 +17,7 @@ class SwitchReads:
             *gates.verified(env),
             *gates.consumer_alive(env, Side.SOURCE),
             *gates.lag_small(env, Side.SOURCE),
+            *gates.readers_stay(env),
         ]
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:

@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from migration_tools.routing.rules import rule_mistakes
+from migration_tools.routing.rules import PATH, rule_mistakes
 
 # The proxy makes cluster names and cookie names of these; a dot would break the tags of its metrics.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 BUFFER_BYTES_MAXIMUM = 1 << 30
 
 TABLE_KEYS = ("default", "contexts")
@@ -130,4 +129,4 @@ def _is_name(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15

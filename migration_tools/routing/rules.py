@@ -10,6 +10,8 @@ COHORT_COOKIE = "sx_cohort"
 _TOKEN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _VALUE = re.compile(r"[A-Za-z0-9_.:@/+=-]{1,128}")
+# Of the characters that a path may have, those that every data plane's configuration takes as they are.
+PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 KEYS = ("side", "methods", "path", "headers", "cookies", "cohort")
 
 
@@ -92,7 +94,7 @@ def _one(rule: Mapping[str, Any]) -> Iterator[str]:
         if method not in READING:
             yield f"the method {method!r} may write, and writes go to the owner; rules are for {', '.join(READING)}"
     path = rule.get("path", "")
-    if path and (not isinstance(path, str) or not path.startswith("/") or "//" in path):
+    if path and (not isinstance(path, str) or not PATH.fullmatch(path) or _never_matches(path)):
         yield f"the path {path!r} is not usable; write a plain prefix such as '/api/orders/search'"
     for key, pattern in (("headers", _TOKEN), ("cookies", _COOKIE)):
         pairs = rule.get(key, {})
@@ -106,3 +108,8 @@ def _one(rule: Mapping[str, Any]) -> Iterator[str]:
                 yield f"the value {value!r} of {name!r} is not usable; write plain letters, digits and ._:@/+=-"
     if rule.get("cohort") and not _VALUE.fullmatch(str(rule["cohort"])):
         yield f"the cohort {rule['cohort']!r} is not usable; write a plain name"
+
+
+def _never_matches(path: str) -> bool:
+    """The proxy brings paths to one spelling before it looks at them."""
+    return "//" in path or bool({".", ".."} & set(path.split("/")))

@@ -3,6 +3,8 @@
 import threading
 from typing import Any
 
+from django.core.management.base import CommandParser
+
 from migration_tools.management.operation import Operation
 from migration_tools.state.phase import Phase
 
@@ -12,6 +14,14 @@ class Command(Operation):
 
     help = "Hand the context's writes over to the service; they are carried back, so strangle_rollback loses nothing."
     purpose = "cutover"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--allow-refused-writes",
+            action="store_true",
+            help="go on though the data plane cannot hold writes: the fence answers them with 503 and Retry-After",
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:

@@ -10,6 +10,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
 from migration_tools.errors import RoutingError, StrangleError
+from migration_tools.management import route_planes
 from migration_tools.management.route_changes import publish_change
 from migration_tools.management.route_doctor import examine
 from migration_tools.playbook.registry import get
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         change = action("set", "change a context's routes", changes=True)
         change.add_argument("context")
         change.add_argument("assignments", nargs="+", metavar="reads=25%|shadow=5%|writes=old|writes=new")
+        change.add_argument("--allow-unsticky", action="store_true", help="a share where no user stays on a side")
         action("kill", "send every read to the old side now; writes stay with their owner", changes=True).add_argument(
             "context"
         )
@@ -58,6 +60,15 @@ class Command(BaseCommand):
         unrule.add_argument("number", type=int)
         action("propose", "prefixes of a context's views in the URLconf, for its playbook").add_argument("context")
         action("forget", "take a proxy that serves nobody any more off the books").add_argument("proxy")
+        render = action("render", "the table as another data plane's files; changes nothing that runs")
+        render.add_argument("--target", choices=route_planes.TARGETS, help="for which data plane")
+        render.add_argument("--directory", default="", help="write them there, where the data plane reads them")
+        render.add_argument("--gateway", default="strangler", help="of gateway-api: the Gateway's name")
+        render.add_argument("--allow-unsticky", action="store_true", help="a share where no user stays on a side")
+        render.add_argument("--capabilities", action="store_true", help="print what each data plane can do")
+        follow = action("follow", "keep a running HAProxy at the table until SIGTERM, and confirm it")
+        follow.add_argument("--directory", required=True, help="of its rendered files")
+        follow.add_argument("--socket", default="", help="its runtime socket (default: haproxy.sock in --directory)")
         action("doctor", "examine table, proxies and upstreams; exit 1 with what is wrong")
         action("hold", "let a context's writes wait", changes=True).add_argument("context")
         action("release", "let held writes go on where they went", changes=True).add_argument("context")
@@ -76,6 +87,8 @@ class Command(BaseCommand):
             "propose": self._propose,
             "doctor": self._doctor,
             "forget": self._forget,
+            "render": lambda options: self.stdout.write(route_planes.render(options)),
+            "follow": route_planes.follow,
         }
         try:
             actions.get(options["action"], self._change)(options)

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from migration_tools.errors import ExitCode
+from migration_tools.errors import ExitCode, GateNotMet
 from migration_tools.management.operation import Operation
+from migration_tools.phases.gates import readers_stay
 from migration_tools.phases.live import LiveExecutor
 from migration_tools.phases.machine import operating
 from migration_tools.phases.ramp import Ramp, climb
@@ -42,10 +43,16 @@ class Command(Operation):
         parser.add_argument(
             "--no-data-seconds", type=float, default=60.0, help="how long a step may go without (default 60)"
         )
+        parser.add_argument(
+            "--allow-unsticky",
+            action="store_true",
+            help="take a share on a data plane that draws a side for every request anew",
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         ramp = read_ramp(options)
         if ramp is not None:
+            options["shares"] = list(ramp.steps)
             options["percent"] = 0.0  # it enters the phase without a reader; its first step is judged like every other
         elif options["percent"] is None:
             options["percent"] = 100.0
@@ -57,6 +64,9 @@ class Command(Operation):
             began = time.monotonic()
             with operating(env.source, env.context):
                 executor = LiveExecutor(env)
+                blocking = readers_stay(env)
+                if blocking:
+                    raise GateNotMet(env.context, Phase.SWITCH_READS.value, blocking)
                 if ramp is not None:
                     evidence = climb(env, executor, ramp)
                 else:
