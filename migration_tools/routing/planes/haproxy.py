@@ -26,8 +26,8 @@ READS, WRITES, PATHS, LIMITS, STATE = "reads.map", "writes.map", "paths.map", "l
 CONFIGURATION, LUA, SOCKET = "haproxy.cfg", "owner.lua", "haproxy.sock"
 
 # Note [held in HAProxy]: a write waits in this loop before HAProxy has chosen a server, so the application hears
-# nothing of it and its body is not read. The map is HAProxy's own, changed by the runtime socket; when it names a side the
-# write goes there, once. What waited for its whole time is answered 503 and was applied nowhere.
+# nothing of it and its body is not read. The map is HAProxy's own, changed by the runtime socket; when it names a
+# side the write goes there, once. What waited for its whole time is answered 503 and was applied nowhere.
 _OWNER_LUA = """-- Where a context's writes go; while they are held, wait for it.
 local owners = Map.new("{writes}", Map._str)
 local limits = Map.new("{limits}", Map._str)

@@ -52,6 +52,11 @@ class Runtime:
         text = self._ask(f"show stat {backend} {_BACKENDS} -1").lstrip("# ")
         return sum(int(row["scur"]) for row in csv.DictReader(io.StringIO(text)) if row.get("pxname") == backend)
 
+    def process(self) -> str:
+        """The number of the process that answers here; another one after a reload."""
+        lines = self._ask("show info").splitlines()
+        return next((line.partition(": ")[2] for line in lines if line.startswith("Pid: ")), "")
+
     def _ask(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_SECONDS)
