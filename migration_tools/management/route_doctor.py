@@ -8,6 +8,7 @@ from django.conf import settings as django_settings
 from migration_tools.conf import settings
 from migration_tools.management.route_changes import fenced_owner
 from migration_tools.routing import publishing
+from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.routing.table import RoutingTable
 
 MIDDLEWARE = "migration_tools.routing.middleware.FenceMiddleware"
@@ -22,8 +23,9 @@ def examine() -> list[str]:
 
 def _proxies(table: RoutingTable) -> Iterator[str]:
     proxies = publishing.live_proxies()
-    if table.version and not proxies:
-        yield "no proxy has reported within 5 s; start strangle_proxy run"
+    confirms = capabilities(settings().DATA_PLANE).confirms
+    if table.version and not proxies and confirms:
+        yield f"no proxy has reported within 5 s; start {confirms}"
     yield from publishing.silent_proxies()
     for row in proxies:
         if row.rejected_reason:

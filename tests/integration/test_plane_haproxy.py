@@ -301,6 +301,17 @@ def test_a_hold_is_confirmed_only_when_writes_that_began_before_it_are_answered(
         assert slow.result()[0] == 200
 
 
+def test_a_long_answer_to_who_has_just_written_does_not_keep_a_hold_waiting(made: Plane) -> None:
+    start_haproxy(made)
+    made.old.seconds = 0.3
+    runtime = Runtime(made.target_socket())
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(made.ask, "GET", "/api/orders/", {"Cookie": "sx_pin_orders=1"})
+        await_until(lambda: runtime.open_requests("orders_read_old") == 1)
+        assert runtime.open_requests("orders_write_old") == 0
+        assert reader.result().side == "old"
+
+
 def test_a_hold_that_nobody_ends_is_lifted_and_a_write_that_waited_too_long_is_refused(made: Plane) -> None:
     start_haproxy(made)
     route = replace(made.table.contexts["orders"], hold_deadline_seconds=0.3, write_timeout_seconds=30.0)

@@ -38,7 +38,7 @@ def made() -> Iterator[Plane]:
         yield found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(document=documents())
 def test_whatever_the_table_may_hold_nginx_accepts(document: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory(prefix="sx") as directory:

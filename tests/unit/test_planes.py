@@ -88,7 +88,7 @@ def test_each_thing_that_a_plane_cannot_do_is_said() -> None:
     assert len(list(cannot("gateway-api", table.contexts["orders"], allow_unsticky=True))) == 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(document=documents(cookies=False, one_side=True), allow=st.booleans())
 def test_http_routes_fit_their_schema(document: dict[str, Any], allow: bool) -> None:
     table = parse_document(document, version=3)

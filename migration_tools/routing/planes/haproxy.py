@@ -45,7 +45,7 @@ core.register_action("strangler_owner", {{ "http-req" }}, function(txn)
     txn:set_var("txn.side", owner or "hold")
 end)
 """
-_POLL_MILLISECONDS = 10
+_POLL_MILLISECONDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +228,9 @@ def _last(target: Target, contexts: list[tuple[str, ContextRoute]]) -> Iterator[
         yield f'http-response add-header set-cookie "{pin}" if {wrote}'
     yield "http-request set-var(txn.read) bool(true) if reading"
     for name, _ in contexts:
-        yield f"use_backend {write_backend(name, 'new')} if in_{name} follows goes_new"
-        yield f"use_backend {write_backend(name, 'old')} if in_{name} follows"
+        # Writes alone pass through these, so that a reader's long answer does not keep a hold from being confirmed.
+        yield f"use_backend {write_backend(name, 'new')} if in_{name} !reading goes_new"
+        yield f"use_backend {write_backend(name, 'old')} if in_{name} !reading"
         yield f"use_backend {name}_read_new if in_{name} goes_new"
         yield f"use_backend {name}_read_old if in_{name}"
     yield "default_backend site_default"
