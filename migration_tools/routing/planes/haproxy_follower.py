@@ -105,7 +105,7 @@ class Follower:
         self._held = any(route.writes == "hold" for route in effective.contexts.values())
         try:
             self._apply(effective)
-        except (NotYet, OSError) as error:
+        except (NotYet, OSError, ValueError, subprocess.TimeoutExpired) as error:
             self._settled = None
             self._said["note"] = str(error)
             return
