@@ -47,7 +47,6 @@ class Addresses:
 class Secrets:
     """Keys and tokens made for this run."""
 
-    identity: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     shop: str = field(default_factory=lambda: secrets.token_urlsafe(40))
     orders: str = field(default_factory=lambda: secrets.token_urlsafe(40))
     feed_orders: str = field(default_factory=lambda: secrets.token_urlsafe(24))
@@ -115,7 +114,6 @@ class Stack:
             "MONOLITH_ADDRESS": f"127.0.0.1:{addresses.monolith}",
             "ORDERS_ADDRESS": f"127.0.0.1:{addresses.orders}",
             "STRANGLE_SHADOW_ADDRESS": f"127.0.0.1:{addresses.comparator}",
-            "STRANGLE_IDENTITY_KEY": keys.identity,
             "SHOP_SECRET_KEY": keys.shop,
             "ORDERS_SECRET_KEY": keys.orders,
             "FEED_TOKEN_ORDERS": keys.feed_orders,

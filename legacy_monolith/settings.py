@@ -51,6 +51,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "migration_tools.routing.shadow.guard.ShadowMiddleware",
+    "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -58,7 +59,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "migration_tools.routing.middleware.IdentityCookieMiddleware",
+    "migration_tools.routing.identity.middleware.IdentityCookieMiddleware",
     "migration_tools.routing.middleware.FenceMiddleware",
 ]
 
@@ -129,5 +130,6 @@ MIGRATION_TOOLS = {
         "orders": ORDERS_ADDRESS,
     },
     "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},
-    "IDENTITY_KEY": env("STRANGLE_IDENTITY_KEY", "development-only-identity-key-shared-by-both-sides"),
+    # Tokens are signed with keys derived from SECRET_KEY, which stays in the monolith.
+    "IDENTITY": "signed",
 }

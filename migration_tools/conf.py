@@ -34,7 +34,19 @@ class Settings:
     BROKER_URL: str = ""
     UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
     STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    IDENTITY_KEY: str = ""
+    IDENTITY: str = ""
+    IDENTITY_KEYS: tuple[str, ...] = ()
+    IDENTITY_ISSUER: str = "monolith"
+    IDENTITY_AUDIENCE: tuple[str, ...] = ()
+    IDENTITY_CLAIMS: Mapping[str, str] = field(
+        default_factory=lambda: {"name": "get_full_name", "is_staff": "is_staff"}
+    )
+    IDENTITY_LIFE_SECONDS: int = 300
+    IDENTITY_GRACE_SECONDS: int = 900
+    IDENTITY_URL: str = ""
+    IDENTITY_TOKEN: str = ""
+    IDENTITY_JWKS: str = ""
+    IDENTITY_KEYS_SECONDS: float = 300.0
     PROXY: Mapping[str, Any] = field(default_factory=dict)
     DATA_PLANE: str = "envoy"
     LOCK_TIMEOUT_SECONDS: float = 0.1
@@ -103,5 +115,33 @@ def find_mistakes(raw: Any) -> list[str]:
     workers = raw.get("BACKFILL_WORKERS", 1)
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         mistakes.append(f"MIGRATION_TOOLS['BACKFILL_WORKERS'] is {workers!r}; it must be a number from 1 to 64")
+    mistakes += _identity_mistakes(raw)
     mistakes += limit_mistakes(raw.get("THROTTLE", {}))
     return mistakes
+
+
+# What a token says by itself; a claim of that name could make it another user's or endless.
+RESERVED_CLAIMS = frozenset({"uid", "sub", "sid", "iss", "aud", "iat", "nbf", "exp", "jti"})
+
+
+def _identity_mistakes(raw: Mapping[str, Any]) -> list[str]:
+    mistakes = []
+    if raw.get("IDENTITY", "") not in ("", "signed", "session"):
+        mistakes.append(f"MIGRATION_TOOLS['IDENTITY'] is {raw['IDENTITY']!r}; it must be 'signed', 'session' or ''")
+    for key in ("IDENTITY_KEYS", "IDENTITY_AUDIENCE"):
+        if not isinstance(raw.get(key, ()), list | tuple):
+            mistakes.append(f"MIGRATION_TOOLS[{key!r}] is {type(raw[key]).__name__}; it must be a list of texts")
+    life = raw.get("IDENTITY_LIFE_SECONDS", 300)
+    if isinstance(life, bool) or not isinstance(life, int) or not 10 <= life <= 86_400:
+        mistakes.append(f"MIGRATION_TOOLS['IDENTITY_LIFE_SECONDS'] is {life!r}; it must be a number from 10 to 86400")
+    claims = raw.get("IDENTITY_CLAIMS", {})
+    if not isinstance(claims, Mapping):
+        return [*mistakes, "MIGRATION_TOOLS['IDENTITY_CLAIMS'] must be a dict of claims and the user's attributes"]
+    taken = sorted(RESERVED_CLAIMS & set(claims))
+    if taken:
+        mistakes.append(f"MIGRATION_TOOLS['IDENTITY_CLAIMS'] uses {taken}, which tokens use themselves")
+    return mistakes
+    return [
+        *mistakes,
+        *([f"MIGRATION_TOOLS['IDENTITY_CLAIMS'] uses {taken}, which tokens use themselves"] * bool(taken)),
+    ]

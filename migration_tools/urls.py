@@ -3,7 +3,12 @@
 from django.urls import path
 
 from migration_tools.messaging.feed import FeedView
+from migration_tools.routing.identity.views import KeysView, RenewView
 
 app_name = "strangle"
 
-urlpatterns = [path("feed/<str:stream>/", FeedView.as_view(), name="feed")]
+urlpatterns = [
+    path("feed/<str:stream>/", FeedView.as_view(), name="feed"),
+    path("identity/jwks.json", KeysView.as_view(), name="identity-keys"),
+    path("identity/renew/", RenewView.as_view(), name="identity-renew"),
+]

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.routing.rules import READING, ReadRule
-from migration_tools.routing.table import BUCKET_COOKIE, BUCKETS, ContextRoute, RoutingTable, Side, pin_cookie
+from migration_tools.routing.table import (
+    BUCKET_COOKIE,
+    BUCKETS,
+    ContextRoute,
+    RoutingTable,
+    Side,
+    own_write_pattern,
+    pin_cookie,
+)
 from proxy.options import ProxyOptions
 
 Json = dict[str, Any]
@@ -15,6 +23,9 @@ VERSION_PATH = "/.strangler/version"
 FENCED_HEADER = "x-strangler-fenced"
 SHADOW_HEADER = "x-strangler-shadow"
 FORCE_HEADER = "x-sx-force"
+# What the owner is told of a request: it is a write of this context, or a read that only the owner may answer.
+WRITES_HEADER = "x-strangler-writes"
+PINNED_HEADER = "x-strangler-pinned"
 PIN_SECONDS = 2
 NO_HOST = r".*[,\s@/\\?#].*"
 BUCKET_SECONDS = 365 * 86_400
@@ -83,10 +94,11 @@ def _request_headers(options: ProxyOptions) -> list[Json]:
     headers = {"x-forwarded-for": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     if options.trusted_hops == 0:
         headers["x-forwarded-host"] = "%REQ(:AUTHORITY)%"
-    return [
-        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in headers.items()
-    ]
+    return [_set_header(key, value) for key, value in headers.items()]
+
+
+def _set_header(key: str, value: str) -> Json:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOptions) -> Iterator[Json]:
@@ -104,8 +116,9 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
             forced = {"name": FORCE_HEADER, "string_match": {"exact": side}}
             yield {"match": match(forced), "route": {"cluster": read_cluster(name, side), **timeout}}
     yield {
-        "match": match(_has_cookie(pin_cookie(name), "1")),
+        "match": match(_wrote(name)),
         "route": {"cluster": write_cluster(name), **_write_timeout(route)},
+        "request_headers_to_add": [_set_header(PINNED_HEADER, name)],
     }
     for rule in route.rules:
         if not rule.path or rule.path == path or rule.path.startswith(f"{path}/"):
@@ -130,6 +143,7 @@ def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOpt
         "match": {"path_separated_prefix": path},
         "request_body_buffer_limit": route.buffer_bytes,
         "route": {"cluster": write_cluster(name), **_write_timeout(route)},
+        "request_headers_to_add": [_set_header(WRITES_HEADER, name)],
         "response_headers_to_add": [_set_cookie(pin_cookie(name), "1", PIN_SECONDS, options)],
     }
 
@@ -195,10 +209,16 @@ def _retries(count: int) -> Json:
 
 def _has_cookie(name: str, value: str) -> Json:
     """`value` is a regular expression."""
-    return {
-        "name": "cookie",
-        "string_match": {"safe_regex": {"regex": rf"(.*;\s*)?{re.escape(name)}={value}(\s*;.*)?"}},
-    }
+    return _cookies_match(f"{re.escape(name)}={value}")
+
+
+def _wrote(context: str) -> Json:
+    """Whoever wrote a moment ago, or whose write the other side does not have yet as far as they know."""
+    return _cookies_match(f"({pin_cookie(context)}=1|{own_write_pattern(context)}=[^;]*)")
+
+
+def _cookies_match(pattern: str) -> Json:
+    return {"name": "cookie", "string_match": {"safe_regex": {"regex": rf"(.*;\s*)?{pattern}(\s*;.*)?"}}}
 
 
 def _set_cookie(name: str, value: str, max_age_seconds: int, options: ProxyOptions) -> Json:

@@ -30,7 +30,6 @@ def pytest_load_initial_conftests() -> None:
         os.environ[f"{side}_DB_USER"] = "postgres"
         os.environ[f"{side}_DB_PASSWORD"] = os.environ[PASSWORD]
     os.environ.setdefault("SHOP_FAST_HASHER", "1")
-    os.environ.setdefault("STRANGLE_IDENTITY_KEY", "tests-identity-key")
     os.environ.setdefault("FEED_TOKEN_ORDERS", "tests-feed-token-orders")
     os.environ.setdefault("FEED_TOKEN_MONOLITH", "tests-feed-token-monolith")
 

@@ -9,3 +9,7 @@ class OrdersServiceConfig(AppConfig):
     name = "extracted_services.orders"
     label = "orders_service"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Let the OpenAPI document know the identity cookie."""
+        from . import identity  # noqa: F401

@@ -25,11 +25,13 @@ INSTALLED_APPS = [
     "extracted_services.orders.apps.OrdersServiceConfig",
 ]
 
-# No session and no user middleware: the service knows its callers by the signed identity cookie alone, so
-# a request it answers (or shadows) can never touch the monolith's sessions.
+# No session middleware: the service knows its callers by the monolith's signed token, so a request it answers (or
+# shadows) can never touch the monolith's sessions.
 MIDDLEWARE = [
     "migration_tools.routing.shadow.guard.ShadowMiddleware",
+    "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware",
     "migration_tools.routing.middleware.FenceMiddleware",
+    "migration_tools.routing.identity.middleware.IdentityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
@@ -50,7 +52,7 @@ DATABASES = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["extracted_services.orders.identity.IdentityAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["migration_tools.routing.identity.authentication.IdentityAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["extracted_services.orders.serializers.BoundedJSONParser"],
@@ -85,7 +87,13 @@ MIGRATION_TOOLS: dict[str, Any] = {
     "FEED_TOKENS": {"monolith": _feed_token_monolith} if _feed_token_monolith else {},
     "TRANSPORT": env("STRANGLE_TRANSPORT", "feed"),
     "BROKER_URL": env("STRANGLE_BROKER_URL", ""),
-    "IDENTITY_KEY": env("STRANGLE_IDENTITY_KEY", "development-only-identity-key-shared-by-both-sides"),
+    "IDENTITY": "signed",
+    "IDENTITY_URL": env(
+        "STRANGLE_IDENTITY_URL", f"http://{env('MONOLITH_ADDRESS', '127.0.0.1:8001')}/strangle/identity/"
+    ),
+    "IDENTITY_TOKEN": _feed_token_orders,
+    # The monolith's public keys as a document, where it cannot be asked for them.
+    "IDENTITY_JWKS": env("STRANGLE_IDENTITY_JWKS", ""),
 }
 
 LOGGING = {

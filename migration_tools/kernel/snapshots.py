@@ -33,3 +33,8 @@ def news_since(xid: int, previous: Snapshot | None) -> bool:
 def forgettable(xid: int, last: Snapshot) -> bool:
     """Whether retention may drop an outbox row: every later tick takes it as old."""
     return xid < last.xmin
+
+
+def covers(later: Snapshot, earlier: Snapshot) -> bool:
+    """Whether `later` sees every transaction that `earlier` sees; False may also be said of two that are alike."""
+    return later.xmax >= earlier.xmax and set(earlier.xip).issuperset(x for x in later.xip if x < earlier.xmax)

@@ -35,7 +35,7 @@ class FeedView(View):
     def get(self, request: HttpRequest, stream: str) -> HttpResponse:
         """Answer a batch after `after`; wait up to `wait` seconds for one. The asked position is the consumer's
         receipt."""
-        consumer = _consumer_of(request)
+        consumer = consumer_of(request)
         if consumer is None:
             return _problem(401, "unknown token", "present the token that FEED_TOKENS holds for this consumer")
         try:
@@ -55,7 +55,8 @@ class FeedView(View):
         return HttpResponse(batch.to_json(), content_type="application/json")
 
 
-def _consumer_of(request: HttpRequest) -> str | None:
+def consumer_of(request: HttpRequest) -> str | None:
+    """Whose token of FEED_TOKENS a request shows; None when it is nobody's."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or not token:
         return None

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -201,6 +202,21 @@ def pin_cookie(context: str) -> str:
     return f"sx_pin_{context}"
 
 
+def own_write_prefix(context: str) -> str:
+    """How cookies begin that send a reader to the owner until the other side has what they wrote; see own_writes."""
+    return f"sx_after_{context}_"
+
+
+def own_write_pattern(context: str) -> str:
+    """A regular expression of such a cookie's whole name; the digits tell one write from another."""
+    return f"{own_write_prefix(context)}[0-9a-f]{{8}}"
+
+
+def user_bucket_key(user_id: object) -> str:
+    """The bucket cookie's value of a logged-in user: the same on each of their devices, known from the id alone."""
+    return hashlib.sha256(f"strangler.bucket:{user_id}".encode()).hexdigest()[:24]
+
+
 def bucket_of(key: str) -> int:
     """A key's bucket; see Note [buckets].
 
@@ -228,7 +244,8 @@ def reader_side(
     share.
     """
     route = table.context(context)
-    if cookies.get(pin_cookie(context)) == "1":
+    wrote = re.compile(own_write_pattern(context))
+    if cookies.get(pin_cookie(context)) == "1" or any(wrote.fullmatch(name) for name in cookies):
         return route.writes_owner
     for rule in route.rules:
         if rule.matches(method, path, headers, cookies):

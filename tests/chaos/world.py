@@ -20,7 +20,6 @@ GATE_NOT_MET = 4
 WHEN_QUIETER = "Try when it is quieter"
 GATE_TRIES = 60
 TOKENS = {
-    "STRANGLE_IDENTITY_KEY": "chaos-identity-key",
     "FEED_TOKEN_ORDERS": "chaos-feed-token-orders",
     "FEED_TOKEN_MONOLITH": "chaos-feed-token-monolith",
     "SHOP_FAST_HASHER": "1",

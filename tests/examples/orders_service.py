@@ -16,15 +16,14 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from django.core import signing
 from psycopg import sql
 
 from migration_tools.testing.postgres import EmbeddedPostgres, grant_side
+from tests import identity_rig
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "extracted_services.orders.settings"
 CSRF = "c" * 32
-IDENTITY_SALT = "strangler.identity"
 PRODUCTS = [
     (1, "MUG-1", "Mug “Größe L”", 1234, "EUR", True),
     (2, "PEN-2", "Pen", 5, "EUR", True),
@@ -103,7 +102,7 @@ def shopper(orders_service: RunningService) -> Iterator[Shopper]:
     def log_in(uid: int = 7, name: str = "Ada Lovelace", *, csrf: str | None = CSRF) -> httpx2.Client:
         client = httpx2.Client(
             base_url=orders_service.url,
-            cookies={"strangler_identity": signed_identity(uid, name), "csrftoken": CSRF},
+            cookies={**identity_rig.cookies(uid, name), "csrftoken": CSRF},
             headers={"X-CSRFToken": csrf} if csrf else {},
             timeout=30,
         )
@@ -121,18 +120,14 @@ def uid() -> int:
     return int.from_bytes(os.urandom(5)) + 1
 
 
-def signed_identity(uid: int, name: str, *, key: str | None = None) -> str:
-    """Make the identity cookie as the monolith does, or forge one with another key."""
-    secret = key or os.environ["STRANGLE_IDENTITY_KEY"]
-    return signing.dumps({"uid": uid, "name": name, "staff": False}, key=secret, salt=IDENTITY_SALT)
-
-
 def _environment(database: str, user: str) -> dict[str, str]:
     return {
         **os.environ,
         "ORDERS_DB_NAME": database,
         "ORDERS_DB_USER": user,
         "DJANGO_SETTINGS_MODULE": SETTINGS,
+        "STRANGLE_IDENTITY_JWKS": identity_rig.jwks(),
+        "STRANGLE_IDENTITY_URL": "",
     }
 
 

@@ -102,9 +102,9 @@ def test_health_answers_without_a_session(django_assert_num_queries: Any) -> Non
 
 def test_the_identity_of_a_customer_travels_in_a_cookie_and_leaves_with_the_logout() -> None:
     shopper = Shopper().sign_up()
-    assert shopper.client.cookies["strangler_identity"].value
+    assert shopper.client.cookies["sx_identity"].value
     shopper.call("POST", "/api/accounts/logout/")
-    assert not shopper.client.cookies["strangler_identity"].value
+    assert not shopper.client.cookies["sx_identity"].value
 
 
 def test_the_schema_migrations_are_complete() -> None:

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 import time_machine
 
-from tests.examples.orders_service import CSRF, RunningService, Shopper, signed_identity
+from tests import identity_rig
+from tests.examples.orders_service import CSRF, RunningService, Shopper
 
 pytest_plugins = ["tests.examples.orders_service"]
 
@@ -267,11 +268,11 @@ def test_without_a_valid_identity_nothing_is_shown(
     orders_service: RunningService, cookie: str | None, path: str
 ) -> None:
     if cookie == "forged":
-        cookie = signed_identity(1, "Mallory", key="another key")
+        cookie = identity_rig.token(1, "Mallory", secret="another key")
     elif cookie == "expired":
         with time_machine.travel(dt.datetime.now(dt.UTC) - dt.timedelta(hours=2), tick=False):
-            cookie = signed_identity(1, "Ada")
-    cookies = {"strangler_identity": cookie} if cookie else {}
+            cookie = identity_rig.token(1, "Ada")
+    cookies = {"sessionid": identity_rig.SESSION} | ({"sx_identity": cookie} if cookie else {})
     with httpx2.Client(base_url=orders_service.url, cookies=cookies, timeout=30) as client:
         assert_problem(client.get(f"/api/orders/{path}"), 401)
 

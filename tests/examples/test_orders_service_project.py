@@ -10,7 +10,8 @@ from schemathesis import GenerationMode
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from tests.examples.orders_service import CSRF, RunningService, Shopper, signed_identity
+from tests import identity_rig
+from tests.examples.orders_service import CSRF, RunningService, Shopper
 
 pytest_plugins = ["tests.examples.orders_service"]
 
@@ -81,7 +82,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 client = Client()
-client.cookies["strangler_identity"] = {signed_identity(uid, "Ada")!r}
+for name, value in {identity_rig.cookies(uid, "Ada")!r}.items():
+    client.cookies[name] = value
 with CaptureQueriesContext(connection) as queries:
     shown = client.get("/api/orders/").json()["results"]
 print([len(shown), len(queries)])
@@ -136,7 +138,7 @@ def test_every_answer_to_generated_requests_is_one_the_document_declares(
     cases = operation.as_strategy(mode)
     if path.startswith(ONE):
         cases |= operation.as_strategy(path_parameters={"public_id": placed})
-    cookies = {"strangler_identity": signed_identity(uid, "Ada"), "csrftoken": CSRF}
+    cookies = {**identity_rig.cookies(uid, "Ada"), "csrftoken": CSRF}
 
     @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(cases)

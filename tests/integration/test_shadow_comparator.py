@@ -14,7 +14,7 @@ from migration_tools.routing.table import with_context, with_writes
 from tests.integration.proxy_rig import await_until
 from tests.integration.shadow_rig import TABLE, Bench, bench
 
-SECRET = "sessionid=s3cr3t-of-ada; strangler_identity=ada"
+SECRET = "sessionid=s3cr3t-of-ada; sx_identity=ada"
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def _forgetful(kind: type[HttpRequest]) -> type[HttpRequest]:
             raise AttributeError("session") from None
 
     def set_session(self: Any, store: Any) -> None:
-        store.__class__ = _unsaved(type(store))
+        store.__class__ = unsaved(type(store))
         self.__dict__["session"] = store
 
     # FetchFromCacheMiddleware sets it on each request, UpdateCacheMiddleware asks for it.
@@ -137,7 +137,7 @@ def _forgetful(kind: type[HttpRequest]) -> type[HttpRequest]:
     return _disguised(kind, names)
 
 
-def _unsaved(kind: type[Any]) -> type[Any]:
+def unsaved(kind: type[Any]) -> type[Any]:
     """A session store that reads as ever, and whose changes last as long as the request."""
 
     def keep(self: Any, *args: Any, **kwargs: Any) -> None:
