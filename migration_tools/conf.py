@@ -141,7 +141,3 @@ def _identity_mistakes(raw: Mapping[str, Any]) -> list[str]:
     if taken:
         mistakes.append(f"MIGRATION_TOOLS['IDENTITY_CLAIMS'] uses {taken}, which tokens use themselves")
     return mistakes
-    return [
-        *mistakes,
-        *([f"MIGRATION_TOOLS['IDENTITY_CLAIMS'] uses {taken}, which tokens use themselves"] * bool(taken)),
-    ]

@@ -7,6 +7,8 @@ from migration_tools.kernel.snapshots import Snapshot, covers
 from migration_tools.messaging.lag import REPLICA_PREFIX
 from migration_tools.messaging.stream import Cursor
 
+# Sees no transaction: what a stream without a tick has numbered.
+NOTHING = "1:1:"
 # A follower further behind than so many ticks is not looked for: its readers stay with the owner.
 TICKS_LOOKED_AT = 1000
 
@@ -15,11 +17,12 @@ TICKS_LOOKED_AT = 1000
 _KNOWN = """
     WITH last AS (SELECT number, snapshot FROM strangle_tick WHERE stream = %(stream)s ORDER BY number DESC LIMIT 1),
     receipt AS (SELECT min(position) AS at FROM strangle_consumer
-                WHERE stream = %(stream)s AND NOT starts_with(name, %(replicas)s))
+                WHERE stream = %(stream)s AND NOT starts_with(name, %(replicas)s)),
+    applied AS (SELECT t.number, t.snapshot FROM strangle_tick t, receipt
+                WHERE t.stream = %(stream)s AND t.number > (SELECT number FROM last) - %(ticks)s
+                  AND t.base + t.records <= receipt.at ORDER BY t.number DESC LIMIT 1)
     SELECT (SELECT number FROM last), (SELECT snapshot::text FROM last),
-           (SELECT t.number FROM strangle_tick t, receipt
-            WHERE t.stream = %(stream)s AND t.number > (SELECT number FROM last) - %(ticks)s
-              AND t.base + t.records <= receipt.at ORDER BY t.number DESC LIMIT 1),
+           (SELECT number FROM applied), (SELECT snapshot::text FROM applied),
            (SELECT side = owner FROM strangle_ownership WHERE context = %(stream)s)"""
 
 _WAITING = """
@@ -31,20 +34,30 @@ _WAITING = """
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The stream's last tick, the last one applied by all, and whether this side owns the context."""
+    """The stream's last tick, the last one applied by all, whether there is capture, and whose the context is."""
 
     stream: str
     last: int | None
     last_snapshot: str
     applied: int | None
+    applied_snapshot: str
+    captured: bool
     owned: bool
 
 
 def known(cursor: Cursor, stream: str) -> Known:
     """Read it, in one query; a side without a fence owns what it has."""
     cursor.execute(_KNOWN, {"stream": stream, "replicas": REPLICA_PREFIX, "ticks": TICKS_LOOKED_AT})
-    last, snapshot, applied, owned = cursor.fetchone()
-    return Known(stream=stream, last=last, last_snapshot=snapshot or "", applied=applied, owned=owned is not False)
+    last, snapshot, applied, applied_snapshot, owned = cursor.fetchone()
+    return Known(
+        stream=stream,
+        last=last,
+        last_snapshot=snapshot or NOTHING,
+        applied=applied,
+        applied_snapshot=applied_snapshot or NOTHING,
+        captured=owned is not None,
+        owned=owned is not False,
+    )
 
 
 def is_applied(cursor: Cursor, known: Known, seen: Snapshot) -> bool:
@@ -54,13 +67,7 @@ def is_applied(cursor: Cursor, known: Known, seen: Snapshot) -> bool:
     `seen` waits for the next one. The second is what becomes true when nobody writes any more. No row that it asks
     for can have been dropped: retention drops what the last tick sees.
     """
-    if known.applied is None:
-        return False
-    cursor.execute(
-        "SELECT snapshot::text FROM strangle_tick WHERE stream = %s AND number = %s", [known.stream, known.applied]
-    )
-    row = cursor.fetchone()
-    if row and covers(Snapshot.parse(row[0]), seen):
+    if known.applied is not None and covers(Snapshot.parse(known.applied_snapshot), seen):
         return True
     if known.applied != known.last:
         return False

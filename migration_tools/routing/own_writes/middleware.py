@@ -84,8 +84,8 @@ def _note_write(request: HttpRequest, context: str) -> None:
     try:
         with connections[settings().DATABASE].cursor() as cursor:
             found = applied.known(cursor, context)
-            # Without a tick nothing is carried over, so no other side can be asked.
-            if found.last is not None:
+            # Without capture nothing is carried over, so there is no other side to be asked.
+            if found.captured:
                 changes[new_name(context)] = _now(cursor)
     except DatabaseError:
         # It is done and may be told; what is not known is how far, so the first read finds it out.
