@@ -78,6 +78,20 @@ def check_shadow(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[check
     ]
 
 
+@checks.register("strangle")
+def check_edge(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E030 to W042: settings of Django that do not fit the proxy or the way of identity."""
+    from migration_tools.routing import edge_settings
+
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    kinds = {"E": checks.Error, "W": checks.Warning}
+    return [
+        kinds[mistake.id.rpartition(".")[2][0]](mistake.text, hint=mistake.hint, id=mistake.id)
+        for mistake in edge_settings.find_mistakes()
+    ]
+
+
 @checks.register("strangle", deploy=True)
 def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """W001: a feed token is short or missing."""

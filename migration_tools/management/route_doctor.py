@@ -7,18 +7,19 @@ from django.conf import settings as django_settings
 
 from migration_tools.conf import settings
 from migration_tools.management.route_changes import fenced_owner
-from migration_tools.routing import publishing
+from migration_tools.routing import edge_settings, publishing
 from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.routing.table import RoutingTable
 
 MIDDLEWARE = "migration_tools.routing.middleware.FenceMiddleware"
+OWN_WRITES = "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware"
 CONNECT_SECONDS = 2.0
 
 
 def examine() -> list[str]:
     """Findings in sentences; empty when nothing is wrong."""
     table = publishing.current()
-    return [*_proxies(table), *_writes(table), *_upstreams(table), *_middleware()]
+    return [*_proxies(table), *_writes(table), *_upstreams(table), *_middleware(), *_settings()]
 
 
 def _proxies(table: RoutingTable) -> Iterator[str]:
@@ -71,3 +72,12 @@ def _upstreams(table: RoutingTable) -> Iterator[str]:
 def _middleware() -> Iterator[str]:
     if MIDDLEWARE not in django_settings.MIDDLEWARE:
         yield f"{MIDDLEWARE!r} is not in MIDDLEWARE, so a write that meets the fence is an error page; add it"
+    if OWN_WRITES not in django_settings.MIDDLEWARE:
+        yield (
+            f"{OWN_WRITES!r} is not in MIDDLEWARE, so who writes may miss it after 2 s when the other side is behind; "
+            "add it"
+        )
+
+
+def _settings() -> Iterator[str]:
+    yield from (f"{mistake.text}; {mistake.hint}" for mistake in edge_settings.find_mistakes())

@@ -163,4 +163,3 @@ def site(pair: Pair, log: Path, **environment: str) -> Iterator[Site]:
         stack.callback(rig.stop)
         rig.start()
         yield Site(monolith=monolith, service=service, proxy=rig, stage=stage)
-

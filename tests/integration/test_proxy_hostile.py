@@ -129,6 +129,7 @@ FORGED = [
     b"Forwarded: for=9.9.9.9;host=evil", b"X-Request-Id: mine", b"Proxy: http://evil", b"X-Envoy-Retry-On: 5xx",
     b"X-Envoy-Upstream-Rq-Timeout-Ms: 1", b"X-Envoy-Original-Path: /admin/", b"X-Strangler-User: 1",
     b"X-Strangler-Shadow: 1", b"X-Strangler-Fenced: 1", b"X-Strangler-Origin: a", b"X-Sx-Force: old",
+    b"X-Strangler-Writes: orders", b"X-Strangler-Pinned: orders",
 ]  # fmt: skip
 
 

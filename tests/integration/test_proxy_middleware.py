@@ -1,20 +1,13 @@
-"""The middlewares in a real Django stack on a real database: refused writes, and the identity cookie."""
-
-from datetime import UTC, datetime, timedelta
-from typing import Any
+"""The fence's middleware in a real Django stack on a real database: refused writes become retryable."""
 
 import pytest
-import time_machine
-from django.contrib.auth import get_user_model, login, logout
 from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest, HttpResponse
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.urls import path
 from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
-
-from migration_tools.routing.identity import COOKIE, StranglerUser, read_identity, sign_identity
 
 pytestmark = [pytest.mark.usefixtures("pair"), pytest.mark.urls(__name__)]
 
@@ -62,30 +55,9 @@ def deadlock(request: HttpRequest) -> HttpResponse:
     raise AssertionError
 
 
-def enter(request: HttpRequest) -> HttpResponse:
-    login(request, get_user_model().objects.get(), backend="django.contrib.auth.backends.ModelBackend")
-    return HttpResponse()
-
-
-def leave(request: HttpRequest) -> HttpResponse:
-    logout(request)
-    return HttpResponse()
-
-
-def rename(request: HttpRequest) -> HttpResponse:
-    user: Any = request.user
-    user.first_name = "Grace"
-    user.save()
-    return HttpResponse()
-
-
-def plain(request: HttpRequest) -> HttpResponse:
-    return HttpResponse()
-
-
 urlpatterns = [
     path("refused_in_drf/", refused_in_drf),
-    *(path(f"{view.__name__}/", view) for view in (refused, wrapped, broken, deadlock, enter, leave, rename, plain)),
+    *(path(f"{view.__name__}/", view) for view in (refused, wrapped, broken, deadlock)),
 ]
 
 
@@ -113,69 +85,3 @@ def test_other_failures_are_left_alone(client: Client, view: str) -> None:
     response = client.post(f"/{view}/")
     assert response.status_code == 500
     assert "x-strangler-fenced" not in response
-
-
-@pytest.fixture
-def ada() -> Any:
-    return get_user_model().objects.create_user(
-        email="ada@example.com", password="secret", first_name="Ada", last_name="L"
-    )
-
-
-def identity(client: Client) -> StranglerUser | None:
-    request = RequestFactory().get("/")
-    if COOKIE in client.cookies and client.cookies[COOKIE].value:
-        request.COOKIES[COOKIE] = client.cookies[COOKIE].value
-    return read_identity(request)
-
-
-def test_login_gives_an_identity_and_logout_takes_it(client: Client, ada: Any) -> None:
-    assert COOKIE not in client.get("/plain/").cookies
-    client.get("/enter/")
-    assert identity(client) == StranglerUser(pk=ada.pk, name="Ada L", is_staff=False)
-    assert client.cookies[COOKIE]["httponly"]
-    assert COOKIE not in client.get("/plain/").cookies, "a fresh cookie is not set again"
-    client.get("/leave/")
-    assert identity(client) is None
-
-
-def test_a_changed_name_renews_the_identity(client: Client, ada: Any) -> None:
-    client.force_login(ada)
-    client.get("/rename/")
-    assert identity(client) == StranglerUser(pk=ada.pk, name="Grace L")
-
-
-def test_the_identity_of_somebody_else_is_replaced(client: Client, ada: Any) -> None:
-    client.force_login(ada)
-    client.cookies[COOKIE] = sign_identity(StranglerUser(pk=ada.pk + 1, name="Ada L"))
-    client.get("/plain/")
-    assert identity(client) == StranglerUser(pk=ada.pk, name="Ada L")
-
-
-def test_a_stale_identity_is_renewed_and_an_old_one_counts_for_nothing(client: Client, ada: Any) -> None:
-    client.force_login(ada)
-    client.get("/plain/")
-    value = client.cookies[COOKIE].value
-    request = RequestFactory().get("/")
-    request.COOKIES[COOKIE] = value
-    now = datetime.now(tz=UTC)
-    with time_machine.travel(now + timedelta(seconds=1900), tick=False):
-        assert read_identity(request)
-        client.get("/plain/")
-        assert client.cookies[COOKIE].value != value
-    with time_machine.travel(now + timedelta(seconds=3700), tick=False):
-        assert read_identity(request) is None
-
-
-@pytest.mark.parametrize("value", ["", "x", "a:b:c", "."])
-def test_a_forged_identity_counts_for_nothing(value: str, settings: Any) -> None:
-    request = RequestFactory().get("/")
-    request.COOKIES[COOKIE] = value
-    assert read_identity(request) is None
-    request.COOKIES[COOKIE] = sign_identity(StranglerUser(pk=1, name="Ada"))
-    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "IDENTITY_KEY": "another"}
-    assert read_identity(request) is None
-
-
-def test_pages_for_strangers_do_not_vary_by_cookie(client: Client) -> None:
-    assert "Cookie" not in client.get("/plain/").get("Vary", "")

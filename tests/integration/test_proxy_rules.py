@@ -4,13 +4,29 @@ import random
 
 import pytest
 
+from migration_tools.routing.own_writes.token import new_name
 from migration_tools.routing.rules import ReadRule
-from migration_tools.routing.table import RoutingTable, reader_side, with_reads, with_rule, with_writes
+from migration_tools.routing.table import (
+    RoutingTable,
+    reader_side,
+    user_bucket_key,
+    with_reads,
+    with_rule,
+    with_writes,
+)
 from tests.integration.proxy_rig import Rig, rig
 
 PATHS = ("/api/orders/", "/api/orders/search", "/api/orders/search/deep", "/api/orders/searching", "/api/orders/7/")
 HEADERS = ({}, {"x-beta": "1"}, {"x-beta": "0"}, {"x-beta": "1", "x-client": "ios.app"})
 COOKIES = ({}, {"beta": "yes"}, {"beta": "yes2"}, {"sx_cohort": "staff"}, {"sx_cohort": "staff", "beta": "yes"})
+NEARLY_TOKENS = (
+    new_name("orders"),
+    new_name("orders"),
+    new_name("orders_x"),
+    f"x{new_name('orders')}",
+    f"{new_name('orders')}0",
+    "sx_after_orders_",
+)
 
 
 def random_rule(choose: random.Random) -> ReadRule:
@@ -47,9 +63,11 @@ def test_envoy_and_python_decide_alike(seed: int) -> None:
         for _ in range(250):
             method, path = choose.choice(["GET", "GET", "HEAD", "OPTIONS"]), choose.choice(PATHS)
             headers, cookies = choose.choice(HEADERS), dict(choose.choice(COOKIES))
-            cookies["sx_bucket"] = f"user{choose.randrange(10_000)}"
+            cookies["sx_bucket"] = choose.choice([str, user_bucket_key])(choose.randrange(10_000))
             if choose.random() < 0.1:
-                cookies["sx_pin_orders"] = "1"
+                cookies["sx_pin_orders"] = choose.choice(["1", "1", "11", "0"])
+            if choose.random() < 0.2:
+                cookies[choose.choice(NEARLY_TOKENS)] = "monolith.7.1."
             expected = reader_side(proxy.table, "orders", method=method, path=path, headers=headers, cookies=cookies)
             found = asked(proxy, method, path, headers, cookies)
             assert found == expected, (seed, method, path, headers, cookies, proxy.table.contexts["orders"])

@@ -232,7 +232,9 @@ def test_a_customer_is_on_one_side_on_every_device_and_never_falls_back(shop: Si
         try:
             for percent in (5, 35, 65, 95):
                 shop.proxy.publish(lambda table, p=percent: with_reads(table, "orders", p))  # type: ignore[misc]
-                expected = "orders" if side_for(shop.proxy.table, user_bucket_key(key), "orders") == "new" else "monolith"
+                expected = (
+                    "orders" if side_for(shop.proxy.table, user_bucket_key(key), "orders") == "new" else "monolith"
+                )
                 found = {side_of(browser.get("/api/orders/")) for browser in (phone, desk)}
                 assert found == {expected}
                 assert (before, expected) != ("orders", "monolith")

@@ -1,4 +1,4 @@
-"""When a write counts as applied: interleavings of the write, other transactions, ticks and the other side's receipt."""
+"""When a write counts as applied: interleavings of it, other transactions, ticks and the other side's receipt."""
 
 from typing import Any
 
@@ -20,7 +20,8 @@ def token(stage: Stage) -> str:
 def there(value: str) -> bool:
     """Whether the owner takes the token back."""
     held = decode(value)
-    assert held is not None and held.snapshot is not None
+    assert held is not None
+    assert held.snapshot is not None
     with connections["default"].cursor() as cursor:
         return is_applied(cursor, known(cursor, STREAM), held.snapshot)
 

@@ -25,7 +25,8 @@ def seen(snapshot: Snapshot) -> set[int]:
 def test_a_snapshot_survives_its_cookie(snapshot: Snapshot) -> None:
     value = WriteToken(side="monolith", snapshot=snapshot).encode()
     token = decode(value)
-    assert token is not None and token.snapshot is not None
+    assert token is not None
+    assert token.snapshot is not None
     assert seen(token.snapshot) == seen(snapshot)
     assert not set(value) & set(' ",;\\'), "a cookie's value needs no quotes"
 
@@ -47,8 +48,10 @@ def test_a_long_list_of_running_transactions_is_cut_so_that_more_is_waited_for_n
     snapshot = Snapshot(1000, 3000, tuple(range(1000, 3000, 2)))
     value = WriteToken(side="monolith", snapshot=snapshot).encode()
     token = decode(value)
-    assert token is not None and token.snapshot is not None
-    assert len(value) < 400 and len(token.snapshot.xip) == RUNNING_AT_MOST
+    assert token is not None
+    assert token.snapshot is not None
+    assert len(value) < 400
+    assert len(token.snapshot.xip) == RUNNING_AT_MOST
     assert covers(token.snapshot, snapshot)
 
 
