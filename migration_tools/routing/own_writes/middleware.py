@@ -68,8 +68,9 @@ def _judge(request: HttpRequest, cursor: Cursor, context: str, found: applied.Kn
     changes: dict[str, str | None] = {}
     for name, value in tokens.items():
         token = decode(value)
-        # Before a context is handed over, the new owner has applied all that the old one had committed.
-        if token is None or token.side != settings().SIDE:
+        # Before a context is handed over, the new owner has applied all that the old one had committed. And without
+        # capture there is nothing to wait for.
+        if token is None or token.side != settings().SIDE or not found.captured:
             changes[name] = None
         elif token.snapshot is None:
             changes[name] = None
