@@ -19,6 +19,7 @@ from migration_tools.errors import ExitCode
 from migration_tools.phases.machine import COMMANDS as MOVE_COMMANDS
 from migration_tools.phases.machine import MOVES
 from migration_tools.playbook import Gates, Playbook, Projection, Route
+from migration_tools.routing import edge_settings
 from migration_tools.state.phase import Phase
 from migration_tools.verification.report import DifferenceKind
 from proxy.options import ProxyOptions
@@ -131,7 +132,7 @@ def test_every_option_of_the_proxy_is_explained() -> None:
 
 
 def test_every_check_is_listed() -> None:
-    ids = set(re.findall(r'"(strangle\.[EW]\d+)"', inspect.getsource(checks)))
+    ids = set(re.findall(r'"(strangle\.[EW]\d+)"', inspect.getsource(checks) + inspect.getsource(edge_settings)))
     listed = {name for name in rows(page(REFERENCE / "settings.md")) if name.startswith("strangle.")}
     assert ids == listed != set()
 
