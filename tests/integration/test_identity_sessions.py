@@ -23,7 +23,7 @@ from migration_tools.routing.identity.tokens import InvalidToken, Token, read
 from migration_tools.routing.identity.user import StranglerUser
 from migration_tools.routing.table import user_bucket_key
 
-pytestmark = [pytest.mark.usefixtures("pair"), pytest.mark.urls(__name__)]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 MONOLITHS, SERVICES = "the key of the monolith, which is long enough", "the key of a service, which is long enough"
 BEARER = {"Authorization": "Bearer tests-feed-token-orders"}
@@ -88,6 +88,12 @@ def _jwk(secret: str) -> dict[str, Any]:
 
     found: dict[str, Any] = key_document([derived_key(secret)])["keys"][0]
     return found
+
+
+def renewed(client: Client, session_key: str | None) -> Any:
+    """What a service is told of a session."""
+    headers = {**BEARER, "x-strangler-session": session_key or ""}
+    return client.get("/strangle/identity/renew/", headers=headers).json()["token"]
 
 
 def sessions() -> list[tuple[Any, ...]]:
@@ -160,10 +166,9 @@ def test_a_service_gets_a_token_for_a_session_and_nobody_else_does(client: Clien
     client.force_login(ada)
     assert client.get("/strangle/identity/renew/").status_code == 401
     assert client.get("/strangle/identity/renew/", headers={"Authorization": "Bearer x"}).status_code == 401
-    answer = client.get("/strangle/identity/renew/", headers=BEARER)
-    client.cookies[COOKIE] = answer.json()["token"]
+    client.cookies[COOKIE] = renewed(client, client.session.session_key)
     assert told(client) is not None
-    client.cookies["sessionid"] = "x" * 32
+    assert renewed(client, "x" * 32) is None
     assert client.get("/strangle/identity/renew/", headers=BEARER).json() == {"token": None}
 
 
@@ -221,11 +226,11 @@ def test_a_renewal_leaves_the_session_as_it_is_though_the_key_is_rotated(
 ) -> None:
     client.force_login(ada)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "the next key, which is long enough as well", [MONOLITHS]
-    before = sessions()
-    answer = client.get("/strangle/identity/renew/", headers={**BEARER, "x-strangler-shadow": "1"})
-    assert answer.json()["token"]
+    before, key = sessions(), client.session.session_key
+    assert renewed(Client(), key)
     assert sessions() == before
-    assert not answer.cookies
+    assert client.get("/who/").content == b"True"
+    assert sessions() != before, "a visit rotates it, else this shows nothing"
 
 
 def _new_password(user: Any, client: Client) -> None:

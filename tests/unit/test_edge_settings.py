@@ -1,5 +1,7 @@
 """Settings that do not fit the proxy or the way of identity are named, and the shop's own have no mistake."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from migration_tools.routing.edge_settings import (
     SESSIONS,
     find_mistakes,
 )
+from tests.architecture.tree import ROOT
 
 SIGNED = {"IDENTITY": "signed", "IDENTITY_URL": "http://m/strangle/identity/", "IDENTITY_TOKEN": "t"}
 SERVICE = {"MIDDLEWARE": [SERVICE_MIDDLEWARE], "MIGRATION_TOOLS": SIGNED}
@@ -61,6 +64,21 @@ def test_each_mistake_is_named_and_no_other(settings: Any, expected: list[str], 
 def test_a_missing_library_is_named(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("migration_tools.routing.edge_settings.find_spec", lambda name: None)
     assert found(settings, {}) == ["E031"]
+
+
+def test_a_side_without_tokens_needs_no_library_for_them() -> None:
+    """Neither the URLs nor the middlewares ask for PyJWT before a token is signed or read."""
+    script = """
+import sys
+sys.modules["jwt"] = sys.modules["cryptography"] = None
+import django
+django.setup()
+import migration_tools.urls
+import migration_tools.routing.identity.middleware, migration_tools.routing.own_writes.middleware
+import migration_tools.routing.identity.authentication, migration_tools.routing.identity.sessions
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

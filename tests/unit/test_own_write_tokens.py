@@ -1,6 +1,6 @@
 """The token of a write as a value: it survives its cookie, never claims less than it must, and refuses nonsense."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_tools.kernel.snapshots import Snapshot, covers
@@ -62,6 +62,7 @@ def test_an_open_transaction_of_the_writer_is_waited_for(snapshot: Snapshot, xid
     assert seen(widened) >= seen(snapshot)
 
 
+@settings(max_examples=60)
 @given(st.text(max_size=60) | st.from_regex(r"[a-z]{1,5}\.[0-9]{1,22}\.[0-9]{0,22}\.[0-9-]{0,30}", fullmatch=True))
 def test_nonsense_is_nothing_and_never_fails(value: str) -> None:
     token = decode(value)

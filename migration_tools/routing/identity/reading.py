@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COOKIE = "sx_identity"
+# How a service shows the monolith whose token it asks for.
+SESSION_HEADER = "x-strangler-session"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +95,7 @@ def _by_token(request: HttpRequest, session_key: str) -> Finding:
     if not settings().IDENTITY_URL:
         return Finding(user=None, forget=bool(text))
     try:
-        renewed = renewals.token(
-            session_key, cookie=django_settings.SESSION_COOKIE_NAME, secure=bool(request.is_secure())
-        )
+        renewed = renewals.token(session_key, secure=bool(request.is_secure()))
     except Unreachable as error:
         if token is not None and token.expired_for(time.time()) < settings().IDENTITY_GRACE_SECONDS:
             log.warning("an ended token is believed for a while: %s", error)

@@ -6,8 +6,8 @@ import time
 
 from migration_tools.conf import settings
 from migration_tools.routing.identity.inquiry import Unreachable, ask
+from migration_tools.routing.identity.reading import SESSION_HEADER
 from migration_tools.routing.identity.tokens import session_mark
-from migration_tools.routing.shadow.guard import SHADOW_HEADER
 
 # A browser that comes with an old token asks for several things at once: the monolith is asked once.
 REMEMBER_SECONDS = 2.0
@@ -26,7 +26,7 @@ class Renewals:
         self._answers: dict[str, tuple[float, str | None]] = {}
         self._quiet_until = 0.0
 
-    def token(self, session_key: str, *, cookie: str, secure: bool) -> str | None:
+    def token(self, session_key: str, *, secure: bool) -> str | None:
         """A new token for the session's user; None when the monolith says that nobody is logged in by it.
 
         Raises:
@@ -41,7 +41,7 @@ class Renewals:
         if now < self._quiet_until or not self._places.acquire(timeout=QUIET_SECONDS):
             raise Unreachable("the monolith did not answer a moment ago")
         try:
-            found = _ask(session_key, cookie, secure)
+            found = _ask(session_key, secure)
         except Unreachable:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
             raise
@@ -53,13 +53,12 @@ class Renewals:
         return found
 
 
-def _ask(session_key: str, cookie: str, secure: bool) -> str | None:
+def _ask(session_key: str, secure: bool) -> str | None:
     conf = settings()
     headers = {
         "Authorization": f"Bearer {conf.IDENTITY_TOKEN}",
-        "Cookie": f"{cookie}={session_key}",
-        # With ShadowMiddleware in the monolith, no other middleware can touch the session on this occasion either.
-        SHADOW_HEADER: "1",
+        # Not as a cookie: then no middleware of the monolith sees a session, and none can rotate or save it.
+        SESSION_HEADER: session_key,
         "X-Forwarded-Proto": "https" if secure else "http",
     }
     status, document = ask(f"{conf.IDENTITY_URL.rstrip('/')}/renew/", headers=headers)

@@ -1,6 +1,5 @@
 """What the monolith tells services about identity: its public keys, and a new token for a session."""
 
-from django.conf import settings as django_settings
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.decorators import method_decorator
@@ -8,6 +7,7 @@ from django.views import View
 
 from migration_tools.conf import settings
 from migration_tools.messaging.feed import consumer_of
+from migration_tools.routing.identity.reading import SESSION_HEADER
 from migration_tools.routing.identity.user import describe
 
 KEYS_AGE_SECONDS = 60
@@ -30,10 +30,11 @@ class KeysView(View):
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class RenewView(View):
-    """GET /strangle/identity/renew/ by a service, with a visitor's session cookie: a token, or null for nobody.
+    """GET /strangle/identity/renew/ by a service, with a visitor's session key: a token, or null for nobody.
 
-    It needs a token of FEED_TOKENS: a page's script could otherwise read what the cookie hides from it. The session is
-    read as in Note [a read logs nobody out].
+    It needs a token of FEED_TOKENS: a page's script could otherwise read what the cookie hides from it. The key
+    comes in a header, so that no middleware takes it for a visit; the session is read as in Note [a read logs nobody
+    out].
     """
 
     http_method_names = ["get"]
@@ -46,7 +47,7 @@ class RenewView(View):
         from migration_tools.routing.identity.issuing import issue
         from migration_tools.routing.identity.sessions import session_user
 
-        session_key = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME, "")
+        session_key = request.headers.get(SESSION_HEADER, "")
         user = session_user(session_key) if session_key else None
         answer = JsonResponse({"token": issue(describe(user), session_key) if user is not None else None})
         answer["Cache-Control"] = "no-store"
