@@ -1,6 +1,7 @@
 """Versions of the routing table in a real database: compare-and-swap, rollback, confirmation."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from migration_tools.errors import RoutingError
 from migration_tools.routing import publishing
 from migration_tools.routing.models import RoutingVersion
 from migration_tools.routing.publishing import RoutingMoved, RoutingNotConfirmed
+from migration_tools.routing.sides import side_for
 from migration_tools.routing.table import InvalidTable, RoutingTable, ensure_context, with_reads
 
 pytestmark = pytest.mark.usefixtures("pair")
@@ -23,6 +25,16 @@ def publish_orders(table: RoutingTable) -> RoutingTable:
 @pytest.fixture
 def first() -> RoutingTable:
     return publishing.publish(publish_orders, author="ann", reason="orders leave")
+
+
+def test_the_side_of_a_user_is_known_from_their_key(first: RoutingTable) -> None:
+    """It is the cookie's that the monolith sets at login, and only ever changes from old to new."""
+    sides = [[], []]  # type: list[list[str]]
+    for found, percent in zip(sides, (20, 60), strict=True):
+        publishing.set_reads("orders", percent)
+        found += [side_for(SimpleNamespace(pk=key), "orders") for key in range(300)]
+        assert found == [side_for(key, "orders") for key in range(300)]
+    assert {("old", "old"), ("old", "new"), ("new", "new")} == set(zip(*sides, strict=True))
 
 
 def test_before_anything_is_published_all_goes_to_the_monolith() -> None:

@@ -8,11 +8,14 @@ import time
 from migration_tools.conf import settings
 from migration_tools.routing.identity.inquiry import Unreachable, ask
 from migration_tools.routing.identity.keys import PublicKey, parse_keys
+from migration_tools.routing.identity.tokens import Token, read
 
 log = logging.getLogger(__name__)
 
 # However many forged tokens name however many keys, the monolith is asked no more often than this.
 ASK_EVERY_SECONDS = 5.0
+# A signature costs a third of a millisecond to check, and a visitor shows the same token for minutes.
+TOKENS_AT_MOST = 4096
 
 
 class Keyring:
@@ -21,10 +24,30 @@ class Keyring:
     def __init__(self, source: str) -> None:
         self._source = source
         self._keys: dict[str, PublicKey] = {}
+        self._believed: dict[tuple[str, str, str], Token] = {}
         self._fetched = self._asked = float("-inf")
         self._lock = threading.Lock()
         if source.lstrip().startswith("{"):
             self._keys, self._fetched = parse_keys(json.loads(source)), float("inf")
+
+    def read(self, text: str, *, issuer: str, audience: str) -> Token:
+        """Read a token, checking its signature once; whether it has expired is the caller's to judge.
+
+        Raises:
+            InvalidToken, Unreachable: as `tokens.read` and `find`.
+        """
+        if self._is_due():
+            self._refresh()
+        # Each refresh begins with an empty one, so that what was believed by a withdrawn key is not kept: neither what
+        # is in it, nor what a thread is about to put there.
+        believed, key = self._believed, (text, issuer, audience)
+        token = believed.get(key)
+        if token is None:
+            token = read(text, find=self.find, issuer=issuer, audience=audience)
+            if len(believed) >= TOKENS_AT_MOST:
+                believed.clear()
+            believed[key] = token
+        return token
 
     def find(self, kid: str) -> PublicKey | None:
         """The key of that name, or None when the monolith does not publish it.
@@ -32,29 +55,40 @@ class Keyring:
         Raises:
             Unreachable: there is no key at all yet, and the monolith cannot be asked.
         """
-        now = time.monotonic()
-        stale = now - self._fetched > settings().IDENTITY_KEYS_SECONDS
-        if (stale or kid not in self._keys) and now - self._asked > ASK_EVERY_SECONDS:
+        if self._is_due(lacking=kid not in self._keys):
             self._refresh()
         if not self._keys:
             raise Unreachable(f"no key of {self._source} is known yet")
         return self._keys.get(kid)
 
+    def _is_due(self, *, lacking: bool = False) -> bool:
+        now = time.monotonic()
+        stale = now - self._fetched > settings().IDENTITY_KEYS_SECONDS
+        return (stale or lacking) and now - self._asked > ASK_EVERY_SECONDS
+
     def _refresh(self) -> None:
-        with self._lock:
-            if self._fetched == float("inf") or time.monotonic() - self._asked <= ASK_EVERY_SECONDS:
-                return
-            try:
-                status, document = ask(self._source)
-                if status != 200:
-                    raise Unreachable(f"{self._source} answered {status}")
-                self._keys = parse_keys(document)
-                self._fetched = time.monotonic()
-            except (Unreachable, ValueError) as error:
-                # The last keys stay: a monolith that is down for a while logs nobody out.
-                log.warning("the keys of identity tokens are not renewed: %s", error)
-            finally:
-                self._asked = time.monotonic()
+        # With keys at hand nobody waits for somebody else's question.
+        if not self._lock.acquire(blocking=not self._keys):
+            return
+        try:
+            if self._fetched != float("inf") and time.monotonic() - self._asked > ASK_EVERY_SECONDS:
+                self._fetch()
+        finally:
+            self._lock.release()
+
+    def _fetch(self) -> None:
+        try:
+            status, document = ask(self._source)
+            if status != 200:
+                raise Unreachable(f"{self._source} answered {status}")
+            self._keys = parse_keys(document)
+            self._believed = {}
+            self._fetched = time.monotonic()
+        except (Unreachable, ValueError) as error:
+            # The last keys stay: a monolith that is down for a while logs nobody out.
+            log.warning("the keys of identity tokens are not renewed: %s", error)
+        finally:
+            self._asked = time.monotonic()
 
 
 _rings: dict[str, Keyring] = {}

@@ -113,7 +113,7 @@ def _read(text: str) -> "Token | None":
 
     conf = settings()
     try:
-        return tokens.read(text, find=keyring().find, issuer=conf.IDENTITY_ISSUER, audience=conf.SIDE)
+        return keyring().read(text, issuer=conf.IDENTITY_ISSUER, audience=conf.SIDE)
     except tokens.InvalidToken as error:
         log.info("an identity token is not believed: %s", error)
         return None
