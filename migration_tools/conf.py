@@ -32,6 +32,8 @@ class Settings:
     FEED_WAIT_SECONDS: float = 5.0
     TRANSPORT: str = "feed"
     BROKER_URL: str = ""
+    SOURCES: Mapping[str, str] = field(default_factory=dict)
+    LOG_RETAINED_BYTES: int = 4_000_000_000
     UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
     STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     IDENTITY: str = ""
@@ -112,6 +114,9 @@ def find_mistakes(raw: Any) -> list[str]:
         )
     if raw.get("BACKFILL_RUNNER") == "celery" and not (raw.get("BACKFILL_BROKER_URL") or raw.get("BROKER_URL")):
         mistakes.append("MIGRATION_TOOLS['BACKFILL_RUNNER'] is 'celery' but 'BACKFILL_BROKER_URL' is empty")
+    for stream, source in dict(raw.get("SOURCES", {})).items():
+        if source not in {"triggers", "log"}:
+            mistakes.append(f"MIGRATION_TOOLS['SOURCES'][{stream!r}] is {source!r}; it must be 'triggers' or 'log'")
     workers = raw.get("BACKFILL_WORKERS", 1)
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         mistakes.append(f"MIGRATION_TOOLS['BACKFILL_WORKERS'] is {workers!r}; it must be a number from 1 to 64")

@@ -17,6 +17,7 @@ StrangleError
 │   └── StreamHole           positions are missing between two batches
 ├── FenceBusy                the write lock was not had in time; nothing was changed
 ├── CaptureDrift             what is installed in a database is not what is declared
+│   └── LogLost              the log was dropped, or read by somebody else, before a tick had taken it
 ├── TransportError           a feed or a broker did not answer
 └── StoreError               a replica's store did not answer or refused its rows
 """
@@ -139,6 +140,10 @@ class FenceBusy(StrangleError):
 
 class CaptureDrift(StrangleError):
     """What is installed in a database is not what the playbook declares; run strangle_doctor."""
+
+
+class LogLost(CaptureDrift):
+    """A part of the log is gone that no tick has taken: writes are missing, and the stream stands still."""
 
 
 class TransportError(StrangleError):

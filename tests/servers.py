@@ -18,7 +18,9 @@ def pytest_load_initial_conftests() -> None:
     """Start the cluster once (xdist workers inherit it through the environment) and point the settings at it."""
     if PORT not in os.environ:
         version = int(os.environ.get(VERSION, "18"))
-        server = EmbeddedPostgres(version=version, options={"synchronous_commit": "off"}).start()
+        server = EmbeddedPostgres(
+            version=version, options={"synchronous_commit": "off", "wal_level": "logical"}
+        ).start()
         provision(server)
         os.environ[PORT] = str(server.port)
         os.environ[PASSWORD] = server.password

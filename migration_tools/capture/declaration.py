@@ -10,6 +10,22 @@ from typing import Any
 TRIGGERS_VERSION = 2
 
 
+class Status(StrEnum):
+    """How an installed object compares with its declaration."""
+
+    INSTALLED = "installed"
+    OUTDATED = "outdated"
+    MISSING = "missing"
+    DRIFTED = "drifted"
+
+
+class Source(StrEnum):
+    """Where the monolith's side learns which keys were touched."""
+
+    TRIGGERS = "triggers"
+    LOG = "log"
+
+
 class Fence(StrEnum):
     """Who may write a fenced table: the owner of its context, or nobody but the sync."""
 
@@ -77,7 +93,8 @@ class TableSpec:
     """Triggers on one table: capture of `key` for its own relations, of `watched` → `reported` for dependants.
 
     `reported_as` is the captured table that this one is a partition of. `inexact` are those columns of which equal
-    values may differ; they are compared by their text.
+    values may differ; they are compared by their text. A `logged` table is captured from the log instead: its triggers
+    are the fence's, and the one that refuses TRUNCATE.
     """
 
     stream: str
@@ -91,11 +108,16 @@ class TableSpec:
     echoes: bool
     captured: bool
     fence: Fence | None
+    logged: bool = False
 
     @property
     def declaration(self) -> str:
         """A hash of everything that matters."""
-        return _hash([TRIGGERS_VERSION, asdict(self)])
+        values = asdict(self)
+        if not self.logged:
+            # Triggers installed before there was another source are not outdated by it.
+            del values["logged"]
+        return _hash([TRIGGERS_VERSION, values])
 
 
 @dataclass(frozen=True, kw_only=True)

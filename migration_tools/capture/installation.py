@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 
-from migration_tools.capture.declaration import RelationSpec, SideSpec, TableSpec
+from migration_tools.capture.declaration import RelationSpec, SideSpec, Status, TableSpec
+from migration_tools.capture.log_installation import drop_log, end_log, inspect_log, install_log
 from migration_tools.capture.models import Side
 from migration_tools.capture.triggers import create_statements, drop_statements, function_names
 from migration_tools.kernel import points
@@ -13,14 +13,7 @@ from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.stores.postgres.ddl import with_short_locks
 
-
-class Status(StrEnum):
-    """How an installed object compares with its declaration."""
-
-    INSTALLED = "installed"
-    OUTDATED = "outdated"
-    MISSING = "missing"
-    DRIFTED = "drifted"
+__all__ = ["Finding", "Status", "inspect", "install", "remove"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +45,9 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
         )
         _install_relations(conn, spec)
     points.reached("install.relations_done")
+    logged = [table for table in spec.tables if table.captured and table.logged]
+    if logged:
+        install_log(conn, spec.context, logged, wait=wait)
     for table in spec.tables:
         _install_table(conn, table, side, wait)
         points.reached("install.table_done")
@@ -61,6 +57,8 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
     ).fetchall():
         if row[0] not in known:
             _remove_table(conn, spec.context, row[0], wait)
+    if not logged:
+        end_log(conn, spec.context)
 
 
 def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> None:
@@ -68,6 +66,7 @@ def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> 
     for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [context]).fetchall():
         _remove_table(conn, context, row[0], wait)
         points.reached("remove.table_done")
+    drop_log(conn, context)
     with transaction(conn):
         conn.execute("DELETE FROM strangle_outbox WHERE stream = %s AND kind <> 'e'", [context])
         conn.execute("UPDATE strangle_relation SET active = false WHERE stream = %s", [context])
@@ -96,6 +95,10 @@ def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
         if status is Status.INSTALLED and not _triggers_enabled(conn, table):
             status = Status.DRIFTED
         findings.append(Finding(object=f"triggers on {table.table}", status=status))
+    logged = [table for table in spec.tables if table.captured and table.logged]
+    log = inspect_log(conn, spec.context, logged)
+    if log is not None:
+        findings.append(Finding(object="capture from the log", status=log))
     return findings
 
 
@@ -108,7 +111,9 @@ def _compare(found: str | None, wanted: str) -> Status:
 def _triggers_enabled(conn: Connection, table: TableSpec) -> bool:
     names = function_names(table)
     wanted = ([names["fence"]] if table.fence else []) + (
-        [names[event] for event in ("ins", "upd", "del", "trunc")] if table.captured else []
+        [names[event] for event in (("trunc",) if table.logged else ("ins", "upd", "del", "trunc"))]
+        if table.captured
+        else []
     )
     row = conn.execute(
         "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = ANY (%s) AND tgenabled = 'A'",

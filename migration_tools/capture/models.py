@@ -97,3 +97,38 @@ class WaitingReference(models.Model):
                 fields=["stream", "table_name", "reference", "key"], name="strangle_waiting_reference_key"
             )
         ]
+
+
+class LogSource(models.Model):
+    """A stream whose touched keys are read from the log: its publication and slot, and how far ticks have taken it.
+
+    `tables` says which columns of which table to report; `token` lets the reader believe the apply path's marks.
+    """
+
+    stream = models.TextField(primary_key=True)
+    slot = models.TextField()
+    publication = models.TextField()
+    token = models.TextField()
+    tables = models.JSONField()
+    confirmed = models.BigIntegerField()
+    installed_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_log_source"
+
+
+class ForeignRow(models.Model):
+    """The newest source position that was applied of a row fed by another tool; see transfer.foreign.
+
+    Kept after a delete too, so that a late repetition cannot bring the row back.
+    """
+
+    pk = models.CompositePrimaryKey("feed", "table_name", "key")
+    feed = models.TextField()
+    table_name = models.TextField()
+    key = ArrayField(models.TextField())
+    position = ArrayField(models.BigIntegerField())
+    applied_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_foreign_row"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from migration_tools.capture.log_reader import LogReader
 from migration_tools.errors import CaptureDrift
 from migration_tools.kernel import points
 from migration_tools.kernel.records import endings
@@ -108,6 +109,13 @@ def _fits(relation: InstalledRelation, stream: str) -> Iterator[None]:
 
 class RelationProjector:
     """The Projector of messaging.ticks over the relations installed in the database."""
+
+    def __init__(self) -> None:
+        self._log = LogReader()
+
+    def logged(self, conn: Connection, *, stream: str, previous: str | None) -> list[Touch]:
+        """See capture.log_reader; nothing where the stream is captured by triggers."""
+        return self._log.read(conn, stream, previous)
 
     def project(self, conn: Connection, *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int:
         """Write records for every key that the touches reach: rows, then patches, then endings (children first)."""

@@ -53,6 +53,7 @@ def create_statements(spec: TableSpec, *, owner: str, side: Side) -> list[sql.Co
     if spec.captured:
         statements += _function(names["trunc"], _truncate_body(spec, owner))
         statements += _trigger(names["trunc"], spec.table, "BEFORE TRUNCATE")
+    if spec.captured and not spec.logged:
         for event, when, tables in (
             ("ins", "AFTER INSERT", "REFERENCING NEW TABLE AS new_rows"),
             ("upd", "AFTER UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),

@@ -36,9 +36,15 @@ class Touch:
 
 
 class Projector(Protocol):
-    """Writes the row records of a tick, numbered from `base` + 1; returns how many. See capture.projector."""
+    """Knows what touched keys mean. See capture.projector."""
 
-    def project(self, conn: "Connection", *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int: ...
+    def logged(self, conn: "Connection", *, stream: str, previous: str | None) -> list[Touch]:
+        """What the log says was touched by transactions that the tick's snapshot sees and the one before did not."""
+        ...
+
+    def project(self, conn: "Connection", *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int:
+        """Write the row records of a tick, numbered from `base` + 1; returns how many."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +86,10 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
         taken = conn.execute(TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
     else:
         taken = conn.execute(_TAKEN, [stream]).fetchall()
-    if not taken:
+    logged = projector.logged(conn, stream=stream, previous=previous[1] if previous else None)
+    if not taken and not logged:
         return TickResult(number=tick - 1, head=head, records=0)
-    touches = [
+    touches = logged + [
         Touch(table=row[2], echo=row[1] == OutboxKind.ECHO, keys=json.loads(row[3]), occurred=row[4])
         for row in taken
         if row[1] != OutboxKind.EVENT

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from django.conf import settings as django_settings
 
+from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.declaration import SideSpec
 from migration_tools.capture.installation import install, remove
 from migration_tools.capture.models import Side
@@ -81,7 +82,7 @@ class LiveExecutor:
         """Delete what was copied and synced; the sync goes on from an empty target."""
         env = self.env
         with env.ends(Side.SOURCE, "clear") as ends, stopped_at_tick(ends), transaction(ends.receiver):
-            ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+            mark_applying(ends.receiver, "row")
             deleted = 0
             for relation in reversed(whole_relations(ends.sender, env.context)):
                 deleted += ends.receiver.execute(

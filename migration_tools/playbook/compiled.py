@@ -1,12 +1,13 @@
 """Both sides of a playbook against the live databases: validated, compiled, and its mistakes all at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.core.exceptions import FieldError
 from django.db.models import Model
 
-from migration_tools.capture.declaration import Fence, SideSpec
+from migration_tools.capture.declaration import Fence, SideSpec, Source
 from migration_tools.capture.models import Side
+from migration_tools.conf import settings
 from migration_tools.errors import PlaybookError
 from migration_tools.playbook.compiled_invariants import CompiledInvariant, compile_invariants
 from migration_tools.playbook.compiler import Direction, compile_side
@@ -86,7 +87,7 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
     try:
         compiled = Compiled(
             playbook=playbook,
-            source=compile_side(playbook.context, Side.SOURCE, forward, conn=source, fences=own_source),
+            source=_captured(compile_side(playbook.context, Side.SOURCE, forward, conn=source, fences=own_source)),
             target=compile_side(playbook.context, Side.TARGET, backward, conn=target, fences=own_target),
             invariants=tuple(invariants),
         )
@@ -96,6 +97,12 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
     if mistakes:
         raise PlaybookError(playbook.context, mistakes)
     return compiled
+
+
+def _captured(side: SideSpec) -> SideSpec:
+    """The monolith's side with its tables captured from where the settings say."""
+    logged = settings().SOURCES.get(side.context, Source.TRIGGERS) == Source.LOG
+    return replace(side, tables=tuple(replace(t, logged=logged and t.captured) for t in side.tables))
 
 
 def _forward(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.errors import PositionMoved
 from migration_tools.kernel import points
@@ -95,7 +96,7 @@ def replace_range(
     keys: KeyRange,
 ) -> Piped:
     """Make the receiver's key range equal to the rows that `reader` sees; call inside the receiver's transaction."""
-    receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+    mark_applying(receiver, "row")
     within = target_condition(relation, tuple(shape.columns[name].base for name in relation.key_columns), keys)
     names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in relation.columns)
     query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(

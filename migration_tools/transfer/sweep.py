@@ -7,6 +7,7 @@ the sender does not have now is deleted in one transaction. What is left refers 
 whose end is an event to come; a row that moved to another parent comes back with its chunk.
 """
 
+from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql, transaction
@@ -25,7 +26,7 @@ def sweep(ends: Ends) -> int:
     """
     deleted = 0
     with gate(ends), transaction(ends.reader, repeatable=True), transaction(ends.receiver):
-        ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+        mark_applying(ends.receiver, "row")
         for relation in reversed(whole_relations(ends.sender, ends.stream)):
             shape = read_table(ends.receiver, relation.target_table)
             assert shape is not None  # noqa: S101  (compiled against it)

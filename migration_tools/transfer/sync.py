@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import TransferError
 from migration_tools.kernel import points
@@ -44,7 +45,7 @@ class TableWriter:
         self._waiting = waiting_tables(conn, stream)
         self._taken_out = False
         whole, patches = newest(relations, (row for row in rows if row.relation in wanted))
-        _set_applying(conn, "row")
+        mark_applying(conn, "row")
         tables = sorted(whole, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
         for table in tables:
             self._upsert_all(conn, relations, list(whole[table].values()))
@@ -55,10 +56,10 @@ class TableWriter:
                 self._delete(conn, relations[gone[0].relation], gone)
         self._let_wait(conn, stream, whole)
         if patches:
-            _set_applying(conn, "patch")
+            mark_applying(conn, "patch")
         for part in _by_relation(patches):
             self._patch(conn, relations[part[0].relation], part)
-        _set_applying(conn, "")
+        mark_applying(conn, "")
         return len(rows)
 
     def _permitted(self, conn: Connection, stream: str, relations: dict[int, RelationHead]) -> set[int]:
@@ -285,11 +286,6 @@ def _fits(table: str) -> Iterator[None]:
             f"a row for {table!r} does not fit: {describe_failure(error)}; widen the column or "
             "the constraint in this database, or change the row where it is owned. Until then its stream waits"
         ) from error
-
-
-def _set_applying(conn: Connection, mode: str) -> None:
-    """Tell the triggers that this transaction is the apply path; see Note [applying]."""
-    conn.execute("SELECT set_config('strangle.applying', %s, true)", [mode])
 
 
 def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:

@@ -10,6 +10,7 @@ portions, each at an exact stop. A kill -9 in between leaves entries, and the co
 
 from collections.abc import Collection, Sequence
 
+from migration_tools.capture.applying import mark_applying
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import ForeignKey, Table, read_table
 
@@ -83,7 +84,7 @@ def put_in(conn: Connection, stream: str) -> int:
     """
     done = 0
     with transaction(conn):
-        conn.execute("SELECT set_config('strangle.applying', 'row', true)")
+        mark_applying(conn, "row")
         for table in sorted(waiting_tables(conn, stream)):
             shape = read_table(conn, table)
             assert shape is not None  # noqa: S101  (its rows were written)

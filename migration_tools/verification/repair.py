@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query
 from migration_tools.errors import TransferError
 from migration_tools.messaging.batch import RelationHead
@@ -58,7 +59,7 @@ def repair(ends: Ends, differences: Iterable[Difference]) -> Repaired:
     written: dict[str, int] = {}
     deleted: dict[str, int] = {}
     with stopped_at_tick(ends) as stop, transaction(ends.receiver):
-        ends.receiver.execute("SELECT set_config('strangle.applying', 'row', true)")
+        mark_applying(ends.receiver, "row")
         pair = Pair(stream=ends.stream, position=stop.position, sender=ends.reader, receiver=ends.receiver)
         wrong = {
             relation.number: {
