@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.test import override_settings
 
-from migration_tools.stores.postgres import connect
 from tests.conftest import SMALL_SHOP, Pair
 from tests.integration.test_capture import WRITES
 from tests.stage import Stage
