@@ -58,7 +58,7 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
         if row[0] not in known:
             _remove_table(conn, spec.context, row[0], wait)
     if not logged:
-        end_log(conn, spec.context)
+        end_log(conn, spec.context, forget=not spec.tables)
 
 
 def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> None:

@@ -121,22 +121,27 @@ def inspect_log(conn: Connection, stream: str, tables: Sequence[TableSpec]) -> S
     return Status.INSTALLED if source.tables == described else Status.OUTDATED
 
 
-def end_log(conn: Connection, stream: str) -> None:
+def end_log(conn: Connection, stream: str, *, forget: bool) -> None:
     """Take what the log still holds into a tick, then give slot and publication back; nothing where there are none.
 
-    Call when triggers capture all that is still captured.
+    Call when triggers capture all that is still captured. With `forget` nothing is: what cannot be read is let go.
+
+    Raises:
+        CaptureDrift: what the log holds cannot be taken, and is not to be forgotten.
     """
     source = read_source(conn, stream)
     if source is None:
         return
-    with advisory.held(conn, LockClass.TICK, stream):
-        slot = slots.read_slot(conn, source.slot)
-        if slot is not None and not slot.lost:
-            from migration_tools.capture.projector import RelationProjector
+    from migration_tools.capture.projector import RelationProjector
 
+    with advisory.held(conn, LockClass.TICK, stream):
+        try:
             with transaction(conn, repeatable=True):
                 append_tick(conn, stream, RelationProjector())
-            points.reached("log.last_tick")
+        except CaptureDrift:
+            if not forget:
+                raise
+        points.reached("log.last_tick")
         _drop(conn, stream, source.slot, source.publication)
 
 
@@ -194,3 +199,19 @@ def retained(conn: Connection, stream: str) -> dict[str, Any] | None:
         "bytes_until_lost": slot.limit if slot else None,
         "lost": slot is None or slot.lost,
     }
+
+
+def log_findings(conn: Connection, stream: str) -> list[str]:
+    """What is wrong with the stream's slot, in sentences: it is lost, or keeps more of the log than is allowed."""
+    kept = retained(conn, stream)
+    if kept is None:
+        return []
+    if kept["lost"]:
+        return [f"replication slot {kept['slot']!r} is lost; {lost_remedy(stream)}"]
+    if kept["retained_bytes"] <= kept["limit_bytes"]:
+        return []
+    return [
+        f"replication slot {kept['slot']!r} makes the server keep {kept['retained_bytes']:,} bytes of log, more than "
+        f"LOG_RETAINED_BYTES ({kept['limit_bytes']:,}); start strangle_relay {stream} or end the transaction that "
+        "holds it back (strangle_status), else the disk fills, or the slot is lost at max_slot_wal_keep_size"
+    ]

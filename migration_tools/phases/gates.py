@@ -5,6 +5,7 @@ import datetime as dt
 from django.utils import timezone
 
 from migration_tools.capture.installation import Status, inspect
+from migration_tools.capture.log_installation import log_findings
 from migration_tools.capture.models import Side
 from migration_tools.conf import settings
 from migration_tools.kernel.planes import Plane
@@ -35,7 +36,7 @@ def target_empty(env: Surroundings) -> list[str]:
 
 def capture_installed(env: Surroundings) -> list[str]:
     """Triggers and relations are as the playbook declares them, on both sides."""
-    missing = []
+    missing = log_findings(env.source, env.context)
     for side in Side:
         for finding in inspect(env.connection(side), env.compiled.side(side)):
             if finding.status is not Status.INSTALLED:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from migration_tools.capture.log_installation import retained
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import StrangleError
@@ -84,6 +85,7 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         "owner": owner.owner.value if owner else None,
         "epoch": owner.epoch if owner else None,
         "head": head(conn.cursor(), context),
+        "log": retained(conn, context),
         "unnumbered": {"rows": waiting.rows, "seconds": round(waiting.seconds, 3)},
         "oldest_transaction": None if oldest is None else {"seconds": round(oldest[0], 3), "session": oldest[1]},
         "consumers": [

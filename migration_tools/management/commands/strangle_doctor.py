@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from migration_tools.capture.installation import Status, inspect, install
+from migration_tools.capture.log_installation import log_findings
 from migration_tools.capture.models import Side
 from migration_tools.errors import StrangleError
 from migration_tools.management.operation import Operation
@@ -39,7 +40,7 @@ class Command(Operation):
                     for side in (Side.TARGET, Side.SOURCE):
                         install(env.connection(side), env.compiled.side(side), wait=env.wait)
                     record(env.context, "doctor", "mended")
-            findings = [*_capture(env), *_owners(env), *_sessions(env)]
+            findings = [*_capture(env), *_log(env), *_owners(env), *_sessions(env)]
         if findings:
             raise StrangleError("found:\n" + "\n".join(f"  - {text}" for text in findings))
         return {"evidence": {"findings": []}, "message": f"{options['context']!r}: nothing is wrong"}
@@ -54,6 +55,12 @@ def _capture(env: Surroundings) -> list[str]:
         for finding in inspect(env.connection(side), env.compiled.side(side))
         if finding.status is not Status.INSTALLED
     ]
+
+
+def _log(env: Surroundings) -> list[str]:
+    if phase_of(env.context) not in CAPTURED:
+        return []
+    return log_findings(env.connection(Side.SOURCE), env.context)
 
 
 def _owners(env: Surroundings) -> list[str]:

@@ -51,6 +51,10 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
                 f"  {name}: {side['unnumbered']['rows']} outbox rows wait for the relay since "
                 f"{side['unnumbered']['seconds']:.1f} s"
             )
+        if side["log"]:
+            log = side["log"]
+            kept = "is lost: see strangle_doctor" if log["lost"] else f"keeps {log['retained_bytes']:,} bytes of log"
+            lines.append(f"  {name}: slot {log['slot']} {kept}")
         if side["dead_letters"]:
             lines.append(f"  {name}: {side['dead_letters']} events are parked")
     last = status["verification"]
