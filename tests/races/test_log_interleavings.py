@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from migration_tools.capture import log_reader
+from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.installation import install, remove
 from migration_tools.capture.log_reader import read_source
 from migration_tools.kernel import points
 from migration_tools.kernel.snapshots import Snapshot
-from migration_tools.stores.postgres import connect, slots
+from migration_tools.stores.postgres import connect, pgoutput, slots
 from tests.integration.test_log import logged
 from tests.races.scene import Background, note, open_transaction, put_again, remark, until
 from tests.stage import STREAM, Stage
@@ -247,3 +248,30 @@ def test_the_source_is_changed_while_customers_write_and_nothing_is_lost(
 
 def _writing(stage: Stage, seed: int, stop: threading.Event, write: Callable[..., int]) -> Callable[[], int]:
     return lambda: write(stage.pair, seed, stop)
+
+
+def marked_in_a_savepoint(stage: Stage) -> None:
+    """End the apply path's mark in a savepoint, and write as an application right after it."""
+    with stage.pair.connect("shop", "shop_owner") as conn, conn.transaction():
+        with conn.transaction():
+            with conn.transaction(force_rollback=True):
+                mark_applying(conn, "row")
+            mark_applying(conn, "row")
+            mark_applying(conn, "")
+        conn.execute("UPDATE accounts_user SET last_name = 'Written after it' WHERE id = 3")
+    stage.settle()
+
+
+def test_a_mark_that_ended_just_before_a_write_does_not_cover_it(logged: Stage) -> None:
+    logged.backfill()
+    for _ in range(3):
+        marked_in_a_savepoint(logged)
+    assert logged.differences() == []
+
+
+def test_in_the_order_in_which_the_decoder_gives_them_it_would(logged: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pgoutput, "_messages_first", lambda run: run)
+    logged.backfill()
+    for _ in range(3):
+        marked_in_a_savepoint(logged)
+    assert logged.differences() != []

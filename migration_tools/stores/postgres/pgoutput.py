@@ -79,6 +79,7 @@ class LogMessage:
 
     prefix: str
     content: bytes
+    lsn: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,10 +104,30 @@ def read_entries(messages: Iterable[Sequence[object]]) -> Iterator[Entry]:
         UnreadableLog: a message cannot be understood; nothing after it may be believed.
     """
     tables: dict[int, LoggedTable] = {}
+    run: list[Entry] = []
     for lsn, data in messages:
         entry = _read(_Bytes(bytes(data)), tables, lsn_number(str(lsn)))  # type: ignore[call-overload]
-        if entry is not None:
-            yield entry
+        if entry is None:
+            continue
+        if run and (isinstance(entry, Begin | Commit) or entry.lsn != _lsn(run[0])):
+            yield from _messages_first(run)
+            run = []
+        run.append(entry)
+    yield from _messages_first(run)
+
+
+def _lsn(entry: Entry) -> int:
+    return -1 if isinstance(entry, Begin | Commit) else entry.lsn
+
+
+def _messages_first(run: list[Entry]) -> list[Entry]:
+    """Put a message before the changes that follow it.
+
+    Note [messages first]. The decoder takes the position of a message from its end and that of a change from its
+    beginning. So a message and the change right after it have one position, and where the two were written by different
+    subtransactions they are merged in any order. The message is always the earlier one.
+    """
+    return sorted(run, key=lambda entry: not isinstance(entry, LogMessage)) if len(run) > 1 else run
 
 
 def lsn_number(text: str) -> int:
@@ -139,10 +160,10 @@ def _read(message: "_Bytes", tables: dict[int, LoggedTable], lsn: int) -> Entry 
             count, _ = message.unpack("!Ib")
             return Truncation(tables=tuple(tables[n] for n in message.unpack(f"!{count}I")), lsn=lsn)
         case "M":
-            message.unpack("!bq")
+            _, end = message.unpack("!bq")
             prefix = message.string()
             (length,) = message.unpack("!I")
-            return LogMessage(prefix=prefix, content=message.take(length))
+            return LogMessage(prefix=prefix, content=message.take(length), lsn=end)
         case "O" | "Y":
             return None
         case _:
