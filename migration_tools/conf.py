@@ -11,6 +11,14 @@ from migration_tools.errors import SettingsError
 from migration_tools.kernel.limits import limit_mistakes
 from migration_tools.kernel.planes import Plane
 
+# What a foreign feed without schemas may declare of its values; see messaging.foreign.encodings.
+FOREIGN_ENCODINGS = {
+    "timestamps": ("milliseconds", "microseconds", "text"),
+    "times": ("milliseconds", "microseconds", "text"),
+    "decimals": ("text",),
+    "bytes": ("base64", "hex"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
@@ -34,6 +42,7 @@ class Settings:
     BROKER_URL: str = ""
     SOURCES: Mapping[str, str] = field(default_factory=dict)
     LOG_RETAINED_BYTES: int = 4_000_000_000
+    FOREIGN: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
     STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     IDENTITY: str = ""
@@ -117,6 +126,7 @@ def find_mistakes(raw: Any) -> list[str]:
     for stream, source in dict(raw.get("SOURCES", {})).items():
         if source not in {"triggers", "log"}:
             mistakes.append(f"MIGRATION_TOOLS['SOURCES'][{stream!r}] is {source!r}; it must be 'triggers' or 'log'")
+    mistakes += foreign_mistakes(raw.get("FOREIGN", {}))
     workers = raw.get("BACKFILL_WORKERS", 1)
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         mistakes.append(f"MIGRATION_TOOLS['BACKFILL_WORKERS'] is {workers!r}; it must be a number from 1 to 64")
@@ -145,4 +155,30 @@ def _identity_mistakes(raw: Mapping[str, Any]) -> list[str]:
     taken = sorted(RESERVED_CLAIMS & set(claims))
     if taken:
         mistakes.append(f"MIGRATION_TOOLS['IDENTITY_CLAIMS'] uses {taken}, which tokens use themselves")
+    return mistakes
+
+
+def foreign_mistakes(feeds: Any) -> list[str]:
+    """What is wrong with FOREIGN; whether its tables are there is known when it is used."""
+    mistakes = []
+    for name, feed in dict(feeds).items():
+        where = f"MIGRATION_TOOLS['FOREIGN'][{name!r}]"
+        if not isinstance(feed, Mapping) or not {"FORMAT", "TABLES"} <= set(feed):
+            mistakes.append(f"{where} must be a dict with 'FORMAT' and 'TABLES'")
+            continue
+        unknown = set(feed) - {"FORMAT", "TABLES", "ENCODINGS", "TOKEN"}
+        if unknown:
+            mistakes.append(f"{where} has unknown keys {sorted(unknown)}; it may have FORMAT, TABLES, ENCODINGS, TOKEN")
+        if feed["FORMAT"] not in {"debezium", "maxwell"}:
+            mistakes.append(f"{where}['FORMAT'] is {feed['FORMAT']!r}; it must be 'debezium' or 'maxwell'")
+        for table, declared in dict(feed["TABLES"]).items():
+            if (
+                not isinstance(declared, Mapping)
+                or "into" not in declared
+                or set(declared) - {"into", "key", "columns"}
+            ):
+                mistakes.append(f"{where}['TABLES'][{table!r}] must be a dict with 'into', and may have key, columns")
+        for what, how in dict(feed.get("ENCODINGS", {})).items():
+            if how not in FOREIGN_ENCODINGS.get(what, ()):
+                mistakes.append(f"{where}['ENCODINGS'] has {what!r}: {how!r}; it may have {FOREIGN_ENCODINGS}")
     return mistakes

@@ -253,10 +253,10 @@ def _writing(stage: Stage, seed: int, stop: threading.Event, write: Callable[...
 def marked_in_a_savepoint(stage: Stage) -> None:
     """End the apply path's mark in a savepoint, and write as an application right after it."""
     with stage.pair.connect("shop", "shop_owner") as conn, conn.transaction():
+        mark_applying(conn, "row")
         with conn.transaction():
             with conn.transaction(force_rollback=True):
                 mark_applying(conn, "row")
-            mark_applying(conn, "row")
             mark_applying(conn, "")
         conn.execute("UPDATE accounts_user SET last_name = 'Written after it' WHERE id = 3")
     stage.settle()

@@ -126,7 +126,8 @@ def write(stage: Stage, seed: int) -> None:
                         with conn.transaction(force_rollback=dice.random() < 0.2):
                             _step(conn, dice, number)
                     threading.Event().wait(dice.choice([0, 0, 0.002]))
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.IntegrityError):
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.IntegrityError, ValueError):
+                # The last: one of two orders to swap was deleted between looking and swapping.
                 continue
 
 

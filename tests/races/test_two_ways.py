@@ -1,4 +1,4 @@
-"""Both directions at once: a day's random traffic ends equal and quiet, and without the guards one write goes for ever."""
+"""Both ways at once: a day's random traffic ends equal and quiet; without the guards one write goes round for ever."""
 
 import random
 import re

@@ -135,6 +135,12 @@ def published_tables(conn: Connection, name: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
+def make_publication(conn: Connection, name: str, tables: Iterable[str]) -> None:
+    """Publish these tables of any schema, given as schema.table, once and for all."""
+    listed = sql.SQL(", ").join(sql.Identifier(*table.split(".", 1)) for table in tables)
+    conn.execute(sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(sql.Identifier(name), listed))
+
+
 def drop_publication(conn: Connection, name: str) -> None:
     """Drop the publication if it is there."""
     conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))

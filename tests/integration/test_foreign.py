@@ -1,0 +1,423 @@
+"""Debezium's and Maxwell's messages as input: golden samples, and each change applied once whatever is sent again."""
+
+import base64
+import io
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from migration_tools.kernel import points
+from migration_tools.messaging.foreign import FieldSchema, UnusableChange
+from migration_tools.messaging.foreign.encodings import text_of
+from migration_tools.messaging.foreign.lines import values_in, values_of
+from migration_tools.transfer.foreign import ForeignFeed
+from tests.conftest import Pair
+
+TABLE = """CREATE TABLE crm_customer (id bigint PRIMARY KEY, email text UNIQUE, born date, seen timestamptz,
+    credit numeric(12,2), notes jsonb, photo bytea, tags text[], vip boolean)"""
+DEBEZIUM = {"FORMAT": "debezium", "TOKEN": "door", "TABLES": {"public.customers": {"into": "crm_customer"}}}
+MAXWELL = {"FORMAT": "maxwell", "TABLES": {"crm.customers": {"into": "crm_customer"}}}
+
+
+@pytest.fixture
+def crm(pair: Pair, settings: Any) -> Iterator[Any]:
+    """A table for a feed of each format."""
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "FOREIGN": {"crm": DEBEZIUM, "old": MAXWELL}}
+    with pair.connect("shop") as conn:
+        conn.execute(TABLE)
+        yield conn
+
+
+def event(operation: str, lsn: int, before: Any, after: Any, **source: Any) -> str:
+    """A change event as PostgreSQL's connector writes it without schemas."""
+    return json.dumps(
+        {
+            "before": before,
+            "after": after,
+            "source": {
+                "version": "3.0.0.Final",
+                "connector": "postgresql",
+                "name": "crm",
+                "ts_ms": 1_700_000_000_000,
+                "snapshot": "true" if operation == "r" else "false",
+                "db": "crm",
+                "schema": "public",
+                "table": "customers",
+                "txId": 700,
+                "lsn": lsn,
+                **source,
+            },
+            "op": operation,
+            "ts_ms": 1_700_000_000_100,
+            "transaction": None,
+        }
+    )
+
+
+def emails(conn: Any) -> dict[int, str]:
+    """What is there."""
+    return dict(conn.execute("SELECT id, email FROM crm_customer").fetchall())
+
+
+def test_a_streams_life_of_a_row_with_tombstone_heartbeat_and_repetition(crm: Any) -> None:
+    story = [
+        event("r", 100, None, {"id": 1, "email": "a"}),
+        event("c", 110, None, {"id": 2, "email": "b"}),
+        event("u", 120, None, {"id": 1, "email": "a2"}),
+        event("d", 130, {"id": 2}, None),
+        None,
+        json.dumps({"ts_ms": 1_700_000_000_000}),
+        json.dumps({"status": "BEGIN", "id": "700:100", "event_count": None}),
+        event("c", 140, None, {"id": 2, "email": "b2"}),
+    ]
+    feed = ForeignFeed("crm")
+    done = feed.ingest(story)
+    assert (done.applied, done.ignored) == (5, 3)
+    assert emails(crm) == {1: "a2", 2: "b2"}
+    assert feed.ingest(story[1:]).applied == 0
+    assert emails(crm) == {1: "a2", 2: "b2"}
+
+
+def test_a_message_with_its_schema_says_itself_how_values_are_written(crm: Any) -> None:
+    fields = [
+        {"field": "id", "type": "int64", "optional": False},
+        {"field": "born", "type": "int32", "name": "io.debezium.time.Date"},
+        {"field": "seen", "type": "string", "name": "io.debezium.time.ZonedTimestamp"},
+        {
+            "field": "credit",
+            "type": "bytes",
+            "name": "org.apache.kafka.connect.data.Decimal",
+            "parameters": {"scale": "2", "connect.decimal.precision": "12"},
+        },
+        {"field": "notes", "type": "string", "name": "io.debezium.data.Json"},
+        {"field": "photo", "type": "bytes"},
+        {"field": "tags", "type": "array", "items": {"type": "string"}},
+        {"field": "vip", "type": "boolean"},
+    ]
+    row = {
+        "id": 7,
+        "born": 10_957,
+        "seen": "2024-02-29T12:00:00.123456Z",
+        "credit": base64.b64encode((-12_345).to_bytes(3, "big", signed=True)).decode(),
+        "notes": '{"b": 1e400, "a": "ü"}',
+        "photo": base64.b64encode(b"\x00\xff").decode(),
+        "tags": ["x", 'y"', None],
+        "vip": True,
+    }
+    payload = json.loads(event("c", 1, None, row))
+    schema = {"type": "struct", "fields": [{"field": "after", "type": "struct", "fields": fields}]}
+    ForeignFeed("crm").ingest([json.dumps({"schema": schema, "payload": payload})])
+    found = crm.execute(
+        "SELECT born::text, seen::text, credit, notes::text, photo, tags, vip FROM crm_customer"
+    ).fetchone()
+    assert found[0] == "2000-01-01"
+    assert found[1].startswith("2024-02-29 12:00:00.123456")
+    assert str(found[2]) == "-123.45"
+    assert '"ü"' in found[3]
+    assert found[4:] == (b"\x00\xff", ["x", 'y"', None], True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value", "type_name", "text"),
+    [
+        ("io.debezium.time.MicroTimestamp", "int64", -1, "timestamp without time zone", "1969-12-31 23:59:59.999999"),
+        ("io.debezium.time.Timestamp", "int64", 1, "timestamp without time zone", "1970-01-01 00:00:00.001000"),
+        ("io.debezium.time.NanoTimestamp", "int64", 5_000, "timestamp without time zone", "1970-01-01 00:00:00.000005"),
+        ("io.debezium.time.MicroTime", "int64", 86_400_000_000, "time without time zone", "24:00:00"),
+        ("org.apache.kafka.connect.data.Time", "int32", 1_500, "time without time zone", "00:00:01.500000"),
+        ("io.debezium.data.VariableScaleDecimal", "struct", {"scale": 3, "value": "Bw=="}, "numeric", "0.007"),
+        ("io.debezium.data.VariableScaleDecimal", "struct", {"scale": -2, "value": "Bw=="}, "numeric", "700"),
+        (None, "string", "NaN", "numeric", "NaN"),
+    ],
+)
+def test_each_encoding_of_the_default_modes_is_read(
+    name: str | None, kind: str, value: Any, type_name: str, text: str
+) -> None:
+    assert text_of(value, FieldSchema(type=kind, name=name, parameters={}), type_name, {}) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "type_name", "remedy"),
+    [
+        (1_700_000_000_000, "timestamp without time zone", "timestamps"),
+        ("MTIz", "numeric(12,2)", "decimal.handling.mode=string"),
+        ("AAE=", "bytea", "bytes"),
+        (86_400_000_000, "interval", "interval.handling.mode=string"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused_with_the_setting_that_says_which(
+    value: Any, type_name: str, remedy: str
+) -> None:
+    with pytest.raises(UnusableChange, match=remedy):
+        text_of(value, None, type_name, {})
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        (json.dumps({"id": 1, "email": "x", "__deleted": "false"}), "ExtractNewRecordState"),
+        (event("t", 5, None, None), "truncated at its source"),
+        (event("d", 5, None, None), "REPLICA IDENTITY FULL"),
+        (event("c", 5, None, {"email": "without its key"}), "lacks a part of its key"),
+        (event("c", 5, None, {"id": 1, "unknown": 1}), "name the columns"),
+        (event("u", 5, None, {"id": 9, "email": "__debezium_unavailable_value"}), "take a snapshot"),
+        (event("c", 5, None, {"id": 1}).replace('"lsn": 5', '"lsn": null'), "source.lsn"),
+    ],
+)
+def test_what_cannot_be_applied_is_refused_and_nothing_of_its_batch_is(crm: Any, message: str, remedy: str) -> None:
+    with pytest.raises(UnusableChange, match=remedy):
+        ForeignFeed("crm").ingest([event("c", 1, None, {"id": 50, "email": "before it"}), message])
+    assert emails(crm) == {}
+
+
+def test_a_large_value_that_did_not_change_stays(crm: Any) -> None:
+    feed = ForeignFeed("crm")
+    feed.ingest([event("c", 1, None, {"id": 1, "email": "large", "vip": False})])
+    feed.ingest([event("u", 2, None, {"id": 1, "email": "__debezium_unavailable_value", "vip": True})])
+    feed.ingest([event("u", 3, None, {"id": 1, "email": "small", "vip": True})])
+    feed.ingest([event("u", 4, None, {"id": 1, "email": "__debezium_unavailable_value", "vip": False})])
+    assert crm.execute("SELECT email, vip FROM crm_customer").fetchall() == [("small", False)]
+
+
+def test_rows_of_one_copy_share_a_place_in_the_log_and_all_arrive(crm: Any) -> None:
+    feed = ForeignFeed("crm")
+    for number in range(5):
+        feed.ingest([event("c", 77, None, {"id": number, "email": str(number)})])
+    assert len(emails(crm)) == 5
+
+
+def test_a_mark_per_feed_would_lose_them(crm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The idempotence that everybody writes first: skip what is not above the highest place seen."""
+    highest = [0]
+
+    def naive(row: Any, columns: Any, change: Any) -> bool:
+        if change.position[0] <= highest[0]:
+            return False
+        highest[0] = change.position[0]
+        row.columns, row.touched, row.position = columns, True, change.position
+        return True
+
+    monkeypatch.setattr("migration_tools.transfer.foreign._take", naive)
+    test_feed = ForeignFeed("crm")
+    for number in range(5):
+        test_feed.ingest([event("c", 77, None, {"id": number, "email": str(number)})])
+    assert len(emails(crm)) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stream_redelivered_from_random_places_ends_as_its_source(crm: Any, seed: int) -> None:
+    dice = random.Random(seed)
+    rows: dict[int, str] = {}
+    history: list[str] = [event("r", 10, None, {"id": n, "email": f"{n} old"}) for n in range(4)]
+    rows = {n: f"{n} old" for n in range(4)}
+    for lsn in range(20, 120):
+        key = dice.randrange(8)
+        if key in rows and dice.random() < 0.3:
+            del rows[key]
+            history += [event("d", lsn, {"id": key}, None)]
+        else:
+            history += [event("u" if key in rows else "c", lsn, None, {"id": key, "email": f"{key} {lsn}"})]
+            rows[key] = f"{key} {lsn}"
+    feed, at = ForeignFeed("crm"), 0
+    while at < len(history):
+        end = min(at + dice.randrange(1, 15), len(history))
+        if dice.random() < 0.3:
+
+            def die() -> None:
+                raise ConnectionError("killed before its commit")
+
+            with points.on("foreign.before_commit", die), pytest.raises(ConnectionError):
+                feed.ingest(history[at:end])
+        feed.ingest(history[at:end])
+        # Kafka goes back to the last committed offset and sends everything from there again, in order.
+        at = end if dice.random() < 0.6 else max(0, end - dice.randrange(30))
+    assert emails(crm) == rows
+    assert feed.ingest([each for each in history if '"op": "r"' not in each]).applied == 0
+
+
+def test_a_unique_value_that_goes_from_row_to_row_in_one_batch_is_followed(crm: Any) -> None:
+    feed = ForeignFeed("crm")
+    feed.ingest([event("c", n, None, {"id": n, "email": str(n)}) for n in (1, 2)])
+    feed.ingest(
+        [
+            event("u", 11, None, {"id": 1, "email": None}),
+            event("u", 12, None, {"id": 2, "email": "1"}),
+            event("u", 13, None, {"id": 1, "email": "2"}),
+        ]
+    )
+    assert emails(crm) == {1: "2", 2: "1"}
+
+
+def row_event(kind: str, position: int, data: Any, *, old: Any = None, xoffset: int | None = None) -> str:
+    """A row as Maxwell writes it with its position."""
+    message = {"database": "crm", "table": "customers", "type": kind, "ts": 1_700_000_000, "xid": 9, "data": data}
+    message["position"] = f"master.000003:{position}"
+    message.update({"old": old} if old is not None else {})
+    message.update({"commit": True} if xoffset is None else {"xoffset": xoffset})
+    return json.dumps(message)
+
+
+def test_maxwells_rows_are_applied_once_and_a_key_that_changed_ends(crm: Any) -> None:
+    story = [
+        json.dumps({"database": "crm", "table": "customers", "type": "bootstrap-start", "ts": 1, "data": {}}),
+        json.dumps(
+            {
+                "database": "crm",
+                "table": "customers",
+                "type": "bootstrap-insert",
+                "ts": 1,
+                "data": {"id": 1, "email": "a"},
+            }
+        ),
+        row_event("insert", 100, {"id": 2, "email": "b", "credit": 10.50, "seen": "2024-01-02 03:04:05"}, xoffset=0),
+        row_event("update", 100, {"id": 2, "email": "b2", "credit": 10.50}, old={"email": "b"}),
+        row_event("update", 200, {"id": 3, "email": "c"}, old={"id": 2, "email": "b2"}),
+        row_event("delete", 300, {"id": 1, "email": "a"}),
+        json.dumps(
+            {
+                "database": "crm",
+                "table": "other",
+                "type": "insert",
+                "ts": 1,
+                "data": {"id": 1},
+                "position": "m.1:4",
+                "commit": True,
+            }
+        ),
+        json.dumps({"database": "crm", "table": "customers", "type": "table-alter", "ts": 1}),
+    ]
+    feed = ForeignFeed("old")
+    feed.ingest(story)
+    assert emails(crm) == {3: "c"}
+    assert feed.ingest(story[2:]).applied == 0
+    assert emails(crm) == {3: "c"}
+
+
+def test_a_statement_that_shifts_keys_ends_and_writes_the_same_one(crm: Any) -> None:
+    """UPDATE … SET id = id + 1: both rows stand at one place of the binary log, in either order."""
+    shift = [
+        row_event("update", 500, {"id": 2, "email": "a"}, old={"id": 1}),
+        row_event("update", 500, {"id": 3, "email": "b"}, old={"id": 2}),
+    ]
+    for number, order in enumerate((shift, shift[::-1])):
+        crm.execute("DELETE FROM crm_customer")
+        crm.execute("DELETE FROM strangle_foreign_row")
+        feed = ForeignFeed("old")
+        feed.ingest([row_event("insert", 1, {"id": n, "email": e}) for n, e in ((1, "a"), (2, "b"))])
+        feed.ingest(order)
+        assert emails(crm) == {2: "a", 3: "b"}, number
+
+
+def test_maxwell_without_positions_is_refused_with_its_option(crm: Any) -> None:
+    del crm
+    message = row_event("insert", 1, {"id": 1}).replace('"position"', '"elsewhere"')
+    with pytest.raises(UnusableChange, match="output_binlog_position=true"):
+        ForeignFeed("old").ingest([message])
+
+
+def test_the_door_answers_when_it_is_committed_and_only_to_its_token(crm: Any) -> None:
+    client = Client()
+    body = "[" + event("c", 1, None, {"id": 1, "email": "door"}) + ", null]"
+    url = "/strangle/ingest/crm/"
+    assert client.post(url, body, content_type="application/json").status_code == 401
+    answer = client.post(url, body, content_type="application/json", headers={"Authorization": "Bearer door"})
+    assert answer.json() == {"applied": 1, "known": 0, "ignored": 1}
+    assert emails(crm) == {1: "door"}
+    for feed in ("old", "unknown"):
+        refused = client.post(
+            f"/strangle/ingest/{feed}/", "[]", headers={"Authorization": "Bearer "}, content_type="a/b"
+        )
+        assert refused.status_code == 401
+    broken = client.post(url, "{", content_type="application/json", headers={"Authorization": "Bearer door"})
+    assert broken.status_code == 409
+
+
+def test_the_command_reads_lines_as_kcat_writes_them(crm: Any, tmp_path: Any, capsys: Any) -> None:
+    lines = [
+        json.dumps({"topic": "crm.public.customers", "partition": 0, "offset": 1, "key": None, "payload": each})
+        for each in (event("c", 1, None, {"id": 1, "email": "by line"}), None)
+    ]
+    path = tmp_path / "lines"
+    path.write_text("\n".join([*lines, event("c", 2, None, {"id": 2, "email": "bare"}), ""]))
+    call_command("strangle_ingest", "crm", "--file", str(path))
+    assert "2 applied, 0 known, 1 ignored" in capsys.readouterr().out
+    assert emails(crm) == {1: "by line", 2: "bare"}
+
+
+def test_numbers_in_an_array_of_messages_are_not_written_anew() -> None:
+    assert values_in(b'[ {"a": 1.10}, null ,[2.00]]') == ['{"a": 1.10}', None, "[2.00]"]
+    assert values_of('{"a": 1.10}') == '{"a": 1.10}'
+
+
+MIRROR = {"FORMAT": "debezium", "TABLES": {"public.crm_customer": {"into": "crm_mirror"}}}
+ALL = "SELECT * FROM {} ORDER BY id"
+
+
+@pytest.fixture
+def mirror(crm: Any, settings: Any) -> Any:
+    """A second table that follows the first by its log alone."""
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "FOREIGN": {"mirror": MIRROR}}
+    crm.execute("CREATE TABLE crm_mirror (LIKE crm_customer INCLUDING ALL)")
+    call_command("strangle_changes", "mirror", "--create", "--table", "crm_customer")
+    yield crm
+    call_command("strangle_changes", "mirror", "--drop")
+
+
+def carried(path: Any) -> list[dict[str, Any]]:
+    """Write what the log has to a file of lines and apply it; the lines."""
+    with path.open("w") as lines:
+        call_command("strangle_changes", "mirror", "--prefix", "shop", stdout=lines)
+    call_command("strangle_ingest", "mirror", "--file", str(path), stdout=io.StringIO())
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("identity", ["DEFAULT", "FULL"])
+def test_what_we_write_as_debezium_does_is_read_back_the_same(mirror: Any, tmp_path: Any, identity: str) -> None:
+    mirror.execute(f"ALTER TABLE crm_customer REPLICA IDENTITY {identity}")
+    large = "x" * 9_000
+    mirror.execute(
+        """INSERT INTO crm_customer SELECT n, 'e' || n, date '1969-12-31' + n, timestamptz '2024-02-29 12:00:00.000001+02',
+               n / 7.0, jsonb_build_object('n', n, 'large', (SELECT string_agg(md5(m::text), '')
+               FROM generate_series(1, 600) m)), '\\x00ff', ARRAY['ü', NULL, '"'], n % 2 = 0
+           FROM generate_series(1, 30) n"""
+    )
+    mirror.execute("UPDATE crm_customer SET email = %s WHERE id = 3", [large])
+    mirror.execute("UPDATE crm_customer SET vip = NULL WHERE id < 9")
+    mirror.execute("UPDATE crm_customer SET id = 1000 WHERE id = 4")
+    mirror.execute("DELETE FROM crm_customer WHERE id BETWEEN 10 AND 15")
+    carried(tmp_path / "lines")
+    assert mirror.execute(ALL.format("crm_mirror")).fetchall() == mirror.execute(ALL.format("crm_customer")).fetchall()
+    assert carried(tmp_path / "more") == []
+
+
+def test_an_event_has_debeziums_shape(mirror: Any, tmp_path: Any) -> None:
+    mirror.execute("INSERT INTO crm_customer (id, email, credit) VALUES (1, 'a', 1.50)")
+    mirror.execute("DELETE FROM crm_customer WHERE id = 1")
+    created, deleted, tombstone = carried(tmp_path / "lines")
+    payload = created["value"]["payload"]
+    assert created["topic"] == deleted["topic"] == tombstone["topic"] == "shop.public.crm_customer"
+    assert created["key"] == deleted["key"] == tombstone["key"] == {"id": 1}
+    assert tombstone["value"] is None
+    assert (payload["op"], payload["before"], payload["after"]["credit"]) == ("c", None, "1.50")
+    assert deleted["value"]["payload"]["before"]["id"] == 1
+    source = payload["source"]
+    assert {"connector", "name", "db", "schema", "table", "txId", "lsn", "ts_ms", "snapshot"} <= set(source)
+    assert source["lsn"] < deleted["value"]["payload"]["source"]["lsn"]
+    assert [field["field"] for field in created["value"]["schema"]["fields"]][:4] == ["before", "after", "source", "op"]
+
+
+def test_a_tail_killed_before_it_acknowledges_repeats_and_nothing_is_applied_twice(mirror: Any, tmp_path: Any) -> None:
+    def die() -> None:
+        raise ConnectionError("killed")
+
+    mirror.execute("INSERT INTO crm_customer (id, email) VALUES (1, 'once')")
+    with points.on("tail.handed_out", die), pytest.raises(ConnectionError):
+        carried(tmp_path / "first")
+    call_command("strangle_ingest", "mirror", "--file", str(tmp_path / "first"), stdout=io.StringIO())
+    assert len(carried(tmp_path / "second")) == 1
+    assert mirror.execute("SELECT email FROM crm_mirror").fetchall() == [("once",)]
