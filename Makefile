@@ -32,6 +32,10 @@ up: $(STAMP) ## Start the demo's servers, print their addresses and leave them r
 test: $(STAMP) ## Run the tests, two at a time (ARGS go to pytest: a path, -k WORD, -n 0 …)
 	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
+test-log: $(STAMP) ## Capture from the log at length: more seeds, the whole road, both ways (ARGS)
+	STRANGLE_THOROUGH=1 $(PYTHON) -m pytest tests/races/test_same_ticks.py tests/races/test_two_ways.py \
+		tests/races/test_log_interleavings.py tests/integration/test_log.py $(ARGS)
+
 chaos: $(STAMP) ## Kill everything at random while a context moves, and compare (RUNS, SEED, CELL, MINUTES, ARGS)
 	$(PYTHON) -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell $(CELL)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)

@@ -39,6 +39,42 @@ ELSEWHERE = {
         "test_a_celery_worker_killed_in_a_piece_is_followed_by_another_and_nothing_is_lost",
         "a Celery worker is killed when its piece is committed and its task not yet acknowledged",
     ),
+    **{
+        point: (
+            "tests/races/test_log_interleavings.py",
+            "test_a_relay_killed_with_the_log_in_its_hands_loses_nothing",
+            "a relay that reads the log is killed before its tick is committed, or after it has advanced the slot",
+        )
+        for point in ("log.read", "log.advanced")
+    },
+    "log.flushed": (
+        "tests/races/test_log_interleavings.py",
+        "test_a_reader_that_dies_at_any_point_repeats_its_reading_and_takes_nothing_twice",
+        "a relay is cut off (by an exception) when it has flushed the log",
+    ),
+    **{
+        point: (
+            "tests/races/test_log_interleavings.py",
+            "test_an_installation_cut_off_anywhere_is_completed_by_the_same_call",
+            "capture from the log is cut off (by an exception) while it is installed or taken off",
+        )
+        for point in ("log.published", "log.slot_made", "log.installed", "log.last_tick", "log.slot_dropped")
+    },
+    "foreign.before_commit": (
+        "tests/integration/test_foreign.py",
+        "test_a_stream_redelivered_from_random_places_ends_as_its_source",
+        "a foreign feed is cut off (by an exception) before its commit, and everything is sent again",
+    ),
+    "foreign.after_commit": (
+        "tests/integration/test_foreign.py",
+        "test_a_streams_life_of_a_row_with_tombstone_heartbeat_and_repetition",
+        "a foreign feed is cut off (by an exception) between its commit and its answer",
+    ),
+    "tail.handed_out": (
+        "tests/integration/test_foreign.py",
+        "test_a_tail_killed_before_it_acknowledges_repeats_and_nothing_is_applied_twice",
+        "what writes Debezium's events is cut off (by an exception) before it acknowledges them",
+    ),
     "completion.portion_done": (
         "tests/shapes/test_relations.py",
         "test_a_copy_cut_off_before_its_references_are_put_in_goes_on",

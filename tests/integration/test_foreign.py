@@ -59,6 +59,11 @@ def event(operation: str, lsn: int, before: Any, after: Any, **source: Any) -> s
     )
 
 
+def die() -> None:
+    """Be killed."""
+    raise ConnectionError("killed")
+
+
 def emails(conn: Any) -> dict[int, str]:
     """What is there."""
     return dict(conn.execute("SELECT id, email FROM crm_customer").fetchall())
@@ -79,8 +84,10 @@ def test_a_streams_life_of_a_row_with_tombstone_heartbeat_and_repetition(crm: An
     done = feed.ingest(story)
     assert (done.applied, done.ignored) == (5, 3)
     assert emails(crm) == {1: "a2", 2: "b2"}
-    assert feed.ingest(story[1:]).applied == 0
-    assert emails(crm) == {1: "a2", 2: "b2"}
+    with points.on("foreign.after_commit", die), pytest.raises(ConnectionError):
+        feed.ingest([event("c", 150, None, {"id": 3, "email": "c"})])
+    assert feed.ingest([*story[1:], event("c", 150, None, {"id": 3, "email": "c"})]).applied == 0
+    assert emails(crm) == {1: "a2", 2: "b2", 3: "c"}
 
 
 def test_a_message_with_its_schema_says_itself_how_values_are_written(crm: Any) -> None:
@@ -157,22 +164,22 @@ def test_what_could_mean_two_things_is_refused_with_the_setting_that_says_which(
         text_of(value, None, type_name, {})
 
 
-@pytest.mark.parametrize(
-    ("message", "remedy"),
-    [
-        (json.dumps({"id": 1, "email": "x", "__deleted": "false"}), "ExtractNewRecordState"),
-        (event("t", 5, None, None), "truncated at its source"),
-        (event("d", 5, None, None), "REPLICA IDENTITY FULL"),
-        (event("c", 5, None, {"email": "without its key"}), "lacks a part of its key"),
-        (event("c", 5, None, {"id": 1, "unknown": 1}), "name the columns"),
-        (event("u", 5, None, {"id": 9, "email": "__debezium_unavailable_value"}), "take a snapshot"),
-        (event("c", 5, None, {"id": 1}).replace('"lsn": 5', '"lsn": null'), "source.lsn"),
-    ],
-)
-def test_what_cannot_be_applied_is_refused_and_nothing_of_its_batch_is(crm: Any, message: str, remedy: str) -> None:
-    with pytest.raises(UnusableChange, match=remedy):
-        ForeignFeed("crm").ingest([event("c", 1, None, {"id": 50, "email": "before it"}), message])
-    assert emails(crm) == {}
+REFUSED = [
+    (json.dumps({"id": 1, "email": "x", "__deleted": "false"}), "ExtractNewRecordState"),
+    (event("t", 5, None, None), "truncated at its source"),
+    (event("d", 5, None, None), "REPLICA IDENTITY FULL"),
+    (event("c", 5, None, {"email": "without its key"}), "lacks a part of its key"),
+    (event("c", 5, None, {"id": 1, "unknown": 1}), "name the columns"),
+    (event("u", 5, None, {"id": 9, "email": "__debezium_unavailable_value"}), "take a snapshot"),
+    (event("c", 5, None, {"id": 1}).replace('"lsn": 5', '"lsn": null'), "source.lsn"),
+]
+
+
+def test_what_cannot_be_applied_is_refused_and_nothing_of_its_batch_is(crm: Any) -> None:
+    for message, remedy in REFUSED:
+        with pytest.raises(UnusableChange, match=remedy):
+            ForeignFeed("crm").ingest([event("c", 1, None, {"id": 50, "email": "before it"}), message])
+        assert emails(crm) == {}, remedy
 
 
 def test_a_large_value_that_did_not_change_stays(crm: Any) -> None:
@@ -209,7 +216,7 @@ def test_a_mark_per_feed_would_lose_them(crm: Any, monkeypatch: pytest.MonkeyPat
     assert len(emails(crm)) == 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_stream_redelivered_from_random_places_ends_as_its_source(crm: Any, seed: int) -> None:
     dice = random.Random(seed)
     rows: dict[int, str] = {}
@@ -227,10 +234,6 @@ def test_a_stream_redelivered_from_random_places_ends_as_its_source(crm: Any, se
     while at < len(history):
         end = min(at + dice.randrange(1, 15), len(history))
         if dice.random() < 0.3:
-
-            def die() -> None:
-                raise ConnectionError("killed before its commit")
-
             with points.on("foreign.before_commit", die), pytest.raises(ConnectionError):
                 feed.ingest(history[at:end])
         feed.ingest(history[at:end])
@@ -381,13 +384,17 @@ def test_what_we_write_as_debezium_does_is_read_back_the_same(mirror: Any, tmp_p
     mirror.execute(f"ALTER TABLE crm_customer REPLICA IDENTITY {identity}")
     large = "x" * 9_000
     mirror.execute(
-        """INSERT INTO crm_customer SELECT n, 'e' || n, date '1969-12-31' + n, timestamptz '2024-02-29 12:00:00.000001+02',
+        """INSERT INTO crm_customer SELECT n, 'e' || n, date '1969-12-31' + n,
+               timestamptz '2024-02-29 12:00:00.000001+02',
                n / 7.0, jsonb_build_object('n', n, 'large', (SELECT string_agg(md5(m::text), '')
                FROM generate_series(1, 600) m)), '\\x00ff', ARRAY['ü', NULL, '"'], n % 2 = 0
            FROM generate_series(1, 30) n"""
     )
     mirror.execute("UPDATE crm_customer SET email = %s WHERE id = 3", [large])
     mirror.execute("UPDATE crm_customer SET vip = NULL WHERE id < 9")
+    if identity == "DEFAULT":
+        # Else the row of the new key would be without it: the log has the large values of the old row only if FULL.
+        mirror.execute("UPDATE crm_customer SET notes = '[]' WHERE id = 4")
     mirror.execute("UPDATE crm_customer SET id = 1000 WHERE id = 4")
     mirror.execute("DELETE FROM crm_customer WHERE id BETWEEN 10 AND 15")
     carried(tmp_path / "lines")
@@ -412,9 +419,6 @@ def test_an_event_has_debeziums_shape(mirror: Any, tmp_path: Any) -> None:
 
 
 def test_a_tail_killed_before_it_acknowledges_repeats_and_nothing_is_applied_twice(mirror: Any, tmp_path: Any) -> None:
-    def die() -> None:
-        raise ConnectionError("killed")
-
     mirror.execute("INSERT INTO crm_customer (id, email) VALUES (1, 'once')")
     with points.on("tail.handed_out", die), pytest.raises(ConnectionError):
         carried(tmp_path / "first")

@@ -79,6 +79,9 @@ def write_change(change: Change, origin: Origin) -> list[Message]:
         UnusableChange: a value has no form in the event (an infinite or very old moment).
     """
     table, old, new = change.table, change.old, change.new
+    if table.whole and old and new:
+        # The whole old row has the large values that did not change.
+        new = tuple(was if isinstance(now, Unchanged) else now for was, now in zip(old, new, strict=True))
     moved = (
         change.kind is ChangeKind.UPDATE
         and old is not None
