@@ -14,7 +14,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test chaos chaos-table bench-transfer lint format demo up lock wheel clean
+.PHONY: help venv test test-log chaos chaos-table bench-transfer lint format demo up lock wheel clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"

@@ -38,6 +38,8 @@ from migration_tools.stores.postgres.pgoutput import (
 
 # How much log may be behind the last tick that had news before its place is written down all the same.
 IDLE_BYTES = 1 << 20
+# How much log before its place a peek may have to read again before the server is asked for a nearer beginning.
+REREAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,8 @@ class LogReader:
         if slot.confirmed < source.confirmed:
             slots.advance_slot(conn, source.slot, source.confirmed)
             points.reached("log.advanced")
+        if slot.reread > REREAD_BYTES:
+            slots.note_transactions(conn)
 
 
 def lost_remedy(stream: str) -> str:

@@ -71,7 +71,7 @@ ELSEWHERE = {
         "a foreign feed is cut off (by an exception) between its commit and its answer",
     ),
     "tail.handed_out": (
-        "tests/integration/test_foreign.py",
+        "tests/integration/test_changes.py",
         "test_a_tail_killed_before_it_acknowledges_repeats_and_nothing_is_applied_twice",
         "what writes Debezium's events is cut off (by an exception) before it acknowledges them",
     ),

@@ -26,8 +26,8 @@ from tests.stage import Stage
 FENCED = "40S01"
 # Orders that both sides write: whoever owns the context is let, the other is refused.
 SHARED = 40
-# Between two hand-overs, in seconds.
-HOURS = 1.5 if "STRANGLE_THOROUGH" in os.environ else 0.4
+# Between two hand-overs, in seconds, and how many there are.
+HOURS, LONG = (1.5, 6) if "STRANGLE_THOROUGH" in os.environ else (0.4, 2)
 
 
 @pytest.fixture(params=["triggers", pytest.param("log", marks=THOROUGH)])
@@ -53,7 +53,7 @@ def test_a_days_traffic_on_both_sides_with_hand_overs_in_between_ends_equal_and_
             for seed in (1, 2)
         ]
         pause = threading.Event()
-        for turn in range(4):
+        for turn in range(LONG):
             pause.wait(HOURS)
             move(Side.SOURCE if turn % 2 else Side.TARGET)
         pause.wait(HOURS)
@@ -61,8 +61,8 @@ def test_a_days_traffic_on_both_sides_with_hand_overs_in_between_ends_equal_and_
         told = [each.outcome() for each in working]
         until(lambda: stage.differences() == [], "both sides are equal")
     written, refused = (sum(each[part] for each in told) for part in (0, 1))
-    assert written > 1_000
-    assert refused > 20
+    assert written > 500
+    assert refused > 10
     assert rounds_with_news(stage, 6) <= 2
     assert stage.differences() == []
     assert numbered(stage) < 20 * written

@@ -14,14 +14,19 @@ from migration_tools.stores.postgres.pgoutput import Entry, lsn_number, lsn_text
 FETCH_ROWS = 5_000
 # From this version on a message can ask to be flushed itself.
 FLUSHING_MESSAGES = 170_000
+STANDBY_SNAPSHOTS = 160_000
 FLUSH = "strangle.flush"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlotState:
-    """A slot as the server sees it; `retained` are the bytes of log it keeps, `lost` says that some are gone."""
+    """A slot as the server sees it; `retained` are the bytes of log it keeps, `lost` says that some are gone.
+
+    `reread` are the bytes before `confirmed` that every peek has to read again.
+    """
 
     confirmed: int
+    reread: int
     retained: int
     lost: bool
     active: bool
@@ -65,6 +70,7 @@ def read_slot(conn: Connection, name: str) -> SlotState | None:
     """Look at a slot of this database; None when it is not there."""
     row = conn.execute(
         """SELECT COALESCE(confirmed_flush_lsn, '0/0')::text,
+                  COALESCE(pg_wal_lsn_diff(confirmed_flush_lsn, restart_lsn), 0)::bigint,
                   COALESCE(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint,
                   wal_status IS NOT DISTINCT FROM 'lost', active, safe_wal_size
            FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()
@@ -73,12 +79,26 @@ def read_slot(conn: Connection, name: str) -> SlotState | None:
     ).fetchone()
     if row is None:
         return None
-    return SlotState(confirmed=lsn_number(row[0]), retained=row[1], lost=row[2], active=row[3], limit=row[4])
+    return SlotState(
+        confirmed=lsn_number(row[0]), reread=row[1], retained=row[2], lost=row[3], active=row[4], limit=row[5]
+    )
 
 
 def advance_slot(conn: Connection, name: str, upto: int) -> None:
     """Let the server forget the log before a position; never goes back, is not undone by a rollback."""
     conn.execute("SELECT pg_replication_slot_advance(%s, %s::pg_lsn)", [name, lsn_text(upto)])
+
+
+def note_transactions(conn: Connection) -> None:
+    """Have the server write down who runs, if this role may: from there on decoders need nothing older.
+
+    The server does so by itself every 15 s; until then each peek reads again what was written since.
+    """
+    if conn.info.server_version < STANDBY_SNAPSHOTS:
+        return
+    allowed = conn.execute("SELECT has_function_privilege('pg_log_standby_snapshot()', 'EXECUTE')").fetchone()
+    if allowed and allowed[0]:
+        conn.execute("SELECT pg_log_standby_snapshot()")
 
 
 def peek(conn: Connection, name: str, publication: str, *, upto: int | None = None) -> Iterator[Entry]:
