@@ -13,7 +13,6 @@ from django.test import Client
 from migration_tools.kernel import points
 from migration_tools.messaging.foreign import FieldSchema, UnusableChange
 from migration_tools.messaging.foreign.encodings import text_of
-from migration_tools.messaging.foreign.lines import values_in, values_of
 from migration_tools.transfer.foreign import ForeignFeed
 from tests.conftest import Pair
 
@@ -349,8 +348,3 @@ def test_the_command_reads_lines_as_kcat_writes_them(crm: Any, tmp_path: Any, ca
     call_command("strangle_ingest", "crm", "--file", str(path))
     assert "2 applied, 0 known, 1 ignored" in capsys.readouterr().out
     assert emails(crm) == {1: "by line", 2: "bare"}
-
-
-def test_numbers_in_an_array_of_messages_are_not_written_anew() -> None:
-    assert values_in(b'[ {"a": 1.10}, null ,[2.00]]') == ['{"a": 1.10}', None, "[2.00]"]
-    assert values_of('{"a": 1.10}') == '{"a": 1.10}'
