@@ -10,10 +10,11 @@ import pytest
 
 from migration_tools.capture.declaration import TableSpec
 from migration_tools.capture.installation import Status, inspect, install
-from migration_tools.capture.log_installation import drop_log, install_log
+from migration_tools.capture.log_installation import drop_log, install_log, log_findings
 from migration_tools.capture.log_reader import LogReader, read_source
 from migration_tools.errors import CaptureDrift, LogLost
 from migration_tools.stores.postgres import connect, slots, transaction
+from migration_tools.testing.postgres import EmbeddedPostgres
 from tests.conftest import SMALL_SHOP, Pair
 from tests.integration.test_capture import WRITES
 from tests.integration.test_phases import Road, road, writing
@@ -225,3 +226,24 @@ def test_a_slot_that_keeps_more_than_its_limit_is_a_finding_and_a_closed_gate(ro
     road.go("strangle_dual_write")
     assert "LOG_RETAINED_BYTES" in str(road.refused("strangle_doctor"))
     assert "LOG_RETAINED_BYTES" in str(road.refused("strangle_backfill"))
+
+
+@THOROUGH
+def test_a_slot_that_the_server_gave_up_for_its_size_stops_the_stream() -> None:
+    limits = {"wal_level": "logical", "max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "48MB"}
+    with EmbeddedPostgres(options=limits) as server, psycopg.connect(server.dsn(), autocommit=True) as conn:
+        conn.execute("CREATE TABLE t (id int PRIMARY KEY)")
+        conn.execute(
+            "CREATE TABLE strangle_log_source (stream text, slot text, publication text, token text, tables jsonb, "
+            "confirmed bigint)"
+        )
+        slots.set_publication(conn, "p", ["t"])
+        begins = slots.create_slot(conn, "s", timeout_seconds=20)
+        conn.execute("INSERT INTO strangle_log_source VALUES ('t', 's', 'p', '', '{}', %s)", [begins])
+        for _ in range(6):
+            conn.execute("INSERT INTO t SELECT COALESCE(max(id), 0) + 1 FROM t")
+            conn.execute("SELECT pg_switch_wal()")
+        conn.execute("CHECKPOINT")
+        with transaction(conn, repeatable=True), pytest.raises(LogLost, match="max_slot_wal_keep_size"):
+            LogReader().read(conn, "t", None)
+        assert "is lost" in log_findings(conn, "t")[0]
