@@ -9,9 +9,9 @@ import pytest
 from django.core.management import call_command
 
 from migration_tools.kernel import points
-from tests.integration.test_foreign import crm, die
+from tests.integration.test_foreign import crm, die, site
 
-__all__ = ["crm"]
+__all__ = ["crm", "site"]
 
 MIRROR = {"FORMAT": "debezium", "TABLES": {"public.crm_customer": {"into": "crm_mirror"}}}
 ALL = "SELECT * FROM {} ORDER BY id"

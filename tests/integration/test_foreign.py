@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.test import Client
 
 from migration_tools.kernel import points
 from migration_tools.messaging.foreign import FieldSchema, UnusableChange
 from migration_tools.messaging.foreign.encodings import text_of
 from migration_tools.transfer.foreign import ForeignFeed
-from tests.conftest import Pair
+from tests.conftest import Cluster, Pair, cloned_pair
 
 TABLE = """CREATE TABLE crm_customer (id bigint PRIMARY KEY, email text UNIQUE, born date, seen timestamptz,
     credit numeric(12,2), notes jsonb, photo bytea, tags text[], vip boolean)"""
@@ -22,11 +20,20 @@ DEBEZIUM = {"FORMAT": "debezium", "TOKEN": "door", "TABLES": {"public.customers"
 MAXWELL = {"FORMAT": "maxwell", "TABLES": {"crm.customers": {"into": "crm_customer"}}}
 
 
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Pair]:
+    """One pair of databases for all of these tests."""
+    with cloned_pair(cluster, templates, django_db_blocker) as made:
+        yield made
+
+
 @pytest.fixture
-def crm(pair: Pair, settings: Any) -> Iterator[Any]:
-    """A table for a feed of each format."""
+def crm(site: Pair, settings: Any) -> Iterator[Any]:
+    """An empty table for a feed of each format."""
     settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "FOREIGN": {"crm": DEBEZIUM, "old": MAXWELL}}
-    with pair.connect("shop") as conn:
+    with site.connect("shop") as conn:
+        conn.execute("DROP TABLE IF EXISTS crm_mirror, crm_customer")
+        conn.execute("DELETE FROM strangle_foreign_row")
         conn.execute(TABLE)
         yield conn
 
@@ -319,32 +326,3 @@ def test_maxwell_without_positions_is_refused_with_its_option(crm: Any) -> None:
     message = row_event("insert", 1, {"id": 1}).replace('"position"', '"elsewhere"')
     with pytest.raises(UnusableChange, match="output_binlog_position=true"):
         ForeignFeed("old").ingest([message])
-
-
-def test_the_door_answers_when_it_is_committed_and_only_to_its_token(crm: Any) -> None:
-    client = Client()
-    body = "[" + event("c", 1, None, {"id": 1, "email": "door"}) + ", null]"
-    url = "/strangle/ingest/crm/"
-    assert client.post(url, body, content_type="application/json").status_code == 401
-    answer = client.post(url, body, content_type="application/json", headers={"Authorization": "Bearer door"})
-    assert answer.json() == {"applied": 1, "known": 0, "ignored": 1}
-    assert emails(crm) == {1: "door"}
-    for feed in ("old", "unknown"):
-        refused = client.post(
-            f"/strangle/ingest/{feed}/", "[]", headers={"Authorization": "Bearer "}, content_type="a/b"
-        )
-        assert refused.status_code == 401
-    broken = client.post(url, "{", content_type="application/json", headers={"Authorization": "Bearer door"})
-    assert broken.status_code == 409
-
-
-def test_the_command_reads_lines_as_kcat_writes_them(crm: Any, tmp_path: Any, capsys: Any) -> None:
-    lines = [
-        json.dumps({"topic": "crm.public.customers", "partition": 0, "offset": 1, "key": None, "payload": each})
-        for each in (event("c", 1, None, {"id": 1, "email": "by line"}), None)
-    ]
-    path = tmp_path / "lines"
-    path.write_text("\n".join([*lines, event("c", 2, None, {"id": 2, "email": "bare"}), ""]))
-    call_command("strangle_ingest", "crm", "--file", str(path))
-    assert "2 applied, 0 known, 1 ignored" in capsys.readouterr().out
-    assert emails(crm) == {1: "by line", 2: "bare"}
