@@ -78,6 +78,8 @@ class Settings:
     STREAM_RETENTION_SECONDS: float = 7 * 86_400.0
     OUTBOX_RETENTION_SECONDS: float = 600.0
     CONSUMER_ALIVE_SECONDS: float = 15.0
+    HANDLER_ATTEMPTS: int = 3
+    CONTRACTS: str = "playbooks/contracts"
 
 
 def settings() -> Settings:
@@ -131,6 +133,9 @@ def find_mistakes(raw: Any) -> list[str]:
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
         mistakes.append(f"MIGRATION_TOOLS['BACKFILL_WORKERS'] is {workers!r}; it must be a number from 1 to 64")
     mistakes += _identity_mistakes(raw)
+    attempts = raw.get("HANDLER_ATTEMPTS", 1)
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= 10:
+        mistakes.append(f"MIGRATION_TOOLS['HANDLER_ATTEMPTS'] is {attempts!r}; it must be a number from 1 to 10")
     mistakes += limit_mistakes(raw.get("THROTTLE", {}))
     return mistakes
 

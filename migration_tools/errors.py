@@ -14,10 +14,12 @@ StrangleError
 │   ├── StaleCheckpoint      the checkpoint belongs to an older playbook
 │   ├── StaleReport          a verification's result says nothing of the rows as they are now
 │   ├── PositionMoved        somebody else applied meanwhile; try again
-│   └── StreamHole           positions are missing between two batches
+│   ├── StreamHole           positions are missing between two batches
+│   └── ForeignStream        a batch comes from another database's stream of the same name
 ├── FenceBusy                the write lock was not had in time; nothing was changed
 ├── CaptureDrift             what is installed in a database is not what is declared
 │   └── LogLost              the log was dropped, or read by somebody else, before a tick had taken it
+├── ContractError            an event is not what its contract says, or a contract cannot be used
 ├── TransportError           a feed or a broker did not answer
 └── StoreError               a replica's store did not answer or refused its rows
 """
@@ -126,6 +128,14 @@ class PositionMoved(TransferError):
 
 class StreamHole(TransferError):
     """Positions are missing between what was applied and what arrived."""
+
+
+class ForeignStream(TransferError):
+    """A batch comes from another database's stream of the same name; nothing of it was applied."""
+
+
+class ContractError(StrangleError):
+    """An event is not what its contract says, or a contract cannot be used; never with values in its message."""
 
 
 class Interrupted(StrangleError):

@@ -5,7 +5,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class MessagingConfig(AppConfig):
-    """Finds `handlers` modules of installed apps; touches no database."""
+    """Finds `contracts` and `handlers` modules of installed apps; touches no database."""
 
     name = "migration_tools.messaging"
     label = "strangle_messaging"
@@ -13,4 +13,4 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        autodiscover_modules("handlers")
+        autodiscover_modules("contracts", "handlers")

@@ -40,7 +40,8 @@ class RowRecord:
 class Batch:
     """Records with `first` < position <= `last` of one stream; `first == last` when there is nothing.
 
-    `head` is the stream's end when the batch was read.
+    `head` is the stream's end when the batch was read. `identity` is the stream's own, drawn once by the database that
+    numbers it and empty before its first tick: two databases may give their streams the same name at one broker.
     """
 
     stream: str
@@ -48,6 +49,7 @@ class Batch:
     first: int
     last: int
     head: int = 0
+    identity: str = ""
     relations: dict[int, RelationHead] = field(default_factory=dict)
     rows: list[RowRecord] = field(default_factory=list)
     events: list[Envelope] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Batch:
                 "first": self.first,
                 "last": self.last,
                 "head": self.head,
+                "identity": self.identity,
                 "relations": {
                     str(number): [head.table, head.key, head.columns, head.rank, head.owned, head.patch]
                     for number, head in self.relations.items()
@@ -82,6 +85,7 @@ class Batch:
             first=int(document["first"]),
             last=int(document["last"]),
             head=int(document["head"]),
+            identity=str(document.get("identity", "")),
             relations={
                 int(number): RelationHead(
                     table=head[0],

@@ -11,10 +11,11 @@ from django.db import connections
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
-from migration_tools.errors import StrangleError, StreamHole, TransferError, TransportError
+from migration_tools.errors import ForeignStream, StrangleError, StreamHole, TransferError, TransportError
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
-from migration_tools.messaging.inbox import RowApplier, apply_batch, positions
+from migration_tools.messaging.groups import inbox_name
+from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, positions
 from migration_tools.stores.postgres import advisory, describe_failure, django_connection, errors
 
 log = logging.getLogger(__name__)
@@ -46,22 +47,25 @@ class Subscription(Protocol):
 
 
 class Consumer:
-    """Applies one stream of another side on the Django database `using` until told to stop."""
+    """Applies one stream of another side on the Django database `using` until told to stop, or to a group its events."""
 
     def __init__(
         self,
         stream: str,
         feed: Feed,
-        applier: RowApplier,
+        applier: RowApplier | None,
         *,
         using: str | None = None,
         subscription: Subscription | None = None,
+        group: str = "",
     ):
         self.stream = stream
         self.feed = feed
         self.applier = applier
         self.using = using or settings().DATABASE
         self.subscription = subscription
+        self.group = group
+        self.inbox = inbox_name(stream, group)
         self._leads = False
         self._asked = -RECEIPT_SECONDS
         self._hears = True
@@ -98,21 +102,23 @@ class Consumer:
         position = batch.last
         if batch.first != batch.last:
             try:
-                position = apply_batch(batch, self.applier, using=self.using)
+                position = apply_batch(batch, self.applier, using=self.using, group=self.group)
             except StreamHole:
                 position = self._fill()
+            except ForeignStream as error:
+                if not from_broker:
+                    raise
+                # The broker is shared with a stranger: its batch is let go, and what is missing the feed has.
+                log.error("consumer %s: %s", self.inbox, error, extra={"context": self.stream})
+                position = self._position()
         if from_broker and self.subscription is not None:
             self.subscription.done()
         return position
 
     def skip_to_head(self) -> None:
         """Take the stream's present end as applied, after its owner was restored or dropped what we had not read."""
-        head = self.feed.fetch(after=0, limit=0, wait_seconds=0).head
-        conn = django_connection(self.using)
-        positions(conn, self.stream)
-        conn.execute(
-            "UPDATE strangle_inbox SET position = %s, rows_position = %s WHERE stream = %s", [head, head, self.stream]
-        )
+        end = self.feed.fetch(after=0, limit=0, wait_seconds=0)
+        move_to(django_connection(self.using), self.inbox, end.head, rows=True, identity=end.identity)
 
     def _next(self, wait_seconds: float) -> tuple[Batch, bool]:
         """The next batch and whether the broker sent it."""
@@ -151,14 +157,14 @@ class Consumer:
             batch = self.feed.fetch(after=at, limit=settings().BATCH_ROWS, wait_seconds=0)
             if batch.first == batch.last:
                 return at
-            apply_batch(batch, self.applier, using=self.using)
+            apply_batch(batch, self.applier, using=self.using, group=self.group)
 
     def _position(self) -> int:
-        return positions(django_connection(self.using), self.stream)[0]
+        return positions(django_connection(self.using), self.inbox)[0]
 
     def _lead(self) -> bool:
         if not self._leads:
-            self._leads = advisory.try_hold(django_connection(self.using), LockClass.CONSUMER, self.stream)
+            self._leads = advisory.try_hold(django_connection(self.using), LockClass.CONSUMER, self.inbox)
         return self._leads
 
 

@@ -11,8 +11,9 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from migration_tools.conf import settings
-from migration_tools.errors import TransferError
+from migration_tools.errors import StrangleError, TransferError
 from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.groups import inbox_name, receipt_name
 from migration_tools.messaging.stream import note_receipt, read_batch
 from migration_tools.messaging.ticks import CHANNEL
 
@@ -28,7 +29,7 @@ def _problem(status: int, title: str, detail: str) -> JsonResponse:
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class FeedView(View):
-    """GET /strangle/feed/<stream>/?after=&limit=&wait= with `Authorization: Bearer <token>`."""
+    """GET /strangle/feed/<stream>/?after=&limit=&wait=&group=&peek with `Authorization: Bearer <token>`."""
 
     http_method_names = ["get"]
 
@@ -42,12 +43,16 @@ class FeedView(View):
             after = max(int(request.GET.get("after", "0")), 0)
             limit = min(max(int(request.GET.get("limit", "1000")), 0), LARGEST_LIMIT)
             wait = min(max(float(request.GET.get("wait", "0")), 0.0), LONGEST_WAIT_SECONDS)
-        except ValueError:
-            return _problem(400, "malformed query", "after and limit are integers, wait is a number of seconds")
+            group = request.GET.get("group", "")
+            inbox_name(stream, group)
+        except (ValueError, StrangleError):
+            return _problem(
+                400, "malformed query", "after and limit are integers, wait a number of seconds, group a name"
+            )
         alias = settings().DATABASE
-        if limit > 0:
+        if limit > 0 and "peek" not in request.GET:
             with connections[alias].cursor() as cursor:
-                note_receipt(cursor, stream, consumer, after)
+                note_receipt(cursor, stream, receipt_name(consumer, group), after)
         try:
             batch = _wait_for(alias, stream, after, limit, wait)
         except TransferError as error:

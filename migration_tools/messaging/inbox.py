@@ -2,32 +2,33 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import LiteralString, Protocol
 
 from django.db import transaction as django_transaction
 
-from migration_tools.errors import StreamHole
+from migration_tools.conf import settings
+from migration_tools.errors import ForeignStream, StreamHole
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
 from migration_tools.kernel.positions import Admission, admit, advance, fresh
 from migration_tools.messaging.batch import Batch, RelationHead, RowRecord
-from migration_tools.messaging.context import Causality, caused_by
-from migration_tools.messaging.dead_letters import is_parked, park
+from migration_tools.messaging.dead_letters import Key, key_of, park, parked_keys
 from migration_tools.messaging.envelope import Envelope
-from migration_tools.messaging.handlers import find
-from migration_tools.stores.postgres import Connection, advisory, django_connection
+from migration_tools.messaging.groups import inbox_name
+from migration_tools.messaging.handling import HandlerFailed, handle
+from migration_tools.stores.postgres import Connection, advisory, django_connection, is_lost
 
 log = logging.getLogger(__name__)
 
 LAG_BUCKETS = 80
 LAG_SMALLEST_MS = 0.25
+FIRST_PAUSE_SECONDS = 0.05
 
-
-_POSITIONS: LiteralString = "SELECT position, rows_position FROM strangle_inbox WHERE stream = %s"
-_POSITIONS_LOCKED: LiteralString = "SELECT position, rows_position FROM strangle_inbox WHERE stream = %s FOR UPDATE"
+_PLACE: LiteralString = "SELECT position, rows_position, identity FROM strangle_inbox WHERE stream = %s"
+_PLACE_LOCKED: LiteralString = _PLACE + " FOR UPDATE"
 
 
 class RowApplier(Protocol):
@@ -38,19 +39,33 @@ class RowApplier(Protocol):
     ) -> int: ...
 
 
-def positions(conn: Connection, stream: str, *, lock: bool = False) -> tuple[int, int]:
-    """(position of events, position of rows) of a stream on this side; zeros before its first batch."""
-    query = _POSITIONS_LOCKED if lock else _POSITIONS
-    row = conn.execute(query, [stream]).fetchone()
+def positions(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, int]:
+    """(position of events, position of rows) of an inbox on this side; zeros before its first batch."""
+    return _place(conn, inbox, lock=lock)[:2]
+
+
+def _place(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, int, str]:
+    query = _PLACE_LOCKED if lock else _PLACE
+    row = conn.execute(query, [inbox]).fetchone()
     if row is None:
         conn.execute(
             "INSERT INTO strangle_inbox (stream, position, rows_position, applied_records, lag_histogram)"
             " VALUES (%s, 0, 0, 0, '{}') ON CONFLICT DO NOTHING",
-            [stream],
+            [inbox],
         )
-        row = conn.execute(query, [stream]).fetchone()
+        row = conn.execute(query, [inbox]).fetchone()
     assert row is not None  # noqa: S101  (inserted above)
-    return int(row[0]), int(row[1])
+    return int(row[0]), int(row[1]), str(row[2])
+
+
+def move_to(conn: Connection, inbox: str, position: int, *, rows: bool, identity: str) -> None:
+    """Set an inbox's position of events, with `rows` that of rows too, and take the stream's identity as given."""
+    positions(conn, inbox)
+    conn.execute(
+        """UPDATE strangle_inbox SET position = %(at)s, identity = %(identity)s,
+               rows_position = CASE WHEN %(rows)s THEN %(at)s ELSE rows_position END WHERE stream = %(inbox)s""",
+        {"at": position, "identity": identity, "rows": rows, "inbox": inbox},
+    )
 
 
 def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
@@ -60,8 +75,10 @@ def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
 
     Raises:
         StreamHole: rows between the position and the batch are missing.
+        ForeignStream: the batch is another database's.
     """
-    _, rows_at = positions(conn, batch.stream, lock=True)
+    _, rows_at, identity = _place(conn, batch.stream, lock=True)
+    _refuse_foreign(batch, batch.stream, identity)
     admission = admit(rows_at, batch.first, batch.last)
     if admission is Admission.HOLE:
         raise StreamHole(f"stream {batch.stream!r} was applied to {rows_at} but the batch begins after {batch.first}")
@@ -69,95 +86,123 @@ def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
         return
     applied = applier.apply(conn, batch.stream, batch.relations, fresh(batch.rows, rows_at))
     conn.execute(
-        """UPDATE strangle_inbox SET rows_position = %s, applied_records = applied_records + %s,
+        """UPDATE strangle_inbox SET rows_position = %s, applied_records = applied_records + %s, identity = %s,
                   applied_at = clock_timestamp() WHERE stream = %s""",
-        [batch.last, applied, batch.stream],
+        [batch.last, applied, identity or batch.identity, batch.stream],
     )
 
 
-def apply_batch(batch: Batch, applier: RowApplier, *, using: str) -> int:
+def apply_batch(batch: Batch, applier: RowApplier | None, *, using: str, group: str = "") -> int:
     """Apply a batch on the Django database `using`: rows, then handlers, then the position; all or nothing.
 
     Opens its own transaction; a batch already applied is skipped, one partly applied is taken from where it is new.
-    A handler that fails parks its event (and later ones of the same aggregate), never the stream.
+    A batch whose handler fails is tried HANDLER_ATTEMPTS times. Then that event is parked, and later ones of the same
+    aggregate are behind it, never the stream. What is the machine's fault (see is_transient) parks nothing. A named
+    group has no `applier`: it takes events only.
 
     Returns:
         The position of events after it.
 
     Raises:
         StreamHole: records between the position and the batch are missing; read the feed from the position.
+        ForeignStream: the batch is another database's; nothing was applied.
     """
+    attempts = settings().HANDLER_ATTEMPTS
+    pause = threading.Event()
+    for attempt in range(1, attempts):
+        try:
+            return _apply(batch, applier, using, group)
+        except HandlerFailed as failure:
+            if failure.passing and is_lost(failure.error.__cause__ or failure.error):
+                raise failure.error from None
+            if failure.hopeless:
+                break
+            pause.wait(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
     try:
-        return _apply(batch, applier, using, careful=False)
-    except _HandlerFailed:
-        return _apply(batch, applier, using, careful=True)
+        return _apply(batch, applier, using, group, attempts=attempts)
+    except HandlerFailed as failure:
+        raise failure.error from None
 
 
-def _apply(batch: Batch, applier: RowApplier, using: str, *, careful: bool) -> int:
+def _apply(batch: Batch, applier: RowApplier | None, using: str, group: str, *, attempts: int = 0) -> int:
+    """Apply once; a handler's failure undoes everything, or with `attempts` parks its event after so many."""
     with django_transaction.atomic(using=using, durable=True):
-        conn = django_connection(using)
-        advisory.share(conn, LockClass.GATE, batch.stream)
-        at, rows_at = positions(conn, batch.stream, lock=True)
-        admission = admit(at, batch.first, batch.last)
-        if admission is Admission.SKIP:
-            return at
-        if admission is Admission.HOLE:
-            raise StreamHole(f"stream {batch.stream!r} was applied to {at} but the batch begins after {batch.first}")
-        applied = applier.apply(conn, batch.stream, batch.relations, fresh(batch.rows, rows_at))
-        points.reached("inbox.rows_applied")
-        for event in fresh(batch.events, at):
-            applied += 1
-            _handle(conn, event, using, careful=careful)
-        histogram = conn.execute(
-            "SELECT lag_histogram FROM strangle_inbox WHERE stream = %s", [batch.stream]
-        ).fetchone()
-        conn.execute(
-            """UPDATE strangle_inbox SET position = %s, rows_position = %s,
-                   applied_records = applied_records + %s, lag_histogram = %s, applied_at = clock_timestamp()
-               WHERE stream = %s""",
-            [
-                *advance(rows_at, batch.last),
-                applied,
-                _observe(histogram[0] if histogram else [], batch),
-                batch.stream,
-            ],
-        )
+        position = apply_inside(batch, applier, using=using, group=group, attempts=attempts)
         points.reached("inbox.before_commit")
     points.reached("inbox.after_commit")
+    return position
+
+
+def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group: str = "", attempts: int = 1) -> int:
+    """Do what apply_batch does, once, inside the caller's transaction.
+
+    Raises:
+        HandlerFailed: with `attempts` 0, or when what failed is the machine.
+    """
+    inbox = inbox_name(batch.stream, group)
+    conn = django_connection(using)
+    advisory.share(conn, LockClass.GATE, batch.stream)
+    at, rows_at, identity = _place(conn, inbox, lock=True)
+    _refuse_foreign(batch, inbox, identity)
+    admission = admit(at, batch.first, batch.last)
+    if admission is Admission.SKIP:
+        return at
+    if admission is Admission.HOLE:
+        raise StreamHole(f"stream {inbox!r} was applied to {at} but the batch begins after {batch.first}")
+    applied = 0
+    if applier is not None:
+        applied += applier.apply(conn, batch.stream, batch.relations, fresh(batch.rows, rows_at))
+        points.reached("inbox.rows_applied")
+    events = fresh(batch.events, at)
+    if events:
+        parked = parked_keys(conn, inbox)
+        for event in events:
+            applied += 1
+            _handle(conn, inbox, event, parked, using=using, group=group, attempts=attempts)
+    histogram = conn.execute("SELECT lag_histogram FROM strangle_inbox WHERE stream = %s", [inbox]).fetchone()
+    conn.execute(
+        """UPDATE strangle_inbox SET position = %s, rows_position = %s, applied_records = applied_records + %s,
+               lag_histogram = %s, identity = %s, applied_at = clock_timestamp() WHERE stream = %s""",
+        [
+            *advance(rows_at, batch.last),
+            applied,
+            _observe(histogram[0] if histogram else [], batch),
+            identity or batch.identity,
+            inbox,
+        ],
+    )
     return batch.last
 
 
-def _handle(conn: Connection, event: Envelope, using: str, *, careful: bool) -> None:
-    if is_parked(conn, event):
-        park(conn, event, "an earlier event of the same aggregate is parked")
+def _refuse_foreign(batch: Batch, inbox: str, identity: str) -> None:
+    """Two databases may have a stream of the same name, at one broker or behind one address."""
+    if identity and batch.identity != identity and batch.last:
+        raise ForeignStream(
+            f"a batch of {batch.stream!r} from {batch.origin!r} has the identity {batch.identity or 'none'}, but {inbox!r} "
+            f"follows {identity}; give each environment a broker or virtual host of its own, and correct FEEDS. "
+            "If the owner's database was made anew: verify, then strangle_consume --from-head"
+        )
+
+
+def _handle(
+    conn: Connection, inbox: str, event: Envelope, parked: set[Key], *, using: str, group: str, attempts: int
+) -> None:
+    if key_of(event) in parked:
+        park(conn, inbox, event, "an earlier event of the same aggregate is parked")
         return
-    chain = Causality(
-        correlation_id=event.correlation_id or str(event.event_id),
-        causation_id=str(event.event_id),
-        metadata=event.metadata,
-    )
+    if not attempts:
+        # When a handler fails the transaction is broken and the whole batch is taken again: savepoints cost time.
+        handle(event, group)
+        return
     try:
-        with caused_by(chain):
-            if careful:
-                with django_transaction.atomic(using=using):
-                    _call_handlers(event)
-            else:
-                _call_handlers(event)
-    except Exception as error:
-        if not careful:
-            # The transaction may be broken: take the whole batch again, each event in a savepoint of its own.
-            raise _HandlerFailed from error
-        log.exception("event %s (%s) is parked", event.event_id, event.event_type, extra={"context": event.stream})
-        park(conn, event, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-
-
-def _call_handlers(event: Envelope) -> None:
-    for handler in find(event):
-        handler.function(replace(event, payload=dict(event.payload)))
-
-
-class _HandlerFailed(Exception):
-    """A handler raised in the quick pass."""
+        with django_transaction.atomic(using=using):
+            handle(event, group)
+    except HandlerFailed as failure:
+        if failure.passing:
+            raise
+        log.error("event %s (%s) is parked: %s", event.event_id, event.event_type, failure, extra={"context": inbox})
+        park(conn, inbox, event, failure.reason, detail=failure.detail, attempts=attempts)
+        parked.add(key_of(event))
 
 
 def _observe(histogram: list[int], batch: Batch) -> list[int]:

@@ -6,6 +6,8 @@ from migration_tools.stores.postgres import Connection
 
 # Consumers of this prefix are replicas: retention waits for them as for any, a move between phases does not.
 REPLICA_PREFIX = "replica "
+# So are named groups of handlers, which stand apart from the side's own consumer; see messaging.groups.
+GROUP_PREFIX = "group "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Unnumbered:
 
 
 def consumers(conn: Connection, stream: str, *, replicas: bool = False) -> list[Lag]:
-    """Every consumer that ever asked for the stream; with `replicas` those of further stores too."""
+    """Every consumer that ever asked for the stream; with `replicas` those of further stores and named groups too."""
     rows = conn.execute(
         """WITH head AS (SELECT COALESCE(max(base + records), 0) AS at FROM strangle_tick WHERE stream = %(stream)s)
            SELECT c.name, c.position, GREATEST(head.at - c.position, 0),
@@ -36,8 +38,9 @@ def consumers(conn: Connection, stream: str, *, replicas: bool = False) -> list[
                       WHERE s.stream = c.stream AND s.position = c.position + 1)), 0)::float8,
                   extract(epoch FROM clock_timestamp() - c.seen_at)::float8
            FROM strangle_consumer c, head WHERE c.stream = %(stream)s
-             AND (%(replicas)s OR NOT starts_with(c.name, %(prefix)s)) ORDER BY c.name""",
-        {"stream": stream, "replicas": replicas, "prefix": REPLICA_PREFIX},
+             AND (%(replicas)s OR NOT (starts_with(c.name, %(replica)s) OR starts_with(c.name, %(group)s)))
+           ORDER BY c.name""",
+        {"stream": stream, "replicas": replicas, "replica": REPLICA_PREFIX, "group": GROUP_PREFIX},
     ).fetchall()
     return [
         Lag(consumer=r[0], position=r[1], events=r[2], seconds=max(r[3], 0.0), silent_seconds=max(r[4], 0.0))

@@ -1,6 +1,7 @@
-"""The tables of messaging: outbox, ticks, stream, consumers; inbox, copied ranges, dead letters."""
+"""The tables of messaging: outbox, ticks, stream, consumers; inbox, copied ranges, dead letters and their log."""
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 
 from migration_tools.messaging.fields import ClockTimestamp, CurrentXactId, SnapshotField, Xid8Field
@@ -93,6 +94,17 @@ class StreamRecord(models.Model):
         indexes = [models.Index(fields=["stream", "tick"], name="strangle_stream_tick")]
 
 
+class StreamIdentity(models.Model):
+    """Which stream this is, whatever its name: drawn once, sent with every batch, remembered by the inbox."""
+
+    stream = models.TextField(primary_key=True)
+    identity = models.UUIDField(db_default=RandomUUID())
+    made_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_stream_identity"
+
+
 class Consumer(models.Model):
     """How far a consumer says it is, kept by the stream's owner for lag and retention."""
 
@@ -109,11 +121,13 @@ class Consumer(models.Model):
 class Inbox(models.Model):
     """What this side has applied of another side's stream; moves in the transaction of the effects.
 
+    `stream` is the stream's name, for a named group of handlers with the group behind it (see messaging.groups).
     Rows may run ahead of events (the operator applies rows up to an exact tick; handlers live in this side's own
     consumer), never behind: a handler finds the rows of its event in place.
     """
 
     stream = models.TextField(primary_key=True)
+    identity = models.TextField(default="", db_default="")
     position = models.BigIntegerField(default=0)
     rows_position = models.BigIntegerField(default=0)
     applied_records = models.BigIntegerField(default=0)
@@ -165,7 +179,10 @@ class CopyLease(models.Model):
 
 
 class DeadLetter(models.Model):
-    """An event that a handler could not take, or one parked behind it because it has the same key."""
+    """An event that a handler could not take, or one parked behind it because it has the same key.
+
+    `stream` is the inbox's. `reason` holds no data of the event, `detail` may. `attempts` is 0 for one that waits behind.
+    """
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField()
@@ -174,8 +191,32 @@ class DeadLetter(models.Model):
     aggregate_id = models.TextField()
     envelope = models.JSONField()
     reason = models.TextField()
+    detail = models.TextField(default="", db_default="")
+    attempts = models.IntegerField(default=0, db_default=0)
     parked_at = models.DateTimeField(db_default=ClockTimestamp())
 
     class Meta:
         db_table = "strangle_dead_letter"
         constraints = [models.UniqueConstraint(fields=["stream", "position"], name="strangle_dead_letter_once")]
+        indexes = [
+            models.Index(
+                fields=["stream", "aggregate_type", "aggregate_id", "position"], name="strangle_dead_letter_key"
+            )
+        ]
+
+
+class DeadLetterLog(models.Model):
+    """What became of an event that was parked: handled after all, or given up, by whom and why. Append-only."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField()
+    position = models.BigIntegerField()
+    event_id = models.TextField()
+    event_type = models.TextField()
+    outcome = models.CharField(max_length=8)
+    actor = models.TextField()
+    reason = models.TextField(default="", db_default="")
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_dead_letter_log"

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import connections
 
 from migration_tools.conf import settings
+from migration_tools.contracts.validation import require
 from migration_tools.errors import StrangleError
 from migration_tools.kernel.ids import uuid7
 from migration_tools.messaging import context
@@ -26,11 +27,13 @@ def publish(
     """Record an event in the transaction that changes the aggregate; return its id.
 
     Call inside `atomic()`: the event exists exactly if the transaction commits, and it is published after
-    that by the relay. The payload must be JSON.
+    that by the relay. The payload must be JSON, and what its contract says where one is declared.
 
     Raises:
         StrangleError: there is no open transaction, so state and event could part.
+        ContractError: the payload does not fit the declared contract.
     """
+    require(stream, event_type, version, payload)
     alias = using or settings().DATABASE
     if not connections[alias].in_atomic_block:
         raise StrangleError(f"publish({event_type!r}) outside a transaction; wrap the change and it in atomic()")

@@ -10,7 +10,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import StrangleError, TransferError, TransportError
 from migration_tools.kernel import points
 from migration_tools.messaging.batch import Batch
-from migration_tools.messaging.lag import REPLICA_PREFIX
+from migration_tools.messaging.lag import GROUP_PREFIX, REPLICA_PREFIX
 from migration_tools.messaging.stream import read_batch
 from migration_tools.stores.postgres import Connection, connect, describe_failure, is_lost
 
@@ -70,8 +70,8 @@ class Publication:
         if self._confirmed is None:
             row = cursor.execute(
                 "SELECT COALESCE(min(position), 0) FROM strangle_consumer WHERE stream = %s"
-                " AND NOT starts_with(name, %s)",
-                [self.stream, REPLICA_PREFIX],
+                " AND NOT (starts_with(name, %s) OR starts_with(name, %s))",
+                [self.stream, REPLICA_PREFIX, GROUP_PREFIX],
             ).fetchone()
             self._confirmed = int(row[0]) if row else 0
         own = settings()

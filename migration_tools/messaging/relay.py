@@ -10,6 +10,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.publication import Publication, Publisher
+from migration_tools.messaging.stream import identify
 from migration_tools.messaging.ticks import Projector, TickResult, append_tick
 from migration_tools.stores.postgres import (
     Connection,
@@ -74,6 +75,8 @@ class Relay:
         while not advisory.try_hold(conn, LockClass.RELAY, self.stream):
             if stop.wait(STANDBY_SECONDS):
                 return
+        with advisory.held(conn, LockClass.TICK, self.stream):
+            identify(conn.cursor(), self.stream)
         log.info("relay %s leads", self.stream, extra={"context": self.stream})
         with self._publication.running() if self._publication is not None else nullcontext():
             self._number(conn, stop, on_tick)

@@ -34,7 +34,7 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
     Raises:
         TransferError: `after` is ahead of the stream, or so far behind that retention has dropped its records.
     """
-    end = head(cursor, stream)
+    end, identity = _end(cursor, stream)
     if upto is not None:
         end = min(end, upto)
     if after > end:
@@ -43,7 +43,7 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
             "was the owner's database restored from a backup? verify, then strangle_consume --from-head"
         )
     if after == end or limit <= 0:
-        return Batch(stream=stream, origin=origin, first=after, last=after, head=end)
+        return Batch(stream=stream, origin=origin, first=after, last=after, head=end, identity=identity)
     cursor.execute(
         """SELECT t.base + t.records FROM strangle_stream s JOIN strangle_tick t ON t.stream = s.stream AND t.number =
         s.tick
@@ -63,7 +63,8 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
     if len(found) != last - after:
         raise TransferError(
             f"stream {stream!r} of {origin!r} has {len(found)} of the {last - after} records after {after}; retention "
-            "dropped the rest: run strangle_verify --repair, then strangle_consume --from-head"
+            f"dropped the rest (the oldest kept is {_oldest(cursor, stream)}): run strangle_verify --repair, then "
+            "strangle_consume --from-head"
         )
     rows = [
         RowRecord(
@@ -80,7 +81,15 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
     events = [_envelope(stream, origin, r) for r in found if r[1] == "e"]
     heads = read_heads(cursor, {row.relation for row in rows})
     return Batch(
-        stream=stream, origin=origin, first=after, last=last, head=end, relations=heads, rows=rows, events=events
+        stream=stream,
+        origin=origin,
+        first=after,
+        last=last,
+        head=end,
+        identity=identity,
+        relations=heads,
+        rows=rows,
+        events=events,
     )
 
 
@@ -106,6 +115,11 @@ def read_heads(cursor: Cursor, numbers: Iterable[int]) -> dict[int, RelationHead
     }
 
 
+def identify(cursor: Cursor, stream: str) -> None:
+    """Draw the stream's identity if it has none; by whoever numbers it."""
+    cursor.execute("INSERT INTO strangle_stream_identity (stream) VALUES (%s) ON CONFLICT DO NOTHING", [stream])
+
+
 def note_receipt(cursor: Cursor, stream: str, consumer: str, position: int) -> None:
     """Remember how far a consumer says it is, for lag and retention."""
     cursor.execute(
@@ -113,6 +127,23 @@ def note_receipt(cursor: Cursor, stream: str, consumer: str, position: int) -> N
            ON CONFLICT (stream, name) DO UPDATE SET position = EXCLUDED.position, seen_at = clock_timestamp()""",
         [stream, consumer, position],
     )
+
+
+def _end(cursor: Cursor, stream: str) -> tuple[int, str]:
+    """(the stream's last position, its identity)."""
+    cursor.execute(
+        """SELECT t.base + t.records, i.identity::text FROM strangle_tick t
+           LEFT JOIN strangle_stream_identity i USING (stream) WHERE t.stream = %s ORDER BY t.number DESC LIMIT 1""",
+        [stream],
+    )
+    row = cursor.fetchone()
+    return (int(row[0]), row[1] or "") if row else (0, "")
+
+
+def _oldest(cursor: Cursor, stream: str) -> int | None:
+    cursor.execute("SELECT min(position) FROM strangle_stream WHERE stream = %s", [stream])
+    row = cursor.fetchone()
+    return row[0] if row else None
 
 
 def _envelope(stream: str, origin: str, row: Any) -> Envelope:

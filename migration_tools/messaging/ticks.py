@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from migration_tools.kernel import points
 from migration_tools.kernel.positions import follow
 from migration_tools.messaging.models import OutboxKind
+from migration_tools.messaging.stream import identify
 
 if TYPE_CHECKING:
     from migration_tools.stores.postgres import Connection
@@ -82,6 +83,8 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
     """
     previous = conn.execute(_PREVIOUS, [stream]).fetchone()
     tick, head = follow((previous[0], previous[2], previous[3]) if previous else None)
+    if not previous:
+        identify(conn.cursor(), stream)
     if previous:
         taken = conn.execute(TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
     else:

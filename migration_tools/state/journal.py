@@ -1,17 +1,13 @@
 """Write and read the journal and the phase; only the phases call the writing half."""
 
-import getpass
-import os
 from typing import Any
 
 from migration_tools.conf import settings
+from migration_tools.kernel.actors import actor
 from migration_tools.state.models import Context, JournalEntry
 from migration_tools.state.phase import Phase
 
-
-def actor() -> str:
-    """Who runs this: STRANGLE_ACTOR, else the account's name."""
-    return os.environ.get("STRANGLE_ACTOR") or getpass.getuser()
+__all__ = ["actor", "phase_of", "read_context", "record"]
 
 
 def record(context: str, move: str, step: str, evidence: dict[str, Any] | None = None, reason: str = "") -> None:

@@ -1,22 +1,28 @@
-"""A poison event parks its key, not the stream; it can be handled again or given up."""
+"""A poison event parks its key, not the stream; it can be handled again or given up, and nothing of it is told."""
 
+import json
 from io import StringIO
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import override_settings
 
 from migration_tools.messaging import handlers
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
-from migration_tools.messaging.models import DeadLetter
+from migration_tools.messaging.models import DeadLetter, DeadLetterLog
 from migration_tools.state.models import JournalEntry
 
 PUBLISH = """
     INSERT INTO strangle_outbox (stream, kind, event_id, event_type, event_version, aggregate_type, aggregate_id,
         payload, correlation_id, metadata)
-    VALUES ('orders', 'e', gen_random_uuid(), 'test.poison', %s, 'thing', %s, '{}', 'c', '{}')"""
+    VALUES ('orders', 'e', gen_random_uuid(), 'test.poison', %s, 'thing', %s, '{"name": "Ada Lovelace"}', 'c', '{}')"""
+
+POISONED: set[str] = set()
+PASSING: list[Exception] = []
 
 
 @pytest.fixture
@@ -27,15 +33,15 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     @handles("test.poison", stream="orders")
     def take(event: Envelope) -> None:
+        if PASSING:
+            raise PASSING.pop()
         if event.aggregate_id in POISONED:
-            raise LookupError("cannot digest this")
-        seen.append(event.aggregate_id)
+            raise LookupError(f"cannot digest {event.payload['name']}")
+        seen.append(f"{event.aggregate_id}@{event.position}")
 
     POISONED.clear()
+    PASSING.clear()
     return seen
-
-
-POISONED: set[str] = set()
 
 
 def run(*args: str, database: str = "orders") -> str:
@@ -45,29 +51,118 @@ def run(*args: str, database: str = "orders") -> str:
     return out.getvalue()
 
 
+def publish(stage: Any, *names: str, version: int = 1) -> None:
+    for name in names:
+        stage.shop.execute(PUBLISH, [version, name])
+
+
+def names(handled: list[str]) -> list[str]:
+    return [each.partition("@")[0] for each in handled]
+
+
 def test_a_poison_event_parks_its_key_and_the_rest_goes_on(stage: Any, handled: list[str]) -> None:
-    POISONED.add("bad")
-    for name in ("good", "bad", "good", "bad", "fine"):
-        stage.shop.execute(PUBLISH, [1, name])
+    POISONED.update({"bad", "worse"})
+    publish(stage, "good", "bad", "good", "bad", "worse", "fine")
     stage.settle()
-    assert handled[-3:] == ["good", "good", "fine"]
-    assert DeadLetter.objects.using("orders").count() == 2
-    with pytest.raises(CommandError, match="cannot digest this"):
-        run("replay", "orders")
-    POISONED.clear()
-    assert "2 events were handled" in run("replay", "orders")
-    assert handled[-2:] == ["bad", "bad"]
-    assert "0 events" in run("list", "orders")
+    assert names(handled)[-3:] == ["good", "good", "fine"]
+    letters = list(DeadLetter.objects.using("orders").order_by("position"))
+    assert [(letter.aggregate_id, letter.attempts) for letter in letters] == [("bad", 3), ("bad", 0), ("worse", 3)]
+    with pytest.raises(CommandError, match="thing/bad failed again") as failure:
+        run("replay", "orders", "--key", "thing/bad")
+    assert failure.value.returncode == 1
+    POISONED.discard("bad")
+    with pytest.raises(CommandError, match="thing/worse failed again"):
+        run("replay", "orders", "--reason", "the handler is mended")
+    assert handled[-2:] == [f"bad@{letters[0].position}", f"bad@{letters[1].position}"]
+    assert "1 events of 1 aggregates" in run("list", "orders")
+    assert {log.outcome for log in DeadLetterLog.objects.using("orders").all()} == {"replayed"}
+
+
+def test_what_is_told_of_a_parked_event_holds_none_of_its_data(
+    stage: Any, handled: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    POISONED.add("bad")
+    publish(stage, "bad")
+    stage.settle()
+    told = run("list", "orders") + run("show", "orders") + run("show", "orders", "--format", "json") + caplog.text
+    assert "LookupError in tests.integration.test_dead_letters" in told
+    assert "Ada" not in told
+    assert "text of 12" in told
+    shown = json.loads(run("show", "orders", "--reveal", "--format", "json"))
+    assert shown["events"][0]["payload"] == {"name": "Ada Lovelace"}
+    assert "Ada" in shown["events"][0]["detail"]
 
 
 def test_an_unknown_newer_version_is_parked_and_given_up_only_with_a_reason(stage: Any, handled: list[str]) -> None:
     stage.orders.execute(PUBLISH, [9, "future"])
+    stage.orders.execute(PUBLISH, [1, "future"])
     stage.tick(reverse=True)
     stage.consume(reverse=True)
-    letter = DeadLetter.objects.get()
+    letter = DeadLetter.objects.order_by("position").first()
+    assert letter is not None
     assert "version 9" in letter.reason
-    with pytest.raises(CommandError, match="--reason"):
+    with pytest.raises(CommandError, match="--reason") as refusal:
         run("skip", "orders", "--position", str(letter.position), database="default")
-    run("skip", "orders", "--position", str(letter.position), "--reason", "a test", database="default")
-    assert not DeadLetter.objects.exists()
+    assert refusal.value.returncode == 2
+    position = str(letter.position)
+    assert "1 of the same aggregate still wait" in run(
+        "skip", "orders", "--position", position, "--reason", "a test", database="default"
+    )
+    with pytest.raises(CommandError, match="no such event"):
+        run("skip", "orders", "--position", position, "--reason", "again", database="default")
     assert JournalEntry.objects.get(step="skipped").reason == "a test"
+    run("replay", "orders", database="default")
+    assert names(handled) == ["future"]
+    assert not DeadLetter.objects.exists()
+
+
+@pytest.mark.parametrize("failure", [psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected])
+def test_a_failure_of_the_machine_is_tried_again_and_parks_nothing(
+    stage: Any, handled: list[str], failure: type[Exception]
+) -> None:
+    PASSING.extend([failure("try again"), failure("try again")])
+    publish(stage, "good")
+    stage.settle()
+    assert names(handled) == ["good"]
+    PASSING.extend(failure("for ever") for _ in range(3))
+    publish(stage, "good")
+    stage.tick()
+    consumer = stage.consumer()
+    with pytest.raises(failure, match="for ever"):
+        consumer.step(0)
+    consumer.step(0)
+    consumer.feed.close()
+    assert names(handled) == ["good", "good"]
+    assert not DeadLetter.objects.using("orders").exists()
+
+
+def test_a_connection_that_is_lost_in_a_handler_parks_nothing(
+    stage: Any, handled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = []
+
+    @handles("test.poison", stream="orders")
+    def lose(event: Envelope) -> None:
+        if not lost:
+            lost.append(event)
+            with connections["orders"].cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    publish(stage, "good")
+    stage.tick()
+    with stage.running():
+        stage_end = stage.tick()
+        wait_until(lambda: len(handled) > 1 and position_of(stage) >= stage_end)
+    assert names(handled) == ["good", "good"], "its first effect was rolled back with the connection"
+    assert not DeadLetter.objects.using("orders").exists()
+
+
+def position_of(stage: Any) -> int:
+    row = stage.orders.execute("SELECT position FROM strangle_inbox WHERE stream = 'orders'").fetchone()
+    return row[0] if row else 0
+
+
+def wait_until(condition: Any) -> None:
+    from tests.races.scene import until
+
+    until(condition, "the consumer to go on")

@@ -9,6 +9,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.consumer import Consumer
+from migration_tools.messaging.handlers import registered
 from migration_tools.messaging.transports import open_feed, open_subscription
 from migration_tools.transfer.sync import TableWriter
 
@@ -28,16 +29,29 @@ class Command(BaseCommand):
             help="skip to the stream's end first; what is skipped is lost here until strangle_verify --repair",
         )
 
+        parser.add_argument(
+            "--group",
+            default="",
+            help="apply events to this group of handlers, by the feed (default: rows, and handlers without a group)",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
-        stream = options["stream"]
+        stream, group = options["stream"], options["group"]
         stop = threading.Event()
         try:
             with heed_signals(stop):
-                feed = open_feed(stream)
+                if group and not any(registered(stream, group)):
+                    raise StrangleError(
+                        f"no handler of {stream!r} is in group {group!r} here; declare one with "
+                        f"@handles(..., group={group!r})"
+                    )
+                feed = open_feed(stream, group)
                 subscription = None
-                if settings().TRANSPORT != "feed":
+                if settings().TRANSPORT != "feed" and not group:
                     subscription = open_subscription(stream, options["origin"] or feed.origin())
-                consumer = Consumer(stream, feed, TableWriter(), subscription=subscription)
+                consumer = Consumer(
+                    stream, feed, None if group else TableWriter(), subscription=subscription, group=group
+                )
                 if options["from_head"]:
                     consumer.skip_to_head()
                 consumer.run(stop)

@@ -1,19 +1,23 @@
-"""Look at parked events, have them handled again, or give them up with a reason."""
+"""Look at parked events, have a key's events handled again, or give one up with a reason."""
 
 import json
 import logging
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
+from django.db import connections
+from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode
-from migration_tools.messaging.context import Causality, caused_by
-from migration_tools.messaging.envelope import Envelope
-from migration_tools.messaging.handlers import find
-from migration_tools.messaging.models import DeadLetter
+from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.messaging import dead_letters
+from migration_tools.messaging.dead_letters import Key, Letter
+from migration_tools.messaging.groups import group_of, inbox_name
+from migration_tools.messaging.handling import HandlerFailed
+from migration_tools.stores.postgres import describe_failure, django_connection, errors
 
 log = logging.getLogger(__name__)
 
@@ -27,77 +31,162 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["list", "show", "replay", "skip"])
         parser.add_argument("stream")
-        parser.add_argument("--position", type=int, help="one event (default for replay: all, in order)")
-        parser.add_argument("--reason", default="", help="why an event may be given up; needed by skip")
+        parser.add_argument(
+            "--group", default="", help="of this group of handlers (default: of the side's own consumer)"
+        )
+        parser.add_argument("--key", help="the events of one aggregate, as type/id")
+        parser.add_argument("--position", type=int, help="the event at this position; for replay: all of its key")
+        parser.add_argument("--reason", default="", help="why; needed by skip, whose event is never handled")
+        parser.add_argument(
+            "--reveal", action="store_true", help="show payloads and failures, which may be personal data"
+        )
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        letters = DeadLetter.objects.using(settings().DATABASE).filter(stream=options["stream"]).order_by("position")
-        if options["position"] is not None:
-            letters = letters.filter(position=options["position"])
-            if not letters:
-                raise CommandError(f"no event of {options['stream']!r} is parked at position {options['position']}")
-        result = getattr(self, f"_{options['action']}")(list(letters), options)
+        try:
+            result = self._act(options)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        except (DatabaseFailure, errors.Error) as error:
+            raise CommandError(
+                f"the database failed: {describe_failure(error)}; nothing was changed by what was not reported",
+                returncode=ExitCode.ERROR,
+            ) from error
+        failed = result.get("failed", [])
+        result["exit_code"] = int(ExitCode.ERROR if failed else ExitCode.DONE)
         if options["format"] == "json":
             self.stdout.write(json.dumps(result, default=str))
-            return
-        for row in result["events"]:
-            self.stdout.write(f"{row['position']}  {row['type']}  {row['aggregate']}  {row['reason']}")
-        self.stdout.write(result["message"])
-
-    def _list(self, letters: list[DeadLetter], options: dict[str, Any]) -> dict[str, Any]:
-        return {"events": [_row(each) for each in letters], "message": f"{len(letters)} events are parked"}
-
-    def _show(self, letters: list[DeadLetter], options: dict[str, Any]) -> dict[str, Any]:
-        rows = [{**_row(each), "envelope": each.envelope} for each in letters]
-        return {"events": rows, "message": f"{len(letters)} events; --format json shows them whole"}
-
-    def _replay(self, letters: list[DeadLetter], options: dict[str, Any]) -> dict[str, Any]:
-        """Each event in a transaction of its own, in order; the first that fails again keeps its place."""
-        done: list[dict[str, Any]] = []
-        for letter in letters:
-            event = Envelope.from_json(letter.envelope)
-            chain = Causality(
-                correlation_id=event.correlation_id or str(event.event_id), causation_id=str(event.event_id)
+        else:
+            for row in result["events"]:
+                self.stdout.write(
+                    f"{row['position']}  {row['type']} {row['version']}  {row['aggregate']}  {row['reason']}"
+                )
+                if "payload" in row:
+                    self.stdout.write(f"    {json.dumps(row['payload'], ensure_ascii=False)}")
+            self.stdout.write(result["message"])
+        if failed:
+            raise CommandError(
+                "; ".join(
+                    f"{each['aggregate']} failed again at {each['position']}: {each['reason']}" for each in failed
+                )
+                + ". Its events stay parked; mend the handler, then replay again",
+                returncode=ExitCode.ERROR,
             )
+
+    def _act(self, options: dict[str, Any]) -> dict[str, Any]:
+        inbox = inbox_name(options["stream"], options["group"])
+        conn = django_connection(settings().DATABASE)
+        key = _key(options["key"])
+        found = dead_letters.letters(conn, inbox, key=key, position=options["position"])
+        if not found and (key or options["position"] is not None):
+            raise StrangleError(f"no such event of {inbox!r} is parked; strangle_dead_letters list {options['stream']}")
+        actions: dict[str, Callable[[str, list[Letter], dict[str, Any]], dict[str, Any]]] = {
+            "list": self._list,
+            "show": self._show,
+            "replay": self._replay,
+            "skip": self._skip,
+        }
+        return actions[options["action"]](inbox, found, options)
+
+    def _list(self, inbox: str, found: list[Letter], options: dict[str, Any]) -> dict[str, Any]:
+        keys = len({letter.key for letter in found})
+        return {"events": _rows(found), "message": f"{len(found)} events of {keys} aggregates are parked"}
+
+    def _show(self, inbox: str, found: list[Letter], options: dict[str, Any]) -> dict[str, Any]:
+        rows = [{**row, **_insides(each, options["reveal"])} for row, each in zip(_rows(found), found, strict=True)]
+        hint = "" if options["reveal"] else "; values are hidden, --reveal shows them"
+        return {"events": rows, "message": f"{len(found)} events{hint}"}
+
+    def _replay(self, inbox: str, found: list[Letter], options: dict[str, Any]) -> dict[str, Any]:
+        """Each key in a transaction of its own; one that fails again stays whole, the others go on."""
+        done: list[Letter] = []
+        failed: list[dict[str, Any]] = []
+        for key in dict.fromkeys(letter.key for letter in found):
             try:
-                with transaction.atomic(using=settings().DATABASE), caused_by(chain):
-                    # Locked, so that two operators do not handle one event twice.
-                    held = DeadLetter.objects.using(settings().DATABASE).select_for_update().filter(pk=letter.pk)
-                    if not held:
-                        continue
-                    for handler in find(event):
-                        handler.function(event)
-                    held.delete()
-            except Exception as error:
-                raise CommandError(
-                    f"the event at position {letter.position} failed again: {type(error).__name__}: {error}; it and "
-                    f"later ones stay parked ({len(done)} were handled). Mend its handler, then replay again",
-                    returncode=ExitCode.ERROR,
-                ) from error
-            done.append(_row(letter))
-        return {"events": done, "message": f"{len(done)} events were handled"}
+                handled = dead_letters.replay(
+                    inbox,
+                    key,
+                    using=settings().DATABASE,
+                    reason=options["reason"],
+                    note=partial(_journal, inbox, "replayed", options["reason"]),
+                )
+            except HandlerFailed as failure:
+                place = {"aggregate": "/".join(key), "position": failure.event.position, "reason": failure.reason}
+                failed.append(place | ({"detail": failure.detail} if options["reveal"] else {}))
+                continue
+            done += handled
+        return {"events": _rows(done), "failed": failed, "message": f"{len(done)} events were handled"}
 
-    def _skip(self, letters: list[DeadLetter], options: dict[str, Any]) -> dict[str, Any]:
-        if options["position"] is None or not options["reason"]:
+    def _skip(self, inbox: str, found: list[Letter], options: dict[str, Any]) -> dict[str, Any]:
+        if options["position"] is None or not options["reason"].strip():
             raise CommandError("skip needs --position and --reason: its effect is lost", returncode=ExitCode.USAGE)
-        rows = [_row(each) for each in letters]
-        for letter in letters:
-            letter.delete()
-        log.warning("given up %s events of %s: %s", len(rows), options["stream"], options["reason"])
-        if apps.is_installed("migration_tools.state"):
-            from migration_tools.state.journal import record
+        letter, left = dead_letters.skip(
+            inbox,
+            options["position"],
+            using=settings().DATABASE,
+            reason=options["reason"],
+            note=partial(_journal, inbox, "skipped", options["reason"]),
+        )
+        rest = f"; {left} of the same aggregate still wait, replay them" if left else ""
+        return {"events": _rows([letter]), "left": left, "message": f"given up{rest}"}
 
-            positions = [row["position"] for row in rows]
-            record(options["stream"], "dead letters", "skipped", {"positions": positions}, options["reason"])
-        return {"events": rows, "reason": options["reason"], "message": f"given up: {options['reason']}"}
+
+def _key(text: str | None) -> Key | None:
+    if text is None:
+        return None
+    kind, slash, name = text.partition("/")
+    if not slash:
+        raise CommandError(f"--key {text!r} is not type/id, as list shows it", returncode=ExitCode.USAGE)
+    return kind, name
 
 
-def _row(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "position": letter.position,
-        "type": letter.envelope.get("eventType"),
-        "aggregate": f"{letter.aggregate_type}/{letter.aggregate_id}",
-        "reason": letter.reason,
-        "parked_at": letter.parked_at,
-    }
+def _rows(letters: Iterable[Letter]) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": each.position,
+            "event_id": str(each.event.event_id),
+            "type": each.event.event_type,
+            "version": each.event.event_version,
+            "aggregate": "/".join(each.key),
+            "attempts": each.attempts,
+            "reason": each.reason,
+            "parked_at": each.parked_at,
+        }
+        for each in letters
+    ]
+
+
+def _insides(letter: Letter, reveal: bool) -> dict[str, Any]:
+    if reveal:
+        event = letter.event
+        return {"payload": event.payload, "metadata": event.metadata, "detail": letter.detail}
+    return {"payload": _hidden(letter.event.payload), "metadata": _hidden(letter.event.metadata)}
+
+
+def _hidden(value: Any) -> Any:
+    """The shape of a value without the value."""
+    match value:
+        case dict():
+            return {name: _hidden(each) for name, each in value.items()}
+        case list():
+            return [_hidden(each) for each in value[:3]] + ([f"… {len(value)} in all"] if value[3:] else [])
+        case str():
+            return f"text of {len(value)}"
+        case None | bool():
+            return value
+        case _:
+            return type(value).__name__
+
+
+def _journal(inbox: str, step: str, reason: str, letters: list[Letter]) -> None:
+    """In the context's journal too, where this side has it; strangle_dead_letter_log has it everywhere."""
+    positions = [letter.position for letter in letters]
+    log.warning("dead letters of %s at %s: %s", inbox, positions, step, extra={"context": inbox})
+    # A service has no journal of moves.
+    tables = connections[settings().DATABASE].introspection.table_names()
+    if apps.is_installed("migration_tools.state") and "strangle_journal" in tables:
+        from migration_tools.state.journal import record
+
+        stream, group = group_of(inbox)
+        evidence = {"positions": positions, **({"group": group} if group else {})}
+        record(stream, "dead letters", step, evidence, reason)

@@ -7,8 +7,8 @@ from migration_tools.messaging.publication import Publisher
 from migration_tools.messaging.transports.feed import HttpFeed
 
 
-def open_feed(stream: str) -> HttpFeed:
-    """The feed that MIGRATION_TOOLS['FEEDS'] names for a stream.
+def open_feed(stream: str, group: str = "") -> HttpFeed:
+    """The feed that MIGRATION_TOOLS['FEEDS'] names for a stream, with receipts of a group's own if one is named.
 
     Raises:
         SettingsError: there is none.
@@ -17,7 +17,7 @@ def open_feed(stream: str) -> HttpFeed:
     if feed is None:
         known = sorted(settings().FEEDS)
         raise SettingsError(f"MIGRATION_TOOLS['FEEDS'] has no {stream!r}; it has {known}. Add its url and token")
-    return HttpFeed(stream, url=feed.url, token=feed.token)
+    return HttpFeed(stream, url=feed.url, token=feed.token, group=group)
 
 
 def open_publisher(stream: str) -> Publisher | None:

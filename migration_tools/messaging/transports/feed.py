@@ -9,12 +9,17 @@ CONNECT_SECONDS = 3.0
 
 
 class HttpFeed:
-    """Reads one stream over HTTP with a bearer token; keeps one connection alive."""
+    """Reads one stream over HTTP with a bearer token, for a group of handlers if named; keeps one connection alive."""
 
-    def __init__(self, stream: str, *, url: str, token: str):
+    def __init__(self, stream: str, *, url: str, token: str, group: str = ""):
         self.stream = stream
+        self._group = {"group": group} if group else {}
         self.url = url.rstrip("/") + f"/{stream}/"
         self._client = httpx2.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+
+    def peek(self, after: int) -> Batch:
+        """What follows a position, without a receipt: to see whether it can be served; raises as `fetch` does."""
+        return self._get({"after": after, "limit": 1, "peek": 1}, 0)
 
     def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
         """See messaging.consumer.Feed.
@@ -23,11 +28,12 @@ class HttpFeed:
             TransportError: no answer, a refused token, or nonsense.
             TransferError: the owner says that the position cannot be served.
         """
+        return self._get({"after": after, "limit": limit, "wait": wait_seconds}, wait_seconds)
+
+    def _get(self, params: dict[str, float], wait_seconds: float) -> Batch:
         timeout = httpx2.Timeout(wait_seconds + 10.0, connect=CONNECT_SECONDS)
         try:
-            answer = self._client.get(
-                self.url, params={"after": after, "limit": limit, "wait": wait_seconds}, timeout=timeout
-            )
+            answer = self._client.get(self.url, params={**params, **self._group}, timeout=timeout)
         except httpx2.HTTPError as error:
             raise TransportError(
                 f"feed {self.url} does not answer ({type(error).__name__}); is the owning side up?"

@@ -7,6 +7,7 @@ from migration_tools.stores.postgres.connection import (
     django_connection,
     errors,
     is_lost,
+    is_transient,
     sql,
     transaction,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "django_connection",
     "errors",
     "is_lost",
+    "is_transient",
     "sql",
     "transaction",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "django_connection",
     "errors",
     "is_lost",
+    "is_transient",
     "sql",
     "transaction",
 ]
@@ -117,6 +118,22 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
         getattr(error, "sqlstate", None) is None or str(error.sqlstate)[:2] in {"08", "57"}
     )
+
+
+# Connection exceptions, transaction rollbacks (serialization, deadlock), lack of resources, system errors.
+TRANSIENT_CLASSES = frozenset({"08", "40", "53", "58"})
+# A lock that could not be had; the server or an administrator ended the session.
+TRANSIENT_STATES = frozenset({"55P03", "57P01", "57P02", "57P03", "57P05"})
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether `error`, or what caused it (Django wraps the driver's errors), says nothing of the statement itself."""
+    while error is not None:
+        if isinstance(error, psycopg.Error):
+            state = str(error.sqlstate or "")
+            return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES or (not state and is_lost(error))
+        error = error.__cause__
+    return False
 
 
 def describe_failure(error: BaseException) -> str:

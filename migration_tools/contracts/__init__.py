@@ -1,0 +1,1 @@
+"""What events look like: declared, released as JSON Schema, compared, lifted to newer versions, checked at publish."""

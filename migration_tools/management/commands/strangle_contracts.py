@@ -1,0 +1,94 @@
+"""Compare what events look like with what was released, release contracts, and print the AsyncAPI document."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_tools import __version__
+from migration_tools.conf import settings
+from migration_tools.contracts.asyncapi import document
+from migration_tools.contracts.checking import check
+from migration_tools.contracts.compatibility import Mode
+from migration_tools.contracts.declaration import Contract, contracts
+from migration_tools.contracts.releasing import number_rows, release, write_drafts
+from migration_tools.contracts.validation import available
+from migration_tools.errors import ContractError, ExitCode, StrangleError
+from migration_tools.messaging.handlers import registered
+from migration_tools.playbook.registry import load
+from migration_tools.playbook.row_contracts import row_contracts
+
+
+class Command(BaseCommand):
+    """check | write | release | asyncapi, on what this side declares; needs no database."""
+
+    help = "Compare event contracts with the released ones. Example: strangle_contracts check --mode full"
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=["check", "write", "release", "asyncapi"])
+        parser.add_argument(
+            "--mode", choices=[mode.value for mode in Mode], default=Mode.FULL.value, help="which way it must fit"
+        )
+        parser.add_argument("--directory", help="where the released contracts are (default: CONTRACTS below BASE_DIR)")
+        parser.add_argument(
+            "--accept", action="append", default=[], metavar="EVENT", help="release: rows that break, as a new version"
+        )
+        parser.add_argument("--format", choices=["text", "json"], default="text")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if not available():
+                raise ContractError(
+                    "contracts need jsonschema-rs, which is not installed; pip install 'django-strangler[contracts]'"
+                )
+            result = self._act(options)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        if options["action"] == "asyncapi":
+            self.stdout.write(json.dumps(result["document"], indent=2, ensure_ascii=False))
+            return
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(result))
+        else:
+            for line in [*(str(each["text"]) for each in result["breaks"]), *result["written"], result["message"]]:
+                self.stdout.write(line)
+        if result["breaks"]:
+            raise CommandError(
+                f"{len(result['breaks'])} breaks; keep the contract, or declare the next version with an upcaster",
+                returncode=ExitCode.DIFFERENCES,
+            )
+
+    def _act(self, options: dict[str, Any]) -> dict[str, Any]:
+        directory, mode, side = _directory(options), Mode(options["mode"]), settings().SIDE
+        rows = [each for playbook in load().values() for each in row_contracts(playbook)]
+        everything: list[Contract] = [*contracts(), *rows]
+        if options["action"] == "asyncapi":
+            handled = [(h.stream, h.event_type, h.versions, h.name) for h in registered()]
+            return {"document": document(everything, handled, side=side, release=__version__)}
+        numbered = number_rows(everything, directory, mode=mode, accept=options["accept"])
+        if options["action"] == "write":
+            return _result([], write_drafts(numbered, directory, side=side), f"{len(numbered)} contracts are declared")
+        found = check(numbered, directory, mode=mode, side=side)
+        breaks = [vars(each) | {"text": str(each)} for each in found]
+        if breaks or options["action"] == "check":
+            return _result(breaks, [], f"{len(numbered)} contracts, {len(breaks)} breaks ({mode.value})")
+        written = release(numbered, directory, side=side)
+        return _result([], written, f"{len(written)} of {len(numbered)} contracts were written")
+
+
+def _result(breaks: list[dict[str, Any]], written: list[Path], message: str) -> dict[str, Any]:
+    return {
+        "breaks": breaks,
+        "written": [str(path) for path in written],
+        "message": message,
+        "exit_code": int(ExitCode.DIFFERENCES if breaks else ExitCode.DONE),
+    }
+
+
+def _directory(options: dict[str, Any]) -> Path:
+    if options["directory"]:
+        return Path(options["directory"])
+    return Path(getattr(django_settings, "BASE_DIR", ".")) / settings().CONTRACTS
