@@ -92,6 +92,23 @@ def check_edge(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.
     ]
 
 
+@checks.register("strangle")
+def check_contracts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W030: events are declared, but nothing here can hold a payload against its contract."""
+    from migration_tools.contracts.declaration import contracts
+    from migration_tools.contracts.validation import available
+
+    if available() or not any(contracts()):
+        return []
+    return [
+        checks.Warning(
+            "events have contracts, but jsonschema-rs is not installed: payloads are published unchecked",
+            hint="pip install 'django-strangler[contracts]'",
+            id="strangle.W030",
+        )
+    ]
+
+
 @checks.register("strangle", deploy=True)
 def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """W001: a feed token is short or missing."""

@@ -64,7 +64,7 @@ def validator(schema: str) -> "jsonschema_rs.Validator":
     import jsonschema_rs
 
     try:
-        return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True)
+        return jsonschema_rs.validator_for(json.loads(schema), validate_formats=True)
     except jsonschema_rs.ValidationError as error:
         raise ContractError(f"a contract is no JSON Schema: {error.message}") from error
 

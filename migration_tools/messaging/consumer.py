@@ -47,7 +47,7 @@ class Subscription(Protocol):
 
 
 class Consumer:
-    """Applies one stream of another side on the Django database `using` until told to stop, or to a group its events."""
+    """Applies a stream of another side on the Django database `using` until told to stop; or its events, to a group."""
 
     def __init__(
         self,

@@ -178,9 +178,9 @@ def _refuse_foreign(batch: Batch, inbox: str, identity: str) -> None:
     """Two databases may have a stream of the same name, at one broker or behind one address."""
     if identity and batch.identity != identity and batch.last:
         raise ForeignStream(
-            f"a batch of {batch.stream!r} from {batch.origin!r} has the identity {batch.identity or 'none'}, but {inbox!r} "
-            f"follows {identity}; give each environment a broker or virtual host of its own, and correct FEEDS. "
-            "If the owner's database was made anew: verify, then strangle_consume --from-head"
+            f"a batch of {batch.stream!r} from {batch.origin!r} has the identity {batch.identity or 'none'}, but "
+            f"{inbox!r} follows {identity}; give each environment a broker or virtual host of its own, and correct "
+            "FEEDS. If the owner's database was made anew: verify, then strangle_consume --from-head"
         )
 
 

@@ -181,7 +181,7 @@ class CopyLease(models.Model):
 class DeadLetter(models.Model):
     """An event that a handler could not take, or one parked behind it because it has the same key.
 
-    `stream` is the inbox's. `reason` holds no data of the event, `detail` may. `attempts` is 0 for one that waits behind.
+    `stream` is the inbox's; `reason` holds no data of the event, `detail` may; `attempts` is 0 for those behind it.
     """
 
     id = models.BigAutoField(primary_key=True)

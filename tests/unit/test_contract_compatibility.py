@@ -106,7 +106,13 @@ def instances(draw: st.DrawFn, schema: Schema) -> Any:
                 made[name] = draw(instances(given_schema))
         return made
     if kind == "array":
-        return draw(st.lists(instances(schema.get("items", True)), min_size=schema.get("minItems", 0), max_size=3))
+        return draw(
+            st.lists(
+                instances(schema.get("items", True)),
+                min_size=(least := schema.get("minItems", 0)),
+                max_size=max(least, 3),
+            )
+        )
     plain: dict[str, st.SearchStrategy[Any]] = {
         "string": st.sampled_from(["", "x", "xy", "xyz", "wxyz", "2026-01-01", "0199c0de-0000-7000-8000-000000000001"]),
         "integer": st.integers(-3, 4),
