@@ -15,7 +15,7 @@ from migration_tools.errors import ForeignStream, StrangleError, StreamHole, Tra
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.groups import inbox_name
-from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, positions
+from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, note_standstill, positions
 from migration_tools.stores.postgres import advisory, describe_failure, django_connection, errors
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class Consumer:
         self._leads = False
         self._asked = -RECEIPT_SECONDS
         self._hears = True
+        self._stood = True
 
     def run(self, stop: threading.Event, on_applied: Callable[[int], None] | None = None) -> None:
         """Work until `stop` is set: one consumer leads, others of the same stream stand by."""
@@ -80,6 +81,9 @@ class Consumer:
                     continue
                 position = self.step(settings().FEED_WAIT_SECONDS)
                 pause = FIRST_PAUSE_SECONDS
+                if self._stood:
+                    note_standstill(django_connection(self.using), self.inbox, "")
+                    self._stood = False
                 if on_applied is not None:
                     on_applied(position)
             except (StrangleError, DatabaseFailure, errors.Error, OSError) as error:
@@ -91,10 +95,20 @@ class Consumer:
                     describe_failure(error),
                     extra={"context": self.stream},
                 )
+                self._tell(error)
                 if isinstance(error, TransferError):
                     pause = LONGEST_PAUSE_SECONDS
                 stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _tell(self, error: Exception) -> None:
+        """Let operators and gates see why nothing is applied; a feed that does not answer is not this side's fault."""
+        if isinstance(error, TransportError) or not self._stood:
+            # Once at first: what passes by itself within a pause stands in nobody's way.
+            self._stood = True
+            return
+        with contextlib.suppress(StrangleError, DatabaseFailure, errors.Error, OSError):
+            note_standstill(django_connection(self.using), self.inbox, describe_failure(error))
 
     def step(self, wait_seconds: float) -> int:
         """Take and apply one batch; returns the position after it."""

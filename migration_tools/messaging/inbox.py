@@ -68,6 +68,20 @@ def move_to(conn: Connection, inbox: str, position: int, *, rows: bool, identity
     )
 
 
+def note_standstill(conn: Connection, inbox: str, reason: str) -> None:
+    """Keep why an inbox's consumer cannot go on, or with an empty reason that it can."""
+    conn.execute(
+        "UPDATE strangle_inbox SET standstill = %(reason)s WHERE stream = %(inbox)s AND standstill <> %(reason)s",
+        {"inbox": inbox, "reason": reason[:500]},
+    )
+
+
+def standstill(conn: Connection, inbox: str) -> str:
+    """Why an inbox's consumer cannot go on; empty while it can."""
+    row = conn.execute("SELECT standstill FROM strangle_inbox WHERE stream = %s", [inbox]).fetchone()
+    return str(row[0]) if row else ""
+
+
 def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
     """Apply only the rows of a batch, up to its end; events stay for this side's own consumer.
 

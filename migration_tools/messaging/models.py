@@ -122,6 +122,7 @@ class Inbox(models.Model):
     """What this side has applied of another side's stream; moves in the transaction of the effects.
 
     `stream` is the stream's name, for a named group of handlers with the group behind it (see messaging.groups).
+    `standstill` is why its consumer cannot go on, empty while it can.
     Rows may run ahead of events (the operator applies rows up to an exact tick; handlers live in this side's own
     consumer), never behind: a handler finds the rows of its event in place.
     """
@@ -132,6 +133,7 @@ class Inbox(models.Model):
     rows_position = models.BigIntegerField(default=0)
     applied_records = models.BigIntegerField(default=0)
     lag_histogram = ArrayField(models.BigIntegerField(), default=list)
+    standstill = models.TextField(default="", db_default="")
     applied_at = models.DateTimeField(db_default=ClockTimestamp())
 
     class Meta:

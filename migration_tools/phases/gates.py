@@ -11,6 +11,7 @@ from migration_tools.conf import settings
 from migration_tools.kernel.planes import Plane
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
+from migration_tools.messaging.inbox import standstill
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
 from migration_tools.routing.planes.capabilities import capabilities
@@ -78,15 +79,18 @@ def lag_small(env: Surroundings, sender: Side) -> list[str]:
 
 
 def no_dead_letters(env: Surroundings) -> list[str]:
-    """No event waits to be handled on either side."""
+    """No event waits to be handled on either side, and no consumer stands still before what it cannot apply."""
     missing = []
     for side in Side:
         waiting = dead_letters(env.connection(side), env.context)
         if waiting:
             missing.append(
-                f"{waiting} events are parked on the {side.value}; see strangle_status {env.context}, mend their "
-                f"handler"
+                f"{waiting} events are parked on the {side.value}; mend their handler, then run strangle_dead_letters "
+                f"replay {env.context} there, or skip them with a reason"
             )
+        reason = standstill(env.connection(side), env.context)
+        if reason:
+            missing.append(f"the {side.value}'s consumer of {env.context!r} stands still: {reason}")
     return missing
 
 

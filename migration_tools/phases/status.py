@@ -77,7 +77,8 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
     waiting = lags.unnumbered(conn, context)
     oldest = lags.horizon(conn)
     inbox = conn.execute(
-        "SELECT position, rows_position, applied_records, lag_histogram FROM strangle_inbox WHERE stream = %s",
+        "SELECT position, rows_position, applied_records, lag_histogram, standstill FROM strangle_inbox"
+        " WHERE stream = %s",
         [context],
     ).fetchone()
     histogram = inbox[3] if inbox else []
@@ -100,7 +101,12 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         ],
         "inbox": None
         if inbox is None
-        else {"position": inbox[0], "rows_position": inbox[1], "applied_records": inbox[2]},
+        else {
+            "position": inbox[0],
+            "rows_position": inbox[1],
+            "applied_records": inbox[2],
+            "standstill": inbox[4],
+        },
         "lag_ms": {"p50": _rounded(lag_percentile(histogram, 0.5)), "p99": _rounded(lag_percentile(histogram, 0.99))},
         "dead_letters": dead_letters(conn, context),
     }

@@ -14,7 +14,11 @@ from migration_tools.messaging import handlers
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
 from migration_tools.messaging.models import DeadLetter, DeadLetterLog
+from migration_tools.phases.gates import no_dead_letters
+from migration_tools.phases.surroundings import surroundings
+from migration_tools.playbook.registry import get
 from migration_tools.state.models import JournalEntry
+from tests.races.scene import until
 
 PUBLISH = """
     INSERT INTO strangle_outbox (stream, kind, event_id, event_type, event_version, aggregate_type, aggregate_id,
@@ -163,6 +167,24 @@ def position_of(stage: Any) -> int:
 
 
 def wait_until(condition: Any) -> None:
-    from tests.races.scene import until
-
     until(condition, "the consumer to go on")
+
+
+def test_a_row_that_cannot_be_applied_stops_the_stream_and_holds_the_hand_over(stage: Any, handled: list[str]) -> None:
+    stage.orders.execute("ALTER TABLE sales_order ADD CONSTRAINT no_secrets CHECK (remark <> 'no')")
+    stage.shop.execute("UPDATE orders_order SET note = 'no' WHERE id = 1")
+    publish(stage, "behind")
+    end = stage.tick()
+    with stage.running():
+        wait_until(lambda: gate_says("stands still"))
+        assert position_of(stage) == 0
+        assert not handled, "nothing overtakes the row, and nothing is parked"
+        stage.orders.execute("ALTER TABLE sales_order DROP CONSTRAINT no_secrets")
+        wait_until(lambda: position_of(stage) >= end and not gate_says("stands still"))
+    assert names(handled) == ["behind"]
+    assert not DeadLetter.objects.using("orders").exists()
+
+
+def gate_says(words: str) -> bool:
+    with surroundings(get("orders"), purpose="test") as env:
+        return any(words in sentence for sentence in no_dead_letters(env))

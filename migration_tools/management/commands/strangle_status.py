@@ -55,6 +55,8 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
             log = side["log"]
             kept = "is lost: see strangle_doctor" if log["lost"] else f"keeps {log['retained_bytes']:,} bytes of log"
             lines.append(f"  {name}: slot {log['slot']} {kept}")
+        if side["inbox"] and side["inbox"]["standstill"]:
+            lines.append(f"  {name}: its consumer stands still: {side['inbox']['standstill']}")
         if side["dead_letters"]:
             lines.append(f"  {name}: {side['dead_letters']} events are parked")
     last = status["verification"]
