@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
+from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.errors import StrangleError
 from migration_tools.kernel import points
@@ -165,6 +166,24 @@ def test_while_replays_and_arrivals_alternate_the_order_of_the_key_holds(scene: 
     assert len(set(effects(scene))) == 62
 
 
+class Death(BaseException):
+    """Ends the consumer where kill -9 would."""
+
+
+def test_a_consumer_that_dies_while_it_parks_parks_again(scene: Any) -> None:
+    third = arrive(scene)
+
+    def die() -> None:
+        connections["orders"].close()
+        raise Death
+
+    with points.on("dead_letters.parked", die), pytest.raises((Death, DatabaseFailure)):
+        scene.consume()
+    assert left(scene) == scene.parked
+    scene.consume()
+    assert left(scene) == [*scene.parked, third]
+
+
 @pytest.mark.parametrize(
     ("action", "point", "handled", "still"),
     [
@@ -176,8 +195,14 @@ def test_while_replays_and_arrivals_alternate_the_order_of_the_key_holds(scene: 
     ],
 )
 def test_kill_9_leaves_an_event_parked_or_done_never_both(
-    pair: Pair, action: str, point: str, handled: int, still: int
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, action: str, point: str, handled: int, still: int
 ) -> None:
+    monkeypatch.setattr(handlers, "_registry", {})
+
+    @handles("order.placed", stream="orders")
+    def count(event: Envelope) -> None:
+        django_connection("orders").execute("INSERT INTO sales_dailycount VALUES ('2026-01-01', 1)")
+
     with pair.connect("orders") as orders:
         orders.execute(
             """INSERT INTO strangle_dead_letter (stream, position, aggregate_type, aggregate_id, reason, envelope)
@@ -188,8 +213,10 @@ def test_kill_9_leaves_an_event_parked_or_done_never_both(
         done = pair.manage(*words, service=True, STRANGLE_POINTS=f"{point}=kill")
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert counted(orders) == (handled, still)
-        again = pair.manage(*words, service=True)
-        assert again.returncode == (0 if still else 1), again.stderr
+        if action == "replay":
+            assert len(dead_letters.replay("orders", ("order", "x"), using="orders")) == still
+        elif still:
+            dead_letters.skip("orders", 7, using="orders", reason="again")
         assert counted(orders) == (1 if action == "replay" else 0, 0)
 
 
