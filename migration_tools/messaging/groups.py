@@ -8,10 +8,11 @@ retention waits for it.
 import re
 
 from migration_tools.errors import StrangleError
-from migration_tools.messaging.lag import GROUP_PREFIX
 
 SHAPE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SEPARATOR = "@"
+# How the stream's owner tells a group's receipts from those of a side's own consumer.
+PREFIX = "group "
 
 
 def inbox_name(stream: str, group: str = "") -> str:
@@ -33,4 +34,4 @@ def group_of(inbox: str) -> tuple[str, str]:
 
 def receipt_name(consumer: str, group: str = "") -> str:
     """The name under which the stream's owner keeps a group's receipts."""
-    return f"{GROUP_PREFIX}{group} of {consumer}" if group else consumer
+    return f"{PREFIX}{group} of {consumer}" if group else consumer

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
+from migration_tools.messaging.groups import PREFIX as GROUP_PREFIX
 from migration_tools.stores.postgres import Connection
 
 # Consumers of this prefix are replicas: retention waits for them as for any, a move between phases does not.
 REPLICA_PREFIX = "replica "
-# So are named groups of handlers, which stand apart from the side's own consumer; see messaging.groups.
-GROUP_PREFIX = "group "
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from migration_tools.conf import settings
 from migration_tools.errors import StrangleError, TransferError, TransportError
 from migration_tools.kernel import points
 from migration_tools.messaging.batch import Batch
-from migration_tools.messaging.lag import GROUP_PREFIX, REPLICA_PREFIX
+from migration_tools.messaging.groups import PREFIX as GROUP_PREFIX
+from migration_tools.messaging.lag import REPLICA_PREFIX
 from migration_tools.messaging.stream import read_batch
 from migration_tools.stores.postgres import Connection, connect, describe_failure, is_lost
 
