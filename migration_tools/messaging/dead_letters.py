@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from django.db import transaction as django_transaction
 
-from migration_tools.errors import StrangleError
+from migration_tools.errors import StrangleError, TransferError
 from migration_tools.kernel import points
 from migration_tools.kernel.actors import actor
 from migration_tools.kernel.locks import LockClass
@@ -53,13 +53,24 @@ def parked_keys(conn: Connection, inbox: str) -> set[Key]:
 
 
 def park(conn: Connection, inbox: str, event: Envelope, reason: str, *, detail: str = "", attempts: int = 0) -> None:
-    """Put the event aside in the running transaction; once per position."""
-    conn.execute(
+    """Put the event aside in the running transaction; once, however often it comes.
+
+    Raises:
+        TransferError: an event of another life of the stream, before its owner was restored, is parked at its position.
+    """
+    done = conn.execute(
         """INSERT INTO strangle_dead_letter
                (stream, position, aggregate_type, aggregate_id, envelope, reason, detail, attempts)
            VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (stream, position) DO NOTHING""",
         [inbox, event.position, *key_of(event), json.dumps(event.to_json()), reason, detail, attempts],
     )
+    if not done.rowcount:
+        [before] = letters(conn, inbox, position=event.position)
+        if before.event.event_id != event.event_id:
+            raise TransferError(
+                f"another event is parked at position {event.position} of {inbox!r}, from before its owner was "
+                f"restored; replay or skip it (strangle_dead_letters list {event.stream}), then the stream goes on"
+            )
     points.reached("dead_letters.parked")
 
 

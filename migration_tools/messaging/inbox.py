@@ -58,6 +58,12 @@ def _place(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, in
     return int(row[0]), int(row[1]), str(row[2])
 
 
+def identity(conn: Connection, inbox: str) -> str:
+    """The identity of the stream that an inbox follows; empty before its first batch."""
+    row = conn.execute("SELECT identity FROM strangle_inbox WHERE stream = %s", [inbox]).fetchone()
+    return str(row[0]) if row else ""
+
+
 def move_to(conn: Connection, inbox: str, position: int, *, rows: bool, identity: str) -> None:
     """Set an inbox's position of events, with `rows` that of rows too, and take the stream's identity as given."""
     positions(conn, inbox)
@@ -92,7 +98,7 @@ def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
         ForeignStream: the batch is another database's.
     """
     _, rows_at, identity = _place(conn, batch.stream, lock=True)
-    _refuse_foreign(batch, batch.stream, identity)
+    refuse_foreign(batch, batch.stream, identity)
     admission = admit(rows_at, batch.first, batch.last)
     if admission is Admission.HOLE:
         raise StreamHole(f"stream {batch.stream!r} was applied to {rows_at} but the batch begins after {batch.first}")
@@ -157,7 +163,7 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
     conn = django_connection(using)
     advisory.share(conn, LockClass.GATE, batch.stream)
     at, rows_at, identity = _place(conn, inbox, lock=True)
-    _refuse_foreign(batch, inbox, identity)
+    refuse_foreign(batch, inbox, identity)
     admission = admit(at, batch.first, batch.last)
     if admission is Admission.SKIP:
         return at
@@ -188,12 +194,16 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
     return batch.last
 
 
-def _refuse_foreign(batch: Batch, inbox: str, identity: str) -> None:
-    """Two databases may have a stream of the same name, at one broker or behind one address."""
-    if identity and batch.identity != identity and batch.last:
+def refuse_foreign(batch: Batch, inbox: str, followed: str) -> None:
+    """Refuse another database's stream of the same name, at a shared broker or behind a wrong address.
+
+    Raises:
+        ForeignStream: the batch's identity is not the one that the inbox follows.
+    """
+    if followed and batch.identity != followed and batch.last:
         raise ForeignStream(
             f"a batch of {batch.stream!r} from {batch.origin!r} has the identity {batch.identity or 'none'}, but "
-            f"{inbox!r} follows {identity}; give each environment a broker or virtual host of its own, and correct "
+            f"{inbox!r} follows {followed}; give each environment a broker or virtual host of its own, and correct "
             "FEEDS. If the owner's database was made anew: verify, then strangle_consume --from-head"
         )
 

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
 
+from migration_tools.errors import TransferError
 from migration_tools.messaging import handlers
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
@@ -181,6 +182,23 @@ def test_a_row_that_cannot_be_applied_stops_the_stream_and_holds_the_hand_over(s
         wait_until(lambda: position_of(stage) >= end and not gate_says("stands still"))
     assert names(handled) == ["behind"]
     assert not DeadLetter.objects.using("orders").exists()
+
+
+def test_a_letter_of_a_streams_former_life_swallows_no_event(stage: Any, handled: list[str]) -> None:
+    POISONED.add("bad")
+    publish(stage, "bad")
+    stage.settle()
+    stage.orders.execute(
+        """UPDATE strangle_dead_letter SET position = position + 1, aggregate_id = 'former',
+               envelope = envelope || jsonb_build_object('aggregateId', 'former', 'position', position + 1)"""
+    )
+    publish(stage, "bad")
+    stage.tick()
+    with pytest.raises(TransferError, match="from before its owner was restored"):
+        stage.consume()
+    run("skip", "orders", "--position", "2", "--reason", "a former life")
+    stage.consume()
+    assert DeadLetter.objects.using("orders").get().aggregate_id == "bad"
 
 
 def gate_says(words: str) -> bool:

@@ -195,6 +195,14 @@ def test_a_batch_of_another_databases_stream_is_refused(stage: Any, seen: dict[s
     assert seen[""] == ["ours", "ours too"]
 
 
+def test_a_replay_from_another_databases_stream_is_refused(stage: Any, seen: dict[str, list[str]]) -> None:
+    publish(stage, "ours")
+    consume("")
+    stage.orders.execute("UPDATE strangle_inbox SET identity = 'another'")
+    with pytest.raises(CommandError, match="follows another"):
+        replay("--group", "counts", "--after", "0")
+
+
 def test_without_identities_a_foreign_batch_would_be_applied(stage: Any, seen: dict[str, list[str]]) -> None:
     publish(stage, "ours")
     consume("")

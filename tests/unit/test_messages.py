@@ -42,7 +42,15 @@ envelopes = st.builds(
 def test_a_batch_survives_the_wire(rows: list[RowRecord], events: list[Envelope]) -> None:
     head = RelationHead(table="t", key=("id",), columns=("id", "a"), rank=0, owned=True, patch=False)
     batch = Batch(
-        stream="orders", origin="monolith", first=0, last=9, head=12, relations={1: head}, rows=rows, events=events
+        stream="orders",
+        origin="monolith",
+        first=0,
+        last=9,
+        head=12,
+        identity="i",
+        relations={1: head},
+        rows=rows,
+        events=events,
     )
     assert Batch.from_json(batch.to_json()) == batch
 

@@ -13,9 +13,9 @@ from migration_tools.kernel.actors import actor
 from migration_tools.messaging.dead_letters import count, hold_inbox
 from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.handlers import registered
-from migration_tools.messaging.inbox import move_to, positions
+from migration_tools.messaging.inbox import identity, move_to, positions, refuse_foreign
 from migration_tools.messaging.transports import open_feed
-from migration_tools.stores.postgres import describe_failure, django_connection, errors
+from migration_tools.stores.postgres import describe_failure, errors
 
 
 class Command(BaseCommand):
@@ -57,9 +57,10 @@ def _replay(options: dict[str, Any]) -> dict[str, Any]:
     except TransferError as error:
         raise TransferError(f"{inbox!r} cannot go on after {after}: {error}; nothing was changed") from error
     with transaction.atomic(using=alias, durable=True):
-        positions(django_connection(alias), inbox)
         conn = hold_inbox(inbox, alias)
-        at = positions(conn, inbox)[0]
+        at = positions(conn, inbox, lock=True)[0]
+        for name in dict.fromkeys([inbox, stream]):
+            refuse_foreign(batch, name, identity(conn, name))
         if after < at and not options["again"]:
             raise StrangleError(
                 f"{inbox!r} has handled everything up to {at}; with --again and a --reason it handles what follows "
