@@ -94,7 +94,7 @@ def check_edge(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.
 
 @checks.register("strangle")
 def check_contracts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """W030: events are declared, but nothing here can hold a payload against its contract."""
+    """W043: events are declared, but nothing here can hold a payload against its contract."""
     from migration_tools.contracts.declaration import contracts
     from migration_tools.contracts.validation import available
 
@@ -104,7 +104,7 @@ def check_contracts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[ch
         checks.Warning(
             "events have contracts, but jsonschema-rs is not installed: payloads are published unchecked",
             hint="pip install 'django-strangler[contracts]'",
-            id="strangle.W030",
+            id="strangle.W043",
         )
     ]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def available() -> bool:
-    """Whether payloads can be validated here; the system check strangle.W030 says when not."""
+    """Whether payloads can be validated here; the system check strangle.W043 says when not."""
     try:
         import jsonschema_rs  # noqa: F401
     except ModuleNotFoundError:
