@@ -71,6 +71,8 @@ class Settings:
     BACKFILL_WORKERS: int = 2
     BACKFILL_RUNNER: str = "threads"
     BACKFILL_BROKER_URL: str = ""
+    TRANSFORMS: tuple[str, ...] = ()
+    TRANSFORM_WORKERS: int = 2
     THROTTLE: Mapping[str, Any] = field(default_factory=dict)
     VERIFY_RANGE_SECONDS: float = 30.0
     VERIFY_RANGE_ROWS: int = 5_000_000
@@ -95,6 +97,7 @@ def settings() -> Settings:
     values = dict(raw)
     values["FEEDS"] = {name: Feed(**feed) for name, feed in raw.get("FEEDS", {}).items()}
     values["PLAYBOOKS"] = tuple(raw.get("PLAYBOOKS", ()))
+    values["TRANSFORMS"] = tuple(raw.get("TRANSFORMS", ()))
     return Settings(**values)
 
 
@@ -136,6 +139,9 @@ def find_mistakes(raw: Any) -> list[str]:
     attempts = raw.get("HANDLER_ATTEMPTS", 1)
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= 10:
         mistakes.append(f"MIGRATION_TOOLS['HANDLER_ATTEMPTS'] is {attempts!r}; it must be a number from 1 to 10")
+    processes = raw.get("TRANSFORM_WORKERS", 1)
+    if isinstance(processes, bool) or not isinstance(processes, int) or not 0 <= processes <= 64:
+        mistakes.append(f"MIGRATION_TOOLS['TRANSFORM_WORKERS'] is {processes!r}; it must be a number from 0 to 64")
     mistakes += limit_mistakes(raw.get("THROTTLE", {}))
     return mistakes
 

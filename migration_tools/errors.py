@@ -13,6 +13,7 @@ StrangleError
 │   ├── TargetNotEmpty       the target holds rows that the source does not know
 │   ├── StaleCheckpoint      the checkpoint belongs to an older playbook
 │   ├── StaleReport          a verification's result says nothing of the rows as they are now
+│   ├── TransformFailed      a function of the mapping failed; nothing was written of it
 │   ├── PositionMoved        somebody else applied meanwhile; try again
 │   ├── StreamHole           positions are missing between two batches
 │   └── ForeignStream        a batch comes from another database's stream of the same name
@@ -38,6 +39,7 @@ class ExitCode(IntEnum):
     LOCKED = 5
     INTERRUPTED = 6
     ROLLED_BACK = 7
+    TRANSFORM_FAILED = 8
 
 
 class StrangleError(Exception):
@@ -120,6 +122,15 @@ class StaleReport(TransferError):
     """A verification's result says nothing of the rows as they are now; nothing was changed."""
 
     exit_code = ExitCode.GATE_NOT_MET
+
+
+class TransformFailed(TransferError):
+    """A Python function of the mapping cannot be called, raised, or gave what its column cannot hold.
+
+    The message names the function, the table and the key, and never a value of the row.
+    """
+
+    exit_code = ExitCode.TRANSFORM_FAILED
 
 
 class PositionMoved(TransferError):

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from migration_tools.capture.transforms import Made
+
 # Bump when the text of triggers changes, so that installed ones count as outdated.
 TRIGGERS_VERSION = 2
 
@@ -63,7 +65,8 @@ class KeyPart:
 class RelationSpec:
     """One compiled projection. `query` yields k0… (the source key, uncast) and each target column by name.
 
-    `share` is a condition on the target table's rows: those that are this relation's; '' means all.
+    `share` is a condition on the target table's rows: those that are this relation's; '' means all. A column that a
+    function makes is not in `query`, its inputs are: see `transforms`, and then `column_types`, the types of `columns`.
     """
 
     stream: str
@@ -81,11 +84,16 @@ class RelationSpec:
     dependencies: tuple[Dependency, ...]
     rank: int
     owned: bool
+    transforms: tuple[Made, ...] = ()
+    column_types: tuple[str, ...] = ()
 
     @property
     def declaration(self) -> str:
-        """A hash of everything that matters."""
-        return _hash(asdict(self))
+        """A hash of everything that matters; of a mapping that is all SQL the same as before there were functions."""
+        said = asdict(self)
+        if not self.transforms:
+            del said["transforms"], said["column_types"]
+        return _hash(said)
 
 
 @dataclass(frozen=True, kw_only=True)

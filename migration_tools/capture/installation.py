@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from migration_tools.capture.declaration import RelationSpec, SideSpec, Status, TableSpec
 from migration_tools.capture.log_installation import drop_log, end_log, inspect_log, install_log
 from migration_tools.capture.models import Side
+from migration_tools.capture.transforms import as_json
 from migration_tools.capture.triggers import create_statements, drop_statements, function_names
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql, transaction
@@ -149,10 +150,11 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
         }
         for d in relation.dependencies
     ]
+    transforms = as_json(relation.transforms, relation.column_types)
     conn.execute(
         """INSERT INTO strangle_relation (stream, projection, kind, source_table, target_table, key_columns, key_types,
-               key_parts, columns, query, share, dependencies, rank, owned, declaration, active)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)""",
+               key_parts, columns, query, share, dependencies, transforms, rank, owned, declaration, active)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, true)""",
         [
             relation.stream,
             relation.projection,
@@ -166,6 +168,7 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
             relation.query,
             relation.share,
             json.dumps(dependencies),
+            json.dumps(transforms) if transforms else None,
             relation.rank,
             relation.owned,
             relation.declaration,

@@ -48,6 +48,7 @@ class Relation(models.Model):
     columns = ArrayField(models.TextField())
     query = models.TextField()
     share = models.TextField(default="", db_default="")
+    transforms = models.JSONField(null=True)
     dependencies = models.JSONField(default=list)
     rank = models.IntegerField()
     owned = models.BooleanField()

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from migration_tools.capture.log_reader import LogReader
-from migration_tools.errors import CaptureDrift
+from migration_tools.capture.mapped_rows import written_out
+from migration_tools.capture.transforms import Made, from_json
+from migration_tools.errors import CaptureDrift, TransformFailed
 from migration_tools.kernel import points
 from migration_tools.kernel.records import endings
 from migration_tools.messaging.ticks import Touch
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 
 Key = tuple[str, ...]
+
+ROWS_IN_PYTHON = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,8 @@ class InstalledRelation:
     dependencies: list[dict[str, Any]]
     rank: int
     owned: bool
+    transforms: tuple[Made, ...] = ()
+    column_types: tuple[str, ...] = ()
 
     def key_of(self, reported: Sequence[str]) -> Key:
         """The relation's key of a row, out of what capture reports of it."""
@@ -62,14 +68,17 @@ def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
             owned=row[11],
             key_parts=tuple(row[12] or ()),
             share=row[13],
+            transforms=made,
+            column_types=types,
         )
         for row in conn.execute(
             """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query,
             dependencies,
-                      rank, owned, key_parts, share
+                      rank, owned, key_parts, share, transforms
                FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id""",
             [stream],
         )
+        for made, types in [from_json(row[14])]
     ]
 
 
@@ -101,10 +110,21 @@ def _fits(relation: InstalledRelation, stream: str) -> Iterator[None]:
     try:
         yield
     except (errors.ProgrammingError, errors.DataError) as error:
+        if relation.transforms and isinstance(error, errors.DataError):
+            raise unfit(relation, error) from None
         raise CaptureDrift(
             f"projection {relation.projection!r} of {stream!r} cannot be read any more: {describe_failure(error)}; "
             f"correct the playbook, then run strangle_doctor {stream} --mend. Until then its changes wait in the outbox"
         ) from error
+
+
+def unfit(relation: InstalledRelation, error: errors.Error) -> TransformFailed:
+    """What a function gave is no value of its column; PostgreSQL's message would hold the value."""
+    made = ", ".join(f"{each.function!r} for {each.column!r}" for each in relation.transforms)
+    return TransformFailed(
+        f"what the mapping's functions give does not fit {relation.target_table!r} ({type(error).__name__}): {made}; "
+        "correct the function, then run the same command again. Until then its changes wait in the outbox"
+    )
 
 
 class RelationProjector:
@@ -193,6 +213,50 @@ class RelationProjector:
         base: int,
         occurred: float,
     ) -> set[Key]:
+        ordered = sorted(keys)
+        if relation.transforms:
+            return self._write_made(conn, relation, ordered, stream, tick, base, occurred)
+        return self._insert(
+            conn,
+            relation,
+            keyed_query(relation),
+            key_arrays(ordered, len(relation.key_types)),
+            stream,
+            tick,
+            base,
+            occurred,
+        )
+
+    def _write_made(
+        self,
+        conn: Connection,
+        relation: InstalledRelation,
+        keys: Sequence[Key],
+        stream: str,
+        tick: int,
+        base: int,
+        occurred: float,
+    ) -> set[Key]:
+        """The same where Python has a part in it, some thousand rows at a time, since they pass through memory."""
+        found: set[Key] = set()
+        for start in range(0, len(keys), ROWS_IN_PYTHON):
+            arrays = key_arrays(keys[start : start + ROWS_IN_PYTHON], len(relation.key_types))
+            with _fits(relation, stream):
+                query, params = written_out(conn, relation, keyed_query(relation), arrays)
+            found |= self._insert(conn, relation, query, params, stream, tick, base + len(found), occurred)
+        return found
+
+    def _insert(
+        self,
+        conn: Connection,
+        relation: InstalledRelation,
+        query: sql.Composable,
+        arrays: Sequence[Any],
+        stream: str,
+        tick: int,
+        base: int,
+        occurred: float,
+    ) -> set[Key]:
         width = len(relation.key_types)
         key = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(width))
         values = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
@@ -200,9 +264,8 @@ class RelationProjector:
             """INSERT INTO strangle_stream (stream, position, tick, kind, relation, key, values, occurred_at)
                SELECT %s, %s + row_number() OVER (), %s, %s, %s, ARRAY[{key}], ARRAY[{values}], to_timestamp(%s)
                FROM ({query}) r RETURNING key"""
-        ).format(key=key, values=values, query=keyed_query(relation))
-        ordered = sorted(keys)
-        params: list[Any] = [stream, base, tick, relation.kind, relation.number, occurred, *key_arrays(ordered, width)]
+        ).format(key=key, values=values, query=query)
+        params: list[Any] = [stream, base, tick, relation.kind, relation.number, occurred, *arrays]
         with _fits(relation, stream):
             return {tuple(row[0]) for row in conn.execute(statement, params)}
 

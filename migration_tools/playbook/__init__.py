@@ -3,8 +3,11 @@
 from migration_tools.playbook.declaration import Gates, Playbook, Projection, Route, hours, minutes, seconds
 from migration_tools.playbook.invariants import CountEqual, NoOrphans, SumEqual, Unique
 from migration_tools.playbook.replicas import Replica
+from migration_tools.playbook.transform import Transform
+from migration_tools.stores.python_values import JSON_NULL
 
 __all__ = [
+    "JSON_NULL",
     "CountEqual",
     "Gates",
     "NoOrphans",
@@ -13,6 +16,7 @@ __all__ = [
     "Replica",
     "Route",
     "SumEqual",
+    "Transform",
     "Unique",
     "hours",
     "minutes",

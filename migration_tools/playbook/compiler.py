@@ -9,8 +9,11 @@ from django.db.models import F, Model, Q, Value
 
 from migration_tools.capture.declaration import Dependency, Fence, KeyPart, RelationSpec, SideSpec, TableSpec
 from migration_tools.capture.models import Side
+from migration_tools.capture.transforms import Made
 from migration_tools.playbook.paths import column_of, fields_of, hops
+from migration_tools.playbook.transform import Transform
 from migration_tools.stores.postgres import Connection, sql
+from migration_tools.stores.postgres.canonical import type_names
 from migration_tools.stores.postgres.catalog import Table, read_partitions, read_table
 from migration_tools.stores.postgres.inlining import inline, quote
 
@@ -134,32 +137,69 @@ def _relations(
         "owned": mapping.owned,
     }
     whole = RelationSpec(
-        **shared,
-        kind="r",
-        columns=tuple(columns),
-        query=_query(mapping, types, columns),
-        dependencies=tuple(dependencies.values()),
+        **shared, kind="r", **_mapped(mapping, types, columns, conn), dependencies=tuple(dependencies.values())
     )
     if not foreign_columns:
         return [whole]
     patched = {name: columns[name] for name in (*mapping.key, *foreign_columns)}
-    patch = RelationSpec(
-        **shared, kind="p", columns=tuple(patched), query=_query(mapping, types, patched), dependencies=()
-    )
+    patch = RelationSpec(**shared, kind="p", **_mapped(mapping, types, patched, conn), dependencies=())
     return [whole, patch]
 
 
+def _mapped(
+    mapping: Direction, key_types: tuple[str, ...], columns: Mapping[str, Any], conn: Connection
+) -> dict[str, Any]:
+    """The parts of a RelationSpec that say how its columns are made."""
+    query = _query(mapping, key_types, columns)
+    said: dict[str, Any] = {"columns": tuple(columns), "query": query}
+    functions = [(i, name, each) for i, (name, each) in enumerate(columns.items()) if isinstance(each, Transform)]
+    if not functions:
+        return said
+    types = type_names(conn, sql.SQL(query))
+    made = []
+    for i, name, transform in functions:
+        inputs = tuple(_input(i, j) for j in range(len(transform.get_source_expressions())))
+        made.append(
+            Made(
+                column=name,
+                type=mapping.receiver.columns[name].base,
+                function=transform.name,
+                version=transform.version,
+                inputs=inputs,
+                types=tuple(types[each] for each in inputs),
+            )
+        )
+    wires = tuple(mapping.receiver.columns[name].wire for name in columns)
+    return {**said, "transforms": tuple(made), "column_types": wires}
+
+
+def _input(column: int, place: int) -> str:
+    """The name under which a function's input leaves the query; no column of a target is called so."""
+    return f"strangle c{column}x{place}"
+
+
 def _query(mapping: Direction, key_types: tuple[str, ...], columns: Mapping[str, Any]) -> str:
-    """SELECT k0…, each column under the receiver's name, cast to its type or to text if the type is its own."""
+    """SELECT k0…, each column under the receiver's name, cast to its type or to text if the type is its own.
+
+    In place of a column that a function makes: its inputs, as they are.
+    """
     values = mapping.key_values()
-    values |= {f"c{i}": expression for i, expression in enumerate(columns.values())}
+    for i, expression in enumerate(columns.values()):
+        if isinstance(expression, Transform):
+            values |= {f"c{i}x{j}": each for j, each in enumerate(expression.get_source_expressions())}
+        else:
+            values[f"c{i}"] = expression
     inner = compile_values(mapping, values)
     outer = [
         f"s.k{i}" if isinstance(part, str) else f"s.k{i}::{key_types[i]} AS k{i}"
         for i, part in enumerate(mapping.key.values())
     ]
-    for i, name in enumerate(columns):
-        outer.append(f"s.c{i}::{mapping.receiver.columns[name].wire} AS {quote(name)}")
+    for i, (name, expression) in enumerate(columns.items()):
+        if isinstance(expression, Transform):
+            places = range(len(expression.get_source_expressions()))
+            outer += [f"s.c{i}x{j} AS {quote(_input(i, j))}" for j in places]
+        else:
+            outer.append(f"s.c{i}::{mapping.receiver.columns[name].wire} AS {quote(name)}")
     return f"SELECT {', '.join(outer)} FROM ({inner}) s"  # noqa: S608  (identifiers quoted, types from the catalogue)
 
 

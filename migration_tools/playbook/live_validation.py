@@ -7,6 +7,7 @@ from django.db.models import Model
 from migration_tools.playbook.compiler import required_parents
 from migration_tools.playbook.declaration import Projection
 from migration_tools.playbook.paths import column_of
+from migration_tools.playbook.transform import Transform
 from migration_tools.playbook.validation import uncovered
 from migration_tools.stores.postgres.catalog import Column, Table
 from migration_tools.stores.postgres.ordering import order_of
@@ -78,11 +79,20 @@ def _column_mistakes(projection: Projection, receiver: Table) -> list[str]:
             )
         elif column.generated:
             mistakes.append(f"{where}: column {name!r} of {projection.into!r} is generated; leave it out")
+        elif isinstance(projection.columns.get(name), Transform) and _refers(receiver, name):
+            mistakes.append(
+                f"{where}: column {name!r} of {projection.into!r} is a reference, which a Transform cannot make; "
+                "map it by an expression"
+            )
     for column in uncovered(receiver, given):
         mistakes.append(
             f"{where}: target column {column.name!r} must have a value; map it or give it a default in the database"
         )
     return mistakes
+
+
+def _refers(table: Table, column: str) -> bool:
+    return any(column in reference.columns for reference in table.references)
 
 
 def find_required_cycles(tables: Sequence[Table]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from migration_tools.conf import settings
+from migration_tools.playbook.transform import Transform
 from migration_tools.stores.opening import find_store_mistakes, nearest
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def find_replica_mistakes(playbook: "type[Playbook]") -> list[str]:
             mistakes.append(f"{where}: no projection goes into {replica.of!r}{nearest(replica.of, projections)}")
             continue
         known = [*projection.key, *projection.columns]
+        mistakes += [
+            f"{where}: column {name!r} is made by a Transform, which a replica cannot have; leave it out with columns=…"
+            for name in (replica.columns if replica.columns is not None else projection.columns)
+            if isinstance(projection.columns.get(name), Transform)
+        ]
         mistakes += [
             f"{where}: {replica.of!r} has no column {name!r}{nearest(name, known)}"
             for name in (*(replica.columns or ()), *replica.as_text)

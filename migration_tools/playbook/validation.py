@@ -21,6 +21,7 @@ from migration_tools.playbook.paths import (
 )
 from migration_tools.playbook.replicas import find_replica_mistakes
 from migration_tools.playbook.siblings import find_ambiguities, turned
+from migration_tools.playbook.transform import Transform, inputs_without_way_back, mistakes_of
 
 if TYPE_CHECKING:
     # At run time a check must do without psycopg 3: many monoliths still have psycopg2.
@@ -60,6 +61,11 @@ def _projection_mistakes(projection: Projection) -> list[str]:
     if not projection.key:
         mistakes.append(f"{where}: it has no key; map the target's key to the model's, key={{'id': 'id'}}")
     mistakes += [f"{where}: {text}" for text in _key_mistakes(projection, model)]
+    mistakes += [
+        f"{where}: column {name!r} is of the key, which stays as it is; leave it out of columns"
+        for name in projection.columns
+        if name in projection.key
+    ]
     for target, expression in projection.columns.items():
         mistakes += [f"{where}: column {target!r}: {text}" for text in _expression_mistakes(model, expression)]
     for path in filter_paths(projection.filter):
@@ -83,7 +89,9 @@ def _key_mistakes(projection: Projection, model: type[Model]) -> list[str]:
     for target, part in projection.key.items():
         if not isinstance(part, str):
             if not isinstance(part, Value) or not isinstance(part.value, str | int):
-                mistakes.append(f"key {target!r} is neither a field nor Value() of a text or an integer")
+                what = "no field: a function must not change a key; map the field itself"
+                plain = "neither a field nor Value() of a text or an integer"
+                mistakes.append(f"key {target!r} is {what if isinstance(part, Transform) else plain}")
             continue
         try:
             field = model._meta.get_field(part)
@@ -108,7 +116,7 @@ def _expression_mistakes(model: type[Model], expression: object) -> list[str]:
             hops(model, path)
     except UnreadablePath as error:
         return [str(error)]
-    return []
+    return list(mistakes_of(expression))
 
 
 def _route_mistakes(playbook: type[Playbook]) -> list[str]:
@@ -157,6 +165,13 @@ def check_turned(
                 )
                 continue
             covered.append(column_of(model, name))
+            if isinstance(expression, Transform) and any(covered[-1] in r.columns for r in source.references):
+                mistakes.append(f"{each!r}: reverse of {name!r}: it is a reference, which a Transform cannot make")
+        mistakes += [
+            f"{each!r}: column {column!r} is made from {name!r}, which has no way back; add reverse={{{name!r}: …}}, "
+            "or Transform(…, lossy=True) if a rollback may leave it as it was"
+            for column, name in inputs_without_way_back(each, turned(each, model))
+        ]
     for column in uncovered(source, covered):
         mistakes.append(
             f"{where}: source column {column.name!r} has no way back; add reverse={{{column.name!r}: …}} so that "

@@ -19,7 +19,8 @@ from migration_tools.errors import PositionMoved
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, errors, sql, transaction
 from migration_tools.stores.postgres.catalog import Table, read_table
-from migration_tools.stores.postgres.copying import Piped, pipe
+from migration_tools.stores.postgres.copying import Piped
+from migration_tools.transfer.mapped import copy_rows
 from migration_tools.transfer.merge import merge_chunk
 from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
 
@@ -98,16 +99,13 @@ def replace_range(
     """Make the receiver's key range equal to the rows that `reader` sees; call inside the receiver's transaction."""
     mark_applying(receiver, "row")
     within = target_condition(relation, tuple(shape.columns[name].base for name in relation.key_columns), keys)
-    names = sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(name)) for name in relation.columns)
-    query = sql.SQL("SELECT {} FROM ({}) r WHERE {}").format(
-        names, sql.SQL(relation.query), source_condition(relation, keys)
-    )
+    within_source = source_condition(relation, keys)
     types = [shape.columns[name].type for name in relation.columns]
 
     def fill(table: str, choice: sql.Composable) -> Piped:
-        chosen = sql.SQL("{} AND {}").format(query, choice)
+        chosen = sql.SQL("{} AND {}").format(within_source, choice)
         with reader.transaction():  # whose snapshot must outlive a COPY that the receiver breaks off
-            return pipe(reader, chosen, receiver, table, relation.columns, types)
+            return copy_rows(reader, relation, chosen, receiver, table, types)
 
     return merge_chunk(receiver, stream, relation, shape, within, fill)
 

@@ -18,7 +18,8 @@ from migration_tools.stores.postgres.digests import (
     row_hashes,
     rows_by_key,
 )
-from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
+from migration_tools.transfer.mapped import rows_within
+from migration_tools.transfer.ranges import KeyRange, among, source_condition, target_condition
 from migration_tools.verification.classify import classify
 from migration_tools.verification.pairing import Pair
 from migration_tools.verification.report import Difference, DifferenceKind, TableResult
@@ -49,7 +50,9 @@ def compare_relation(
     many more there are.
     """
     view = _view(pair, relation, columns)
-    bounded = replace(view, left=_sender_range(relation, within), right=_receiver_range(relation, view.shape, within))
+    bounded = replace(
+        view, left=_sender_range(pair, relation, within), right=_receiver_range(relation, view.shape, within)
+    )
     on_phase("digests")
     buckets = _buckets(pair, view)
     ours, theirs = _both(pair, bounded, lambda conn, rows: _digests(conn, rows, bounded, buckets))
@@ -70,14 +73,13 @@ def compare_keys(pair: Pair, relation: InstalledRelation, keys: Sequence[Key]) -
     `rows_source` and `rows_target` count the rows that were found.
     """
     view = _view(pair, relation, None)
-    source_types = dict(zip(relation.key_columns, relation.key_types, strict=True))
     rows_source = rows_target = 0
     differing: list[Key] = []
     for start in range(0, len(keys), KEYS_AT_ONCE):
         part = keys[start : start + KEYS_AT_ONCE]
         bounded = replace(
             view,
-            left=_with_keys(view.left, [f"k{i}" for i in range(len(relation.key_types))], source_types.values(), part),
+            left=_sender_keys(pair, relation, part),
             right=_with_keys(view.right, relation.key_columns, view.key_types, part),
         )
         ours, theirs = _both(pair, bounded, _every_hash(bounded))
@@ -117,11 +119,13 @@ def _view(pair: Pair, relation: InstalledRelation, columns: Sequence[str] | None
     )
 
 
-def _sender_range(relation: InstalledRelation, within: KeyRange) -> sql.Composable:
-    whole = sql.SQL("({}) r").format(sql.SQL(relation.query))
-    if within == EVERYTHING:
-        return whole
-    return sql.SQL("(SELECT * FROM {} WHERE {}) r").format(whole, source_condition(relation, within))
+def _sender_range(pair: Pair, relation: InstalledRelation, within: KeyRange) -> sql.Composable:
+    where = None if within == EVERYTHING else source_condition(relation, within)
+    return rows_within(pair.sender, relation, where)
+
+
+def _sender_keys(pair: Pair, relation: InstalledRelation, keys: Sequence[Key]) -> sql.Composable:
+    return rows_within(pair.sender, relation, among(relation, keys))
 
 
 def _receiver_range(relation: InstalledRelation, shape: Table, within: KeyRange) -> sql.Composable:
@@ -176,7 +180,10 @@ def _every_hash(view: _View) -> Callable[[Connection, sql.Composable], dict[Key,
 
 def _differing(pair: Pair, view: _View, buckets: Buckets, wanted: list[int]) -> list[Key]:
     def read(conn: Connection, rows: sql.Composable) -> dict[Key, int]:
-        leading = "k0" if rows is view.left else view.relation.key_columns[0]
+        leading: str | None = view.relation.key_columns[0]
+        if rows is view.left:
+            # Rows that are written out have no index to find ranges by.
+            leading = None if view.relation.transforms else "k0"
         return _hashes(conn, rows, view, buckets, wanted, leading)
 
     ours, theirs = _both(pair, view, read)
@@ -234,7 +241,8 @@ def _drill(pair: Pair, view: _View, keys: list[Key]) -> list[Difference]:
     if not keys:
         return []
     relation, shape, names, types = view.relation, view.shape, view.names, view.types
-    ours = rows_by_key(pair.sender, view.left, relation.key_columns, names, types, keys)
+    left = _sender_keys(pair, relation, keys) if relation.transforms else view.left
+    ours = rows_by_key(pair.sender, left, relation.key_columns, names, types, keys)
     theirs = rows_by_key(pair.receiver, view.right, relation.key_columns, names, types, keys)
     earlier = _earlier_states(pair, relation, names, keys)
     orphans = _orphans(pair.receiver, relation, shape, [key for key in keys if key not in ours])

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from migration_tools.capture.applying import mark_applying
+from migration_tools.capture.mapped_rows import written_out
 from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query
 from migration_tools.errors import TransferError
 from migration_tools.messaging.batch import RelationHead
@@ -86,9 +88,13 @@ def repair(ends: Ends, differences: Iterable[Difference]) -> Repaired:
 def _rows(ends: Ends, relation: InstalledRelation, keys: set[Key]) -> dict[Key, tuple[str | None, ...]]:
     """The sender's rows with these keys, as text, at the stop's tick."""
     names = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
-    query = sql.SQL("SELECT {} FROM ({}) r").format(names, keyed_query(relation))
+    rows: sql.Composed = keyed_query(relation)
+    params: list[Any] = key_arrays(sorted(keys), len(relation.key_types))
+    if relation.transforms:
+        rows, params = written_out(ends.reader, relation, rows, params)
+    query = sql.SQL("SELECT {} FROM ({}) r").format(names, rows)
     places = [relation.columns.index(name) for name in relation.key_columns]
-    found = ends.reader.execute(query, key_arrays(sorted(keys), len(relation.key_types))).fetchall()
+    found = ends.reader.execute(query, params).fetchall()
     return {tuple(str(row[place]) for place in places): tuple(row) for row in found}
 
 

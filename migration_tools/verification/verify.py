@@ -83,7 +83,7 @@ def verify(
 def declaration_of(ends: Ends) -> str:
     """What a run compares, as one hash: ranges compared under another playbook say nothing of this one."""
     said = [
-        (relation.projection, relation.query, relation.key_columns, relation.columns)
+        (relation.projection, relation.query, relation.key_columns, relation.columns, *relation.transforms)
         for conn in (ends.sender, ends.receiver)
         for relation in whole_relations(conn, ends.stream)
     ]

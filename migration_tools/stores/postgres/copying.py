@@ -8,7 +8,7 @@ they were in, which the failure has aborted, or closed when the server is gone.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg import errors, pq
@@ -42,25 +42,36 @@ def pipe(
     table: str,
     columns: Sequence[str],
     types: Sequence[str],
+    *,
+    through: Callable[[Iterable[bytes]], Iterable[bytes]] | None = None,
 ) -> Piped:
     """COPY the query's rows into the table within the target's running transaction.
 
-    `types` are the target's column types, to which the query must have cast.
+    `types` are the target's column types, to which the query must have cast. With `through` the copy data is text, in
+    blocks of whole rows, and what comes out of it is written.
 
     Raises:
         psycopg.Error: of the side that failed; see Note [copy data is passed on, not read].
     """
-    how = sql.SQL("(FORMAT binary)") if all(_BINARY.match(name) for name in types) else sql.SQL("(FORMAT text)")
+    binary = through is None and all(_BINARY.match(name) for name in types)
+    how = sql.SQL("(FORMAT binary)") if binary else sql.SQL("(FORMAT text)")
     names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
     out = sql.SQL("COPY ({}) TO STDOUT {}").format(query, how)
     into = sql.SQL("COPY {} ({}) FROM STDIN {}").format(sql.Identifier(table), names, how)
     reading, writing = source.cursor(), target.cursor()
     size = 0
     with reading.copy(out), writing.copy(into) as sink:
-        for block in _blocks(source):
+        for block in _blocks(source) if through is None else through(_blocks(source)):
             size += len(block)
             sink.write(block)
     return Piped(rows=writing.rowcount, bytes=size)
+
+
+def blocks_of(source: Connection, query: sql.Composed) -> Iterator[bytes]:
+    """The query's rows as COPY text, in blocks of whole rows."""
+    reading = source.cursor()
+    with reading.copy(sql.SQL("COPY ({}) TO STDOUT").format(query)):
+        yield from _blocks(source)
 
 
 def _blocks(source: Connection) -> Iterator[bytes]:
