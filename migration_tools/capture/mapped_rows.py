@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from migration_tools.capture.transforms import Maker, Row, plan_of, raw_columns
+from migration_tools.capture.transforms import Maker, Mapping, Row, plan_of, raw_columns
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.arrays import array_literal
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from migration_tools.capture.projector import InstalledRelation
 
 
-def raw_select(relation: "InstalledRelation", rows: sql.Composable) -> sql.Composed:
+def raw_select(relation: Mapping, rows: sql.Composable) -> sql.Composed:
     """SELECT of the raw row, each value as text, from `rows`, a FROM item with alias r."""
     names = [f"k{place}" for place in range(len(relation.key_types))]
     texts = (sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in (*names, *raw_columns(relation)))

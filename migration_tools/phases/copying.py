@@ -12,6 +12,7 @@ from migration_tools.kernel.limits import Limits
 from migration_tools.phases import gates
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import ProgressBar, Surroundings
+from migration_tools.phases.trying import try_mapping
 from migration_tools.state.journal import record
 from migration_tools.stores.postgres import connect
 from migration_tools.stores.postgres.catalog import estimated_rows
@@ -19,6 +20,7 @@ from migration_tools.transfer import control
 from migration_tools.transfer.completion import complete_references
 from migration_tools.transfer.copy import copy_relation, forget_checkpoints, refuse_strangers, whole_relations
 from migration_tools.transfer.denormalised import refresh
+from migration_tools.transfer.functions import processes
 from migration_tools.transfer.pieces import Crew
 from migration_tools.transfer.probes import Probe, make_probes
 from migration_tools.transfer.stops import Ends
@@ -72,6 +74,7 @@ def _copy_all(env: Surroundings, ends: Ends, sender: Side, *, strangers: bool) -
             sender=ends.sender,
             lag_seconds=env.playbook.gates.max_lag.total_seconds(),
         )
+        stack.enter_context(processes(settings().TRANSFORM_WORKERS))
         crew = stack.enter_context(_crew(env, sender))
         for relation in relations:
             rows = _copy_one(env, ends, sender, relation, probes, crew, strangers=strangers)
@@ -98,6 +101,8 @@ def _copy_one(
         _refuse_drift(env)
         if strangers:
             refuse_strangers(ends, relation)
+    if relation.transforms:
+        env.say(try_mapping(ends.sender, relation))
     total, done = estimated_rows(ends.sender, relation.source_table), run.rows_done()
     with env.progress(f"copy {relation.target_table}", total, done) as bar:
         bars.append(bar)

@@ -5,6 +5,7 @@ from migration_tools.messaging import lag as lags
 from migration_tools.phases.archive import incoming_references, old_tables
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
+from migration_tools.phases.trying import try_mapping
 from migration_tools.routing import publishing
 from migration_tools.stores.postgres.catalog import estimated_rows
 
@@ -56,6 +57,8 @@ class DryRunExecutor:
                     f"Copy about {rows:,} rows of {relation.source_table!r} into {relation.target_table!r} in key "
                     f"ranges, beside live writes."
                 )
+                if relation.transforms:
+                    self._say(try_mapping(self.env.source, relation))
         return {}
 
     def clear_target(self) -> Evidence:

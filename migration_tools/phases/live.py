@@ -19,6 +19,7 @@ from migration_tools.phases.copying import carry_back, copy_history
 from migration_tools.phases.handover import CONFIRM_SECONDS, hand_over, publish_owner
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.trying import try_mappings
 from migration_tools.routing import publishing
 from migration_tools.routing.table import ensure_context
 from migration_tools.state.journal import record
@@ -38,6 +39,8 @@ class LiveExecutor:
     def install_capture(self) -> Evidence:
         """Capture, relations and fence on both sides, the target's first, so that its replica is never open."""
         env = self.env
+        for sentence in try_mappings(env, (Side.TARGET, Side.SOURCE)):
+            env.say(sentence)
         for side in (Side.TARGET, Side.SOURCE):
             install(env.connection(side), env.compiled.side(side), wait=env.wait)
             points.reached(f"install.{side.value}_done")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from migration_tools.capture.models import Side
+from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.phases.gates import last_change
 from migration_tools.phases.signals import divergence_found
@@ -11,6 +12,7 @@ from migration_tools.phases.surroundings import ProgressBar, Surroundings
 from migration_tools.state.models import Context, Verification
 from migration_tools.stores.postgres import connect
 from migration_tools.transfer.copy import whole_relations
+from migration_tools.transfer.functions import processes
 from migration_tools.transfer.stops import Ends
 from migration_tools.verification.ledger import DatabaseLedger
 from migration_tools.verification.report import VerificationReport
@@ -26,7 +28,8 @@ def run_verification(env: Surroundings, *, restart: bool = False) -> tuple[Verif
     Raises:
         StrangleError: no capture is installed, so there is no instant at which the sides could be equal.
     """
-    with sides_of(env) as sides:
+    with sides_of(env) as sides, processes(settings().TRANSFORM_WORKERS):
+        _tell_slower(env, sides.ends)
         ledger = DatabaseLedger.open(
             env.playbook.source,
             context=env.context,
@@ -68,6 +71,17 @@ def sides_of(env: Surroundings) -> Iterator[Sides]:
     sender = owner.owner
     with env.ends(sender, "verify") as ends, connect(env.alias(sender.other), "verify reader") as reader:
         yield Sides(ends=ends, receiver_reader=reader, direction="forward" if sender is Side.SOURCE else "reverse")
+
+
+def _tell_slower(env: Surroundings, ends: Ends) -> None:
+    for conn in (ends.sender, ends.receiver):
+        for relation in whole_relations(conn, ends.stream):
+            if relation.transforms:
+                made = ", ".join(repr(each.column) for each in relation.transforms)
+                env.say(
+                    f"Python makes {made} of {relation.target_table!r}, so its rows are mapped here and not where they "
+                    "are: the slower path"
+                )
 
 
 def _rows_to_compare(ends: Ends, direction: str) -> int:

@@ -1,19 +1,14 @@
 """A relation's rows for whoever reads them here: the query itself, or rows run through its functions."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from migration_tools.capture.mapped_rows import literal_rows, raw_select
 from migration_tools.capture.projector import InstalledRelation, unfit
-from migration_tools.capture.transforms import Maker, plan_of
-from migration_tools.errors import TransformFailed
+from migration_tools.capture.transforms import plan_of
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.copying import Piped, blocks_of, pipe
 from migration_tools.transfer.functions import read, through
-
-SAMPLE_ROWS = 200
 
 
 def copy_rows(
@@ -72,47 +67,3 @@ def _fitting(relation: InstalledRelation) -> Iterator[None]:
         yield
     except errors.DataError as error:
         raise unfit(relation, error) from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """What a mapping's functions did with some rows: seconds to read them, and to run the functions over them."""
-
-    rows: int
-    read_seconds: float
-    python_seconds: float
-
-    @property
-    def rates(self) -> tuple[float, float]:
-        """(rows a second without the functions, rows a second with them in one process)."""
-        return (
-            self.rows / max(self.read_seconds, 1e-6),
-            self.rows / max(self.read_seconds + self.python_seconds, 1e-6),
-        )
-
-
-def try_functions(conn: Connection, relation: InstalledRelation, rows: int = SAMPLE_ROWS) -> Sample:
-    """Run the mapping's functions over some of its rows, twice and in another order.
-
-    Raises:
-        TransformFailed: one failed, or did not answer the same to the same.
-    """
-    plan = plan_of(relation)
-    maker = Maker(plan)
-    query = sql.SQL("{} LIMIT {}").format(raw_select(relation, _rows(relation)), sql.Literal(rows))
-    began = time.perf_counter()
-    found = conn.execute(query).fetchall()
-    read_in = time.perf_counter()
-    first = [maker.values(row) for row in found]
-    made_in = time.perf_counter()
-    second = [maker.values(row) for row in reversed(found)][::-1]
-    for row, one, other in zip(found, first, second, strict=True):
-        for made, ours, theirs in zip(plan.made, one, other, strict=True):
-            if ours != theirs:
-                key = "/".join(str(part) for part in row[: plan.key_width])
-                raise TransformFailed(
-                    f"{made.function!r}, which makes {made.column!r} of {plan.target!r}, answers the same row "
-                    f"otherwise the second time (key {key} of {plan.table!r}); a mapping's function must depend on its "
-                    "inputs alone: no clock, no random number, no state, no order of a set"
-                )
-    return Sample(rows=len(found), read_seconds=read_in - began, python_seconds=made_in - read_in)

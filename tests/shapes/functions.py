@@ -47,6 +47,11 @@ def dicing(text: str | None) -> str:
     return f"{text}{random.random()}"
 
 
+def unordered(text: str | None) -> str:
+    """One that trusts the order of a set, which is another one in each process."""
+    return "".join({f"{text}{n}" for n in range(50)})
+
+
 def of_the_wrong_type(text: str | None) -> Any:
     """One whose answer no column holds."""
     return {"text": text}
