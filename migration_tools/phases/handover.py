@@ -21,6 +21,7 @@ from migration_tools.kernel.ownership import Resume, key_to_draw_from, next_epoc
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.inbox import positions
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.playbook.pairs import PairedColumns, paired_columns
 from migration_tools.routing import publishing
 from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
@@ -75,6 +76,7 @@ def hand_over(env: Surroundings, to: Side) -> HandOver:
 
 def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
     _shorten_tail(env, ends)
+    sequences = _paired_sequences(env, ends, to)
     deadline = time.monotonic() + settings().CUTOVER_BUDGET_SECONDS
     attempts = 0
     with connect(env.alias(to.other), "hand-over fence") as fence, _writes_held(env, to) as proxies:
@@ -82,7 +84,7 @@ def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
         while True:
             attempts += 1
             try:
-                drained, position = _close(env, ends, fence, to, epoch)
+                drained, position = _close(env, ends, fence, to, epoch, sequences)
                 break
             except (errors.LockNotAvailable, errors.DeadlockDetected):
                 who = advisory.holder(ends.sender, LockClass.FENCE, env.context)
@@ -108,7 +110,9 @@ def _attempt(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
     )
 
 
-def _close(env: Surroundings, ends: Ends, fence: Connection, to: Side, epoch: int) -> tuple[int, int]:
+def _close(
+    env: Surroundings, ends: Ends, fence: Connection, to: Side, epoch: int, sequences: list[PairedColumns]
+) -> tuple[int, int]:
     """Behind the exclusive lock: number and apply the rest, move sequences, close the old owner in the same commit.
 
     The consumer is stopped before writers are, so that they never wait for the end of its batch.
@@ -118,7 +122,7 @@ def _close(env: Surroundings, ends: Ends, fence: Connection, to: Side, epoch: in
         points.reached("handover.locked")
         with stopped_at_tick(ends) as stop:
             points.reached("handover.drained")
-            _advance_sequences(env, ends.sender, ends.receiver, to)
+            _advance_sequences(sequences, ends, to)
         set_owner(fence, env.context, to, epoch)
         points.reached("handover.before_close")
     return stop.drained, stop.position
@@ -128,7 +132,7 @@ def _complete(env: Surroundings, ends: Ends, to: Side, epoch: int) -> HandOver:
     """Go on where a crash left nobody writing; both fences get a new epoch, whichever way it goes on."""
     with _writes_held(env, to) as proxies:
         with stopped_at_tick(ends) as stop:
-            _advance_sequences(env, ends.sender, ends.receiver, to)
+            _advance_sequences(_paired_sequences(env, ends, to), ends, to)
         _await_events(env, ends, to, stop.position, epoch)
         _open(env, ends, to, epoch)
         publish_owner(env, to)
@@ -186,18 +190,28 @@ def _shorten_tail(env: Surroundings, ends: Ends) -> None:
         env.wait(0.02)
 
 
-def _advance_sequences(env: Surroundings, closing: Connection, opening: Connection, to: Side) -> None:
-    """Let the new owner draw keys above everything the old one has drawn, whatever became of it; a gap is harmless."""
-    for relation in env.compiled.side(to.other).relations:
-        if relation.kind != "r" or not relation.owned or len(relation.key_columns) != 1:
-            continue
-        theirs = read_sequence(closing, relation.source_table, relation.source_key[0])
-        ours = read_sequence(opening, relation.target_table, relation.key_columns[0])
+def _paired_sequences(env: Surroundings, ends: Ends, to: Side) -> list[PairedColumns]:
+    """Columns of both sides that hold the same values and are each fed by a sequence; found before anybody waits."""
+    return [
+        pair
+        for pair in paired_columns(env.playbook)
+        if read_sequence(ends.receiver, *pair.on(to)) and read_sequence(ends.sender, *pair.on(to.other))
+    ]
+
+
+def _advance_sequences(pairs: list[PairedColumns], ends: Ends, to: Side) -> None:
+    """Let the new owner draw values above everything the old one has drawn, whatever became of it; a gap is harmless.
+
+    Parts of composite keys and columns beside the key are moved alike: any of them may have to be unique.
+    """
+    for pair in pairs:
+        theirs = read_sequence(ends.sender, *pair.on(to.other))
+        ours = read_sequence(ends.receiver, *pair.on(to))
         if theirs is None or ours is None:
             continue
         value = key_to_draw_from(ours[1], theirs[1], SEQUENCE_MARGIN)
         if value is not None:
-            opening.execute("SELECT setval(%s::regclass, %s)", [ours[0], value])
+            ends.receiver.execute("SELECT setval(%s::regclass, %s)", [ours[0], value])
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Note [functions in processes]. A block is PostgreSQL's COPY text, some hundred rows; a worker decodes the functions'
 inputs, calls them, and answers the block as the target's COPY text. At most AHEAD blocks a worker are under way, so
-memory does not grow with the table, and their order is kept. A block is a pure function of its bytes: one whose worker
+memory does not grow with the table, and their order is kept. The first blocks are run by the process that has them,
+so that a small table starts no worker. A block is a pure function of its bytes: one whose worker
 was killed is given to a new worker, and nothing that was written depends on the old one. Workers are started anew
 (spawn), ignore Ctrl-C, which is the command's to heed, and end with the process that started them, however that ends.
 """
@@ -23,6 +24,8 @@ from migration_tools.capture.transforms import Maker, Plan, load, permitted
 from migration_tools.errors import TransformFailed
 
 AHEAD = 3
+# To start a worker takes longer than to run a function over so many blocks.
+HERE_FIRST = 16
 LOST_AT_MOST = 3
 
 Through = Callable[[Iterable[bytes]], Iterator[bytes]]
@@ -33,6 +36,7 @@ class _Processes:
 
     def __init__(self, count: int):
         self.count = count
+        self.here_first = HERE_FIRST
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
@@ -84,8 +88,10 @@ def processes(count: int) -> Iterator[None]:
         made.close()
 
 
-def through(plan: Plan) -> Through:
+def through(plan: Plan, *, elsewhere: bool = False) -> Through:
     """What turns blocks of raw rows into blocks of the target's rows; in this process where no others were asked for.
+
+    With `elsewhere` no block is run here if there are others.
 
     Raises (while it is iterated):
         TransformFailed: a function failed, or its worker was killed again and again.
@@ -93,14 +99,20 @@ def through(plan: Plan) -> Through:
     for made in plan.made:
         permitted(made.function)
     if _here:
-        return lambda blocks: _beside(_here[-1], plan, blocks)
+        return lambda blocks: _beside(_here[-1], plan, blocks, elsewhere=elsewhere)
     return lambda blocks: (block_of(plan, block) for block in blocks)
 
 
-def _beside(workers: _Processes, plan: Plan, blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _beside(workers: _Processes, plan: Plan, blocks: Iterable[bytes], *, elsewhere: bool) -> Iterator[bytes]:
     waiting: deque[tuple[bytes, Future[bytes | str]]] = deque()
     lost = 0
     source = iter(blocks)
+    while workers.here_first > 0 and not elsewhere:
+        workers.here_first -= 1
+        block = next(source, None)
+        if block is None:
+            return
+        yield block_of(plan, block)
     more = True
     while more or waiting:
         while more and len(waiting) < workers.count * AHEAD:

@@ -46,7 +46,7 @@ def try_functions(conn: Connection, relation: Mapping, rows: int = SAMPLE_ROWS) 
     read_in = time.perf_counter()
     first = _lines([block_of(plan, line) for line in raw])
     made_in = time.perf_counter()
-    second = _lines(list(through(plan)(reversed(raw))))[::-1]
+    second = _lines(list(through(plan, elsewhere=True)([b"".join(reversed(raw))])))[::-1]
     for line, one, other in zip(raw, first, second, strict=True):
         if one != other:
             raise _changed(plan, line, one, other)

@@ -30,6 +30,12 @@ from tests.shapes.test_values import AWKWARD, row, table, view
 Shaped = Callable[..., Shape]
 
 
+@pytest.fixture(autouse=True)
+def nothing_here_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tables go through other processes too, where there are any."""
+    monkeypatch.setattr(transfer_functions, "HERE_FIRST", 0)
+
+
 @pytest.fixture
 def things(shaped: Shaped) -> Shape:
     """A table with a column of every type, each of them made by a function, both ways."""

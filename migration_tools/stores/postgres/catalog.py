@@ -175,8 +175,19 @@ def read_unbending_references(conn: Connection, table: str) -> list[tuple[str, s
 
 
 def read_sequence(conn: Connection, table: str, column: str) -> tuple[str, int] | None:
-    """The sequence that feeds `table.column` and its last value; None when none does."""
-    name = conn.execute("SELECT pg_get_serial_sequence(%s, %s)", [f'"{table}"', column]).fetchone()
+    """The sequence that feeds `table.column` and its last value; None when none does.
+
+    It may belong to the column (serial, identity) or only be what its default draws from.
+    """
+    name = conn.execute(
+        """SELECT COALESCE(pg_get_serial_sequence(%(table)s, a.attname)::regclass,
+                  (SELECT s.oid::regclass FROM pg_attrdef f JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass
+                          AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
+                   JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+                   WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum LIMIT 1))::text
+           FROM pg_attribute a WHERE a.attrelid = to_regclass(%(table)s) AND a.attname = %(column)s""",
+        {"table": f'"{table}"', "column": column},
+    ).fetchone()
     if name is None or name[0] is None:
         return None
     value = conn.execute("SELECT COALESCE(pg_sequence_last_value(%s::regclass), 0)", [name[0]]).fetchone()
