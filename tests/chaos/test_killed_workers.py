@@ -14,7 +14,7 @@ import pytest
 from migration_tools.state.journal import phase_of
 from migration_tools.testing.brokers import EmbeddedBroker, EmbeddedRabbit, EmbeddedRedis
 from tests.conftest import ROOT, Pair
-from tests.integration.test_phases import Road, road
+from tests.integration.test_phases import Road, road, writing
 from tests.integration.transport_rig import made
 from tests.races.scene import Background, until
 
@@ -158,12 +158,14 @@ def runner(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("point", ["piece.rows_written", "lease.done"])
-def test_a_celery_worker_killed_in_a_piece_is_followed_by_another_and_nothing_is_lost(
+def test_a_celery_worker_killed_in_a_piece_under_writes_is_followed_by_another_and_nothing_is_lost(
     road: Road, runner: dict[str, str], point: str
 ) -> None:
+    """Customers insert, update, re-price and delete orders all the while; rows of the chunk that is lost among them."""
     road.run("strangle_dual_write")
     road.stage.shop.execute("ANALYZE")
     with (
+        writing(road.pair),
         celery_worker(road.pair, runner, STRANGLE_POINTS=f"{point}=kill@2") as doomed,
         celery_worker(road.pair, runner),
         command(road.pair, **runner) as process,
@@ -174,6 +176,11 @@ def test_a_celery_worker_killed_in_a_piece_is_followed_by_another_and_nothing_is
     assert killed == -9, said
     assert process.returncode == 0, said
     assert road.settled() == []
+    written = road.stage.shop.execute(
+        "SELECT n_tup_ins - 300, n_tup_upd, n_tup_del FROM pg_stat_user_tables WHERE relname = 'orders_order'"
+    ).fetchone()
+    assert written is not None
+    assert min(written) > 0, written
 
 
 def test_without_a_celery_worker_the_command_copies_alone(road: Road) -> None:
