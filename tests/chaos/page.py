@@ -36,7 +36,7 @@ ELSEWHERE = {
     },
     "lease.done": (
         "tests/chaos/test_killed_workers.py",
-        "test_a_celery_worker_killed_in_a_piece_is_followed_by_another_and_nothing_is_lost",
+        "test_a_celery_worker_killed_in_a_piece_under_writes_is_followed_by_another_and_nothing_is_lost",
         "a Celery worker is killed when its piece is committed and its task not yet acknowledged",
     ),
     **{
