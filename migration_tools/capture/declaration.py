@@ -19,6 +19,7 @@ class Status(StrEnum):
     OUTDATED = "outdated"
     MISSING = "missing"
     DRIFTED = "drifted"
+    UNDECLARED = "not declared any more"
 
 
 class Source(StrEnum):

@@ -75,7 +75,7 @@ def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> 
 
 
 def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
-    """Compare the database with `spec`: one finding per relation and table."""
+    """Compare the database with `spec`: one finding per relation and table, and per table that it knows no more."""
     relations: dict[str, str] = dict(
         conn.execute(
             "SELECT projection || ':' || kind, declaration FROM strangle_relation WHERE stream = %s AND active",
@@ -96,6 +96,9 @@ def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
         if status is Status.INSTALLED and not _triggers_enabled(conn, table):
             status = Status.DRIFTED
         findings.append(Finding(object=f"triggers on {table.table}", status=status))
+    # A partition that was detached took its rows along without a write.
+    left = sorted(tables.keys() - {table.table for table in spec.tables})
+    findings += [Finding(object=f"capture of {name}", status=Status.UNDECLARED) for name in left]
     logged = [table for table in spec.tables if table.captured and table.logged]
     log = inspect_log(conn, spec.context, logged)
     if log is not None:

@@ -4,8 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from migration_tools.capture.installation import Status, inspect, install
 from migration_tools.errors import PlaybookError
 from migration_tools.playbook import Projection
+from migration_tools.playbook.compiled import compile_playbook
+from migration_tools.stores.postgres import connect
+from migration_tools.verification.repair import repair
+from migration_tools.verification.verify import Sides, verify
 from tests.shapes.scene import Shape
 
 Shaped = Callable[..., Shape]
@@ -62,6 +67,44 @@ def test_the_fence_refuses_a_statement_that_names_a_partition(shaped: Shaped) ->
     for name in ("shapes_event", "shapes_event_2025", "shapes_event_2026", "shapes_event_2026_low"):
         with pytest.raises(Exception, match="is not owned here"):
             shape.shop.execute(f"INSERT INTO {name} VALUES (1, 2025, 'x')")
+
+
+def test_a_partition_that_came_or_went_without_a_write_is_found_and_mended(shaped: Shaped) -> None:
+    shape = shaped(
+        [EVENT],
+        EVENTS,
+        source=[
+            *(statement.format("shapes_event") for statement in PARTITIONS),
+            "INSERT INTO shapes_event SELECT n * 10, 2025 + n % 2, 'n' || n FROM generate_series(1, 20) n",
+        ],
+        target=["CREATE TABLE svc_event (id bigint, year int, note text, PRIMARY KEY (id, year))"],
+    )
+    shape.copy_between()
+    for statement in (
+        "CREATE TABLE shapes_event_2027 (id bigint NOT NULL, year int NOT NULL, note text, PRIMARY KEY (id, year))",
+        "INSERT INTO shapes_event_2027 VALUES (1, 2027, 'came along')",
+        "ALTER TABLE shapes_event ATTACH PARTITION shapes_event_2027 FOR VALUES IN (2027)",
+        "ALTER TABLE shapes_event DETACH PARTITION shapes_event_2025",
+    ):
+        shape.shop.execute(statement)
+    with connect("default", "test") as source, connect("orders", "test") as target:
+        declared = compile_playbook(shape.playbook(), source, target).source
+        wrong = [f for f in inspect(source, declared) if f.status is not Status.INSTALLED]
+        assert [(each.object, each.status) for each in wrong] == [
+            ("triggers on shapes_event_2027", Status.MISSING),
+            ("capture of shapes_event_2025", Status.UNDECLARED),
+        ]
+        install(source, declared, wait=lambda _: None)
+        assert {each.status for each in inspect(source, declared)} == {Status.INSTALLED}
+    with shape.ends() as ends, connect("orders", "test reader") as reader:
+        report = verify(Sides(ends=ends, receiver_reader=reader, direction="forward"))
+        found = [each for result in report.tables for each in result.differences]
+        assert {each.kind.value for each in found} == {"missing", "extra"}
+        repair(ends, found)
+    shape.write(
+        ["UPDATE shapes_event_2027 SET note = 'captured'", "INSERT INTO shapes_event_2025 VALUES (5, 2025, 'x')"]
+    )
+    assert shape.differences() == []
 
 
 def test_columns_that_the_database_fills_go_there_and_back(shaped: Shaped) -> None:
