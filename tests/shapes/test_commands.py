@@ -67,7 +67,8 @@ class Commands(Shape):
 @pytest.fixture
 def commands(shaped: Callable[..., Shape], pair: Pair, settings: Any, tmp_path: Path) -> Iterator[Commands]:
     """The playbook before its first phase; relays and consumers of both directions run."""
-    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": ["tests.shapes.playbook"]}
+    mine = {"PLAYBOOKS": ["tests.shapes.playbook"], "TRANSFORM_WORKERS": 0}
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, **mine}
     with pair.connect("shop") as shop, pair.connect("orders") as orders:
         run_all(shop, playbook.SOURCE)
         run_all(orders, playbook.TARGET)

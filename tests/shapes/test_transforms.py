@@ -105,22 +105,21 @@ SHOUT, WHISPER = Transform(functions.shout, "body"), Transform(functions.whisper
 
 def test_a_function_and_its_reverse_carry_rows_there_and_back(shaped: Shaped) -> None:
     shape = documents(shaped, SHOUT, WHISPER)
-    with processes(1):
-        shape.carry(
-            live=[
-                "UPDATE shapes_document SET body = 'changed' WHERE id % 3 = 0",
-                "DELETE FROM shapes_document WHERE id % 11 = 0",
-                "INSERT INTO shapes_document VALUES (100, 1, 'letter', 'new', E'tab\\t line\\n \\\\ 😀', false)",
-                "UPDATE shapes_document SET id = id + 1000 WHERE id IN (5, 38)",
-                "UPDATE shapes_document SET body = NULL WHERE id = 8",
-            ],
-            back=[
-                "UPDATE svc_document SET body = 'LOUD!' WHERE id = 1",
-                "INSERT INTO svc_document VALUES (200, 'over there', 'HERE!', 1, false)",
-                "DELETE FROM svc_document WHERE id = 2",
-            ],
-            again=["UPDATE shapes_document SET body = 'again' WHERE id = 200"],
-        )
+    shape.carry(
+        live=[
+            "UPDATE shapes_document SET body = 'changed' WHERE id % 3 = 0",
+            "DELETE FROM shapes_document WHERE id % 11 = 0",
+            "INSERT INTO shapes_document VALUES (100, 1, 'letter', 'new', E'tab\\t line\\n \\\\ 😀', false)",
+            "UPDATE shapes_document SET id = id + 1000 WHERE id IN (5, 38)",
+            "UPDATE shapes_document SET body = NULL WHERE id = 8",
+        ],
+        back=[
+            "UPDATE svc_document SET body = 'LOUD!' WHERE id = 1",
+            "INSERT INTO svc_document VALUES (200, 'over there', 'HERE!', 1, false)",
+            "DELETE FROM svc_document WHERE id = 2",
+        ],
+        again=["UPDATE shapes_document SET body = 'again' WHERE id = 200"],
+    )
     assert shape.shop.execute("SELECT body FROM shapes_document WHERE id = 1").fetchone() == ("loud",)
 
 
@@ -167,7 +166,7 @@ def test_live_writers_beside_a_copy_by_function_end_equal(shaped: Shaped, pair: 
                 )
 
     shape.shop.execute("GRANT ALL ON shapes_document TO shop_app")
-    with shape.running(), processes(1):
+    with shape.running():
         writer = Background(write)
         try:
             for _ in range(2):
