@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("strangle_capture", "0002_shares_and_waiting_references"),
+        ("strangle_capture", "0003_log_source_and_foreign_rows"),
     ]
 
     operations = [
