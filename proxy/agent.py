@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from migration_tools.errors import RoutingError, StrangleError
 from migration_tools.routing.counts import Observed
@@ -14,6 +14,7 @@ from proxy.files import Directory
 from proxy.options import ProxyOptions
 from proxy.process import EnvoyProcess, find_envoy
 from proxy.render_envoy import Documents, render
+from proxy.streams import open_streams
 from proxy.traffic import TrafficMeter
 from proxy.validation import RejectedByEnvoy, validate
 
@@ -22,6 +23,7 @@ MEASURE_SECONDS = 0.25
 OUTAGE_PAUSE_SECONDS = 0.25
 CONFIRM_POLL_SECONDS = 0.002
 HOLD_POLL_SECONDS = 0.005
+STREAMS = "^listener%5C..*_stream_(old%7Cnew)%5C.downstream_cx_active$"
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Report:
     rejected_version: int | None = None
     rejected_reason: str = ""
     note: str = ""
+    streams: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class NotConfirmed(RoutingError):
@@ -269,6 +272,8 @@ class Agent:
             return
         self._reported_at = time.monotonic()
         try:
+            if self._started:
+                self.state = replace(self.state, streams=open_streams(self._envoy.admin.stats(STREAMS)))
             self._report(self.state)
         except Exception as error:
             logger.warning("the proxy's state cannot be reported: %s", error)

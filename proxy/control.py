@@ -44,6 +44,7 @@ def report(state: Report) -> None:
                 "rejected_version": state.rejected_version,
                 "rejected_reason": state.rejected_reason,
                 "note": state.note,
+                "streams": dict(state.streams),
             },
         )
     except Error:

@@ -85,10 +85,20 @@ def _hygiene(options: ProxyOptions) -> list[Json]:
     spoofable = SPOOFABLE if options.trusted_hops else SPOOFABLE + SPOOFABLE_WITHOUT_TRUSTED_PROXY
     force: list[Json] = []
     if options.allow_force_header:
-        header = {"key": FORCE_HEADER, "value": "%REQ(X-STRANGLER-FORCE)%"}
-        force = [{"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}]
+        force = [_overwrite(FORCE_HEADER, "%REQ(X-STRANGLER-FORCE)%")]
     strangler, *others = ({"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in SPOOFABLE_PREFIXES)
-    return [*({"remove": name} for name in spoofable), *others, *force, strangler]
+    seen: list[Json] = []
+    if not options.trusted_hops:
+        # Overwritten here and not by the routes: whatever writes a header there costs more.
+        seen = [
+            _overwrite("x-forwarded-for", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
+            _overwrite("x-forwarded-host", "%REQ(:AUTHORITY)%"),
+        ]
+    return [*({"remove": name} for name in spoofable), *others, *seen, *force, strangler]
+
+
+def _overwrite(name: str, value: str) -> Json:
+    return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
 
 
 def _manager(name: str) -> Json:

@@ -171,6 +171,8 @@ class EnvoyProcess:
             *("--concurrency", str(self._options.concurrency)),
             # Of one that was replaced: each connection ends with its next answer, held writes have time to be released.
             *("--drain-strategy", "immediate"),
+            # What is open when a listener is taken away has so long; see Note [streams].
+            *("--drain-time-s", f"{max(self._options.drain_seconds, 1):.0f}"),
             *("--parent-shutdown-time-s", f"{self._options.takeover_seconds:.0f}"),
             "--reject-unknown-dynamic-fields",
             *("-l", "warning"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from migration_tools.errors import RoutingError
 from migration_tools.routing.table import ContextRoute, RoutingTable
-from proxy import http_edge, routes
+from proxy import http_edge, routes, streams
 from proxy.options import Address, ProxyOptions
 
 Json = dict[str, Any]
@@ -28,6 +28,12 @@ class Documents:
     routes: Json
     listeners: list[Json]
     marker: str
+
+    @property
+    def listeners_file(self) -> str:
+        """The file of the listeners, as the bootstrap names it."""
+        path = str(self.bootstrap["dynamic_resources"]["lds_config"]["path_config_source"]["path"])
+        return path.rpartition("/")[2]
 
     @property
     def shape(self) -> str:
@@ -64,7 +70,7 @@ class Documents:
         }
         watched["cds.json"] = {"resources": self.clusters}
         watched["rds.json"] = {"resources": [self.routes]}
-        watched["lds.json"] = {"resources": self.listeners}
+        watched[self.listeners_file] = {"resources": self.listeners}
         watched["envoy.json"] = self.bootstrap
         return watched
 
@@ -77,12 +83,13 @@ def render(table: RoutingTable, options: ProxyOptions) -> Documents:
     _check(table, options)
     plain = routes.route_configuration(table, options, marker="")
     marker = digest(plain)[:16]
+    front = http_edge.front_listener(options)
     return Documents(
-        bootstrap=_bootstrap(options),
+        bootstrap=_bootstrap(options, front),
         endpoints=_endpoints(table, options),
         clusters=list(_clusters(table, options)),
         routes=routes.route_configuration(table, options, marker=marker),
-        listeners=[http_edge.front_listener(options), http_edge.fence_listener(options)],
+        listeners=[front, http_edge.fence_listener(options), *streams.listeners(table, options)],
         marker=marker,
     )
 
@@ -127,6 +134,17 @@ def _endpoints(table: RoutingTable, options: ProxyOptions) -> dict[str, Json]:
     for name, route in sorted(table.contexts.items()):
         cluster = routes.write_cluster(name)
         found[cluster] = _assignment(cluster, _write_endpoints(route, options))
+        for side in streams.SIDES:
+            hop = streams.stream_cluster(name, side)
+            found[hop] = _assignment(hop, [streams.hop_address(name, route, side, options)])
+        sockets = streams.socket_cluster(name)
+        held = route.writes == "hold"
+        found[sockets] = _assignment(
+            sockets,
+            _write_endpoints(route, options)
+            if held
+            else [streams.hop_address(name, route, route.writes_owner, options)],
+        )
     if options.shadow is not None:
         found[routes.shadow_cluster()] = _assignment(routes.shadow_cluster(), _sockets((options.shadow,)))
     return found
@@ -157,6 +175,8 @@ def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
         yield _cluster(routes.write_cluster(name), routes.write_cluster(name), options)
         yield _cluster(routes.read_cluster(name, "old"), route.old, options)
         yield _cluster(routes.read_cluster(name, "new"), route.service, options)
+        for hop in (*(streams.stream_cluster(name, side) for side in streams.SIDES), streams.socket_cluster(name)):
+            yield _cluster(hop, hop, options, requests_a_connection=1)
     if options.shadow is not None:
         cluster = _cluster(routes.shadow_cluster(), routes.shadow_cluster(), options)
         # A comparator that hangs may hold so many copies and no more; what is beyond is dropped, and no reader waits.
@@ -164,7 +184,9 @@ def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
         yield {**cluster, "circuit_breakers": {"thresholds": [limits]}}
 
 
-def _cluster(name: str, service: str, options: ProxyOptions) -> Json:
+def _cluster(name: str, service: str, options: ProxyOptions, *, requests_a_connection: int = 0) -> Json:
+    # One a connection at the hop of streams, so that open connections are open streams.
+    once = {"max_requests_per_connection": requests_a_connection} if requests_a_connection else {}
     limits = {
         "max_connections": 4096,
         "max_pending_requests": 8192,
@@ -186,14 +208,17 @@ def _cluster(name: str, service: str, options: ProxyOptions) -> Json:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": protocol,
                 # Below the application server's keep-alive, or it closes a connection under a reused POST.
-                "common_http_protocol_options": {"idle_timeout": seconds(options.upstream_idle_seconds)},
+                "common_http_protocol_options": {"idle_timeout": seconds(options.upstream_idle_seconds), **once},
                 "explicit_http_config": {"http_protocol_options": {}},
             }
         },
     }
 
 
-def _bootstrap(options: ProxyOptions) -> Json:
+def _bootstrap(options: ProxyOptions, front: Json) -> Json:
+    # A changed front changed in place would cut, after the drain of streams, what is under way on it. With another
+    # name it is another start option instead, for which another Envoy takes over; see Note [takeover].
+    listeners = f"lds_{digest(front)[:8]}.json"
     connections = "envoy.resource_monitors.global_downstream_max_connections"
     limit = f"{_TYPE}.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     return {
@@ -207,7 +232,7 @@ def _bootstrap(options: ProxyOptions) -> Json:
             ]
         },
         "dynamic_resources": {
-            "lds_config": _file(options, "lds.json"),
+            "lds_config": _file(options, listeners),
             "cds_config": _file(options, "cds.json"),
         },
         "overload_manager": {

@@ -15,8 +15,11 @@ from migration_tools.routing.table import (
     pin_cookie,
 )
 from proxy.options import ProxyOptions
+from proxy.streams import EVENTS, SIDES, UPGRADE, socket_cluster, stream_cluster
 
 Json = dict[str, Any]
+
+_TYPE = "type.googleapis.com/envoy"
 
 ROUTES = "main"
 VERSION_PATH = "/.strangler/version"
@@ -27,6 +30,7 @@ FORCE_HEADER = "x-sx-force"
 WRITES_HEADER = "x-strangler-writes"
 PINNED_HEADER = "x-strangler-pinned"
 PIN_SECONDS = 2
+MIRROR = "request_mirror_policies"
 NO_HOST = r".*[,\s@/\\?#].*"
 BUCKET_SECONDS = 365 * 86_400
 # Envoy ends retrying at a route's timeout, so this number only has to be out of reach.
@@ -47,105 +51,152 @@ def shadow_cluster() -> str:
 
 
 def cluster_names(context: str) -> tuple[str, ...]:
-    return write_cluster(context), read_cluster(context, "old"), read_cluster(context, "new")
+    reads = [read_cluster(context, side) for side in SIDES]
+    return write_cluster(context), *reads, *(stream_cluster(context, side) for side in SIDES), socket_cluster(context)
 
 
 def route_configuration(table: RoutingTable, options: ProxyOptions, *, marker: str) -> Json:
     """All routes; `marker` is what the version path answers, so that applying them can be confirmed."""
-    found: list[Json] = [
-        {
-            "match": {"path": VERSION_PATH},
-            "direct_response": {"status": 200, "body": {"inline_string": marker}},
-        }
-    ]
-    # Envoy joins two Host headers into one; the applications behind it might each believe another half.
-    found.append(
-        {
-            "match": {
-                "prefix": "/",
-                "headers": [{"name": ":authority", "string_match": {"safe_regex": {"regex": NO_HOST}}}],
-            },
-            "direct_response": {"status": 400, "body": {"inline_string": "one Host, please\n"}},
-        }
-    )
-    # The longest prefix first: contexts may nest, and the deeper one is meant.
-    pairs = [(path, name) for name, route in table.contexts.items() for path in route.paths]
-    for path, name in sorted(pairs, key=lambda pair: (-len(pair[0]), pair)):
-        found += _context_routes(name, path, table.contexts[name], options)
-    found.append(
-        {
-            "match": {"prefix": "/"},
-            # No overall limit: the rest of the site may stream; an idle stream is cut by the listener.
-            "route": {"cluster": table.default, "timeout": "0s", "retry_policy": _retries(PLAIN_RETRIES)},
-        }
-    )
-    return {
-        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+    version = {
+        "match": {"path": VERSION_PATH},
+        "direct_response": {"status": 200, "body": {"inline_string": marker}},
+    }
+    # No overall limit: the rest of the site may stream; an idle stream is cut by the listener.
+    rest = {
+        "match": {"prefix": "/"},
+        "route": {"cluster": table.default, "timeout": "0s", "retry_policy": _retries(PLAIN_RETRIES)},
+    }
+    site = {"name": "site", "domains": ["*"], "matcher": _by_prefix(table, options, version, rest)}
+    found: Json = {
+        "@type": f"{_TYPE}.config.route.v3.RouteConfiguration",
         "name": ROUTES,
         "validate_clusters": True,
         "response_headers_to_remove": [FENCED_HEADER],
-        "request_headers_to_remove": [FORCE_HEADER],
-        "request_headers_to_add": _request_headers(options),
-        "virtual_hosts": [{"name": "site", "domains": ["*"], "routes": found}],
+        "virtual_hosts": [site],
     }
+    if options.allow_force_header:
+        found["request_headers_to_remove"] = [FORCE_HEADER]
+    if options.trusted_hops:
+        found["request_headers_to_add"] = [_set_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")]
+    return found
 
 
-def _request_headers(options: ProxyOptions) -> list[Json]:
-    headers = {"x-forwarded-for": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
-    if options.trusted_hops == 0:
-        headers["x-forwarded-host"] = "%REQ(:AUTHORITY)%"
-    return [_set_header(key, value) for key, value in headers.items()]
+def _by_prefix(table: RoutingTable, options: ProxyOptions, version: Json, rest: Json) -> Json:
+    """The routes of one context for a path below its prefix, so that no request pays for other contexts' rules."""
+    # The longest prefix first: contexts may nest, and the deeper one is meant.
+    pairs = sorted(
+        ((path, name) for name, route in table.contexts.items() for path in route.paths),
+        key=lambda pair: (-len(pair[0]), pair),
+    )
+    paths = [path for path, _ in pairs]
+    outermost = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
+
+    def below(root: str) -> Json:
+        found = [_refusal_of_hosts()]
+        for path, name in pairs:
+            if path == root or path.startswith(f"{root}/"):
+                found += _context_routes(name, path, table.contexts[name], options)
+        # The tree compares letters, a route whole segments: /api/ordersX comes here and is the rest's.
+        return _route_list([*found, rest])
+
+    otherwise = _route_list([version, _refusal_of_hosts(), rest])
+    if not outermost:
+        return {"on_no_match": otherwise}
+    path = {"@type": f"{_TYPE}.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": ":path"}
+    tree = {
+        "input": {"name": "path", "typed_config": path},
+        "prefix_match_map": {"map": {root: below(root) for root in outermost}},
+    }
+    return {"matcher_tree": tree, "on_no_match": otherwise}
 
 
-def _set_header(key: str, value: str) -> Json:
-    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+def _route_list(found: list[Json]) -> Json:
+    config = {"@type": f"{_TYPE}.config.route.v3.RouteList", "routes": found}
+    return {"action": {"name": "routes", "typed_config": config}}
+
+
+def _refusal_of_hosts() -> Json:
+    # Envoy joins two Host headers into one; the applications behind it might each believe another half.
+    return {
+        "match": {
+            "prefix": "/",
+            "headers": [{"name": ":authority", "string_match": {"safe_regex": {"regex": NO_HOST}}}],
+        },
+        "direct_response": {"status": 400, "body": {"inline_string": "one Host, please\n"}},
+    }
 
 
 def _context_routes(name: str, path: str, route: ContextRoute, options: ProxyOptions) -> Iterator[Json]:
-    reading = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(READING)}}}
-    timeout = {"timeout": f"{route.read_timeout_seconds:.3f}s", "retry_policy": _retries(PLAIN_RETRIES)}
-
-    shadow = _mirror(route)
-
-    def match(*headers: Json) -> Json:
-        return {"path_separated_prefix": path, "headers": [reading, *headers]}
-
-    if options.allow_force_header:
-        sides: tuple[Side, ...] = ("old", "new")
-        for side in sides:
-            forced = {"name": FORCE_HEADER, "string_match": {"exact": side}}
-            yield {"match": match(forced), "route": {"cluster": read_cluster(name, side), **timeout}}
+    """Sockets, then writes, then event streams, then all other reads."""
+    # An upgraded connection may write, and what it writes cannot be held: it belongs to the owner from the start.
     yield {
-        "match": match(_wrote(name)),
-        "route": {"cluster": write_cluster(name), **_write_timeout(route)},
-        "request_headers_to_add": [_set_header(PINNED_HEADER, name)],
+        "match": {"path_separated_prefix": path, "headers": [UPGRADE]},
+        "route": {"cluster": socket_cluster(name), **_write_timeout(route)},
     }
-    for rule in route.rules:
-        if not rule.path or rule.path == path or rule.path.startswith(f"{path}/"):
-            ruled = {"cluster": read_cluster(name, rule.side), **timeout, **shadow}
-            yield {"match": _rule_match(rule, path), "route": ruled}
-    if 0 < route.reads_weight < BUCKETS:
-        share = _share(name, route)
-        yield {
-            "match": match(_has_cookie(BUCKET_COOKIE, "[^;]+")),
-            "route": {**share, "hash_policy": [{"cookie": {"name": BUCKET_COOKIE}}], **timeout, **shadow},
-        }
-        # A first visit is decided by the request's own id, which becomes the visitor's cookie.
-        yield {
-            "match": match(),
-            "route": {**share, "hash_policy": [{"header": {"header_name": "x-request-id"}}], **timeout, **shadow},
-            "response_headers_to_add": [_set_cookie(BUCKET_COOKIE, "%REQ(X-REQUEST-ID)%", BUCKET_SECONDS, options)],
-        }
-    else:
-        side = "new" if route.reads_weight else "old"
-        yield {"match": match(), "route": {"cluster": read_cluster(name, side), **timeout, **shadow}}
+    reading = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(READING)}}}
     yield {
-        "match": {"path_separated_prefix": path},
+        "match": {"path_separated_prefix": path, "headers": [{**reading, "invert_match": True}]},
         "request_body_buffer_limit": route.buffer_bytes,
         "route": {"cluster": write_cluster(name), **_write_timeout(route)},
         "request_headers_to_add": [_set_header(WRITES_HEADER, name)],
         "response_headers_to_add": [_set_cookie(pin_cookie(name), "1", PIN_SECONDS, options)],
     }
+    # Streams last as long as they last; a silent one is cut by the listener.
+    endless = {"timeout": "0s", "retry_policy": _retries(PLAIN_RETRIES)}
+    # The owner changes by endpoints alone: were it named here, a hand-over would wait for new routes.
+    owner = {"cluster": socket_cluster(name), "timeout": "0s", "retry_policy": _retries(HOLD_RETRIES)}
+    streams = {side: stream_cluster(name, side) for side in SIDES}
+    yield from _reads(name, path, route, options, streams, owner, endless, EVENTS)
+    timeout = {"timeout": f"{route.read_timeout_seconds:.3f}s", "retry_policy": _retries(PLAIN_RETRIES)}
+    pinned = {"cluster": write_cluster(name), **_write_timeout(route)}
+    reads = {side: read_cluster(name, side) for side in SIDES}
+    yield from _reads(name, path, route, options, reads, pinned, {**timeout, **_mirror(route)})
+
+
+def _reads(
+    name: str,
+    path: str,
+    route: ContextRoute,
+    options: ProxyOptions,
+    clusters: dict[Side, str],
+    pinned: Json,
+    action: Json,
+    *asked: Json,
+) -> Iterator[Json]:
+    """Forced, pinned, ruled and shared reads, of requests that have everything `asked`."""
+
+    def match(*headers: Json) -> Json:
+        return {"path_separated_prefix": path, "headers": [*asked, *headers]}
+
+    if options.allow_force_header:
+        plain = {key: value for key, value in action.items() if key != MIRROR}
+        for side in SIDES:
+            forced = {"name": FORCE_HEADER, "string_match": {"exact": side}}
+            yield {"match": match(forced), "route": {"cluster": clusters[side], **plain}}
+    yield {
+        "match": match(_wrote(name)),
+        "route": pinned,
+        "request_headers_to_add": [_set_header(PINNED_HEADER, name)],
+    }
+    for rule in route.rules:
+        if not rule.path or rule.path == path or rule.path.startswith(f"{path}/"):
+            ruled = {"cluster": clusters[rule.side], **action}
+            yield {"match": _rule_match(rule, path, asked), "route": ruled}
+    if 0 < route.reads_weight < BUCKETS:
+        share = _share(clusters, route)
+        yield {
+            "match": match(_has_cookie(BUCKET_COOKIE, "[^;]+")),
+            "route": {**share, "hash_policy": [{"cookie": {"name": BUCKET_COOKIE}}], **action},
+        }
+        # A first visit is decided by the request's own id, which becomes the visitor's cookie.
+        yield {
+            "match": match(),
+            "route": {**share, "hash_policy": [{"header": {"header_name": "x-request-id"}}], **action},
+            "response_headers_to_add": [_set_cookie(BUCKET_COOKIE, "%REQ(X-REQUEST-ID)%", BUCKET_SECONDS, options)],
+        }
+    else:
+        side = "new" if route.reads_weight else "old"
+        yield {"match": match(), "route": {"cluster": clusters[side], **action}}
 
 
 def _mirror(route: ContextRoute) -> Json:
@@ -172,25 +223,26 @@ def _mirror(route: ContextRoute) -> Json:
             }
         ],
     }
-    return {"request_mirror_policies": [policy]}
+    return {MIRROR: [policy]}
 
 
-def _rule_match(rule: ReadRule, path: str) -> Json:
-    """What a rule asks for, within one path of its context."""
-    methods = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(rule.methods or READING)}}}
+def _rule_match(rule: ReadRule, path: str, asked: tuple[Json, ...]) -> Json:
+    """What a rule asks for, within one path of its context; writes have gone before."""
+    regex = {"safe_regex": {"regex": "|".join(rule.methods)}}
+    methods = [{"name": ":method", "string_match": regex}] if rule.methods else []
     headers = [{"name": name, "string_match": {"exact": value}} for name, value in rule.headers.items()]
     cookies = [_has_cookie(name, re.escape(value)) for name, value in rule.all_cookies().items()]
-    return {"path_separated_prefix": rule.path or path, "headers": [methods, *headers, *cookies]}
+    return {"path_separated_prefix": rule.path or path, "headers": [*asked, *methods, *headers, *cookies]}
 
 
-def _share(name: str, route: ContextRoute) -> Json:
+def _share(clusters: dict[Side, str], route: ContextRoute) -> Json:
     weight = route.reads_weight
     # The new side comes first: it owns the lowest buckets, so a growing share never sends anybody back.
-    clusters = [
-        {"name": read_cluster(name, "new"), "weight": weight},
-        {"name": read_cluster(name, "old"), "weight": BUCKETS - weight},
+    weighted = [
+        {"name": clusters["new"], "weight": weight},
+        {"name": clusters["old"], "weight": BUCKETS - weight},
     ]
-    return {"weighted_clusters": {"clusters": clusters, "use_hash_policy": True}}
+    return {"weighted_clusters": {"clusters": weighted, "use_hash_policy": True}}
 
 
 def _write_timeout(route: ContextRoute) -> Json:
@@ -219,6 +271,10 @@ def _wrote(context: str) -> Json:
 
 def _cookies_match(pattern: str) -> Json:
     return {"name": "cookie", "string_match": {"safe_regex": {"regex": rf"(.*;\s*)?{pattern}(\s*;.*)?"}}}
+
+
+def _set_header(key: str, value: str) -> Json:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _set_cookie(name: str, value: str, max_age_seconds: int, options: ProxyOptions) -> Json:

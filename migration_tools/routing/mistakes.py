@@ -26,6 +26,8 @@ ROUTE_KEYS = (
     "buffer_bytes",
     "rules",
     "shadow_percent",
+    "drains_old",
+    "drains_new",
 )
 
 
@@ -61,6 +63,10 @@ def _route_mistakes(route: Mapping[str, Any]) -> Iterator[str]:
         percent = route.get(key, 0)
         if not _is_number(percent) or not 0 <= percent <= 100:
             yield f"{key} is {percent!r}; it must be a number from 0 to 100"
+    for key in ("drains_old", "drains_new"):
+        drains = route.get(key, 0)
+        if not isinstance(drains, int) or isinstance(drains, bool) or drains < 0:
+            yield f"{key} is {drains!r}; it must be a whole number of drains so far"
     yield from rule_mistakes(route.get("rules", ()), route.get("paths"))
     yield from _write_mistakes(route)
     size = route.get("buffer_bytes", 1)

@@ -68,6 +68,7 @@ class ProxyInstance(models.Model):
     rejected_version = models.BigIntegerField(null=True)
     rejected_reason = models.TextField(default="")
     note = models.TextField(default="")
+    streams = models.JSONField(default=dict)
     seen_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -111,6 +111,16 @@ def set_writes(context: str, writes: Writes, *, author: str = "", reason: str = 
     )
 
 
+def drain(context: str, side: tables.Side, *, author: str = "", reason: str = "") -> RoutingTable:
+    """End the sockets and event streams that are open on a side, at every proxy."""
+    return publish(
+        lambda table: tables.with_drain(table, context, side),
+        author=author,
+        reason=reason or f"{context}: streams on the {side} side ended",
+        attempts=ATTEMPTS,
+    )
+
+
 def release(context: str, *, author: str = "", reason: str = "") -> RoutingTable:
     """End a hold: writes go where they went before it."""
     return publish(

@@ -50,6 +50,8 @@ class ContextRoute:
     buffer_bytes: int = 33_554_432
     rules: tuple[ReadRule, ...] = ()
     shadow_percent: float = 0.0
+    drains_old: int = 0
+    drains_new: int = 0
 
     @property
     def reads_weight(self) -> int:
@@ -129,6 +131,9 @@ def _route(route: ContextRoute) -> dict[str, Any]:
         del document["rules"]  # so that the digest of a table without rules is what it always was
     if not route.shadow_percent:
         del document["shadow_percent"]
+    for drains in ("drains_old", "drains_new"):
+        if not document[drains]:
+            del document[drains]
     return document
 
 
@@ -178,6 +183,14 @@ def with_reads(table: RoutingTable, name: str, percent: float) -> RoutingTable:
 def with_shadow(table: RoutingTable, name: str, percent: float) -> RoutingTable:
     """Let this share of a context's reads be asked again of both sides, for comparison only."""
     return with_context(table, name, replace(table.context(name), shadow_percent=percent))
+
+
+def with_drain(table: RoutingTable, name: str, side: Side) -> RoutingTable:
+    """End the sockets and event streams that are open on a side; new ones go by the routes as ever."""
+    route = table.context(name)
+    if side == "old":
+        return with_context(table, name, replace(route, drains_old=route.drains_old + 1))
+    return with_context(table, name, replace(route, drains_new=route.drains_new + 1))
 
 
 def with_writes(table: RoutingTable, name: str, writes: Writes, *, now: str | None = None) -> RoutingTable:
@@ -240,11 +253,13 @@ def reader_side(
 ) -> Side | None:
     """Which side answers this read, as the proxy decides it; None for a first visit, whose bucket the proxy draws.
 
-    The order is the proxy's: whoever has just written reads from the owner, then the first rule that matches, then the
-    share.
+    The order is the proxy's: a WebSocket may write and goes to the owner; whoever has just written reads from the
+    owner; then the first rule that matches counts, and then the share.
     """
     route = table.context(context)
     wrote = re.compile(own_write_pattern(context))
+    if headers.get("upgrade", "").lower() == "websocket":
+        return route.writes_owner
     if cookies.get(pin_cookie(context)) == "1" or any(wrote.fullmatch(name) for name in cookies):
         return route.writes_owner
     for rule in route.rules:

@@ -144,7 +144,7 @@ def test_envoy_itself_judges_documents_before_they_are_published(tmp_path: Path)
         documents = render(proxy.table, proxy.options)
         binary = find_envoy()
         validate(documents, binary=binary, directory=tmp_path)
-        documents.routes["virtual_hosts"][0]["routes"][0]["macth"] = {}
+        documents.routes["virtual_hosts"][0]["macth"] = {}
         with pytest.raises(RejectedByEnvoy, match="macth"):
             validate(documents, binary=binary, directory=tmp_path)
 
