@@ -14,7 +14,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-log chaos chaos-table bench-transfer lint format demo up lock wheel clean
+.PHONY: help venv test test-log chaos chaos-table bench-transfer bench-proxy lint format demo up lock wheel clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -45,6 +45,9 @@ chaos-table: $(STAMP) ## Measure the crash points anew and write docs/reference/
 
 bench-transfer: $(STAMP) ## Measure copy, verification and sync beside their limits and peers (ARGS="--rows 1000000 --rounds 3")
 	$(PYTHON) -m benchmarks $(ARGS)
+
+bench-proxy: $(STAMP) ## Measure the proxy beside others, its flips and its held writes (ARGS="--seconds 3 --rounds 3 --cutovers 40")
+	$(PYTHON) -m benchmarks.proxy $(ARGS)
 
 lint: $(STAMP) ## Check style, types and import contracts: ruff, mypy --strict, import-linter
 	$(PYTHON) -m ruff check .

@@ -2,16 +2,13 @@
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks.arena import Arena, open_server
+from benchmarks.machine import describe_machine
 from benchmarks.ratios import Ratio, Samples
 
 PARTS = ("copy", "verification", "sync", "memory")
@@ -51,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
                 arenas[rows] = Arena(server, rows, suffix=f"_{rows}")
                 arenas[rows].make()
             ratios |= speed_table.memory_ratios(measuring.memory(arenas, say))
-    machine = describe_machine()
+    machine = {**describe_machine(), "postgresql": 18}
     speed_table.show(ratios, f"{options.rows:,} rows, median of {options.rounds} rounds; {machine['processor']}")
     report: dict[str, Any] = {
         "machine": machine,
@@ -76,23 +73,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", action="append", choices=PARTS, help="measure this part only; may be given again")
     made.add_argument("--output", type=Path, default=Path("var/bench/transfer.json"), help="where the figures go")
     return made
-
-
-def describe_machine() -> dict[str, Any]:
-    """What a reader must know to compare figures; ratios need none of it."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return {
-        "processor": f"{os.cpu_count()} x {model or platform.machine()}",
-        "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "postgresql": 18,
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The agent's ties to Django: the table read from the database, reports written to it, signals obeyed."""
 
+import faulthandler
 import logging
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Protocol
 
@@ -15,6 +17,10 @@ from migration_tools.routing.table import RoutingTable
 from migration_tools.routing.traffic import report_traffic
 from proxy.agent import Agent, Report
 from proxy.options import read_options
+
+# Draining and ending Envoy, of which each is bounded, takes less.
+STOP_SECONDS = 20.0
+WATCH_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +97,11 @@ class Runs(Protocol):
 def run_until_signalled(agent: Runs) -> None:
     """Run an agent or a comparator beside this thread, so that a database that hangs cannot keep a signal waiting.
 
-    SIGTERM and SIGINT stop it; SIGHUP puts another Envoy in the place of an agent's.
+    SIGTERM and SIGINT stop it; SIGHUP puts another Envoy in the place of an agent's. One that has not ended
+    `STOP_SECONDS` after it was asked to is left behind: this thread writes where it hangs, and stops Envoy itself.
     """
     failures: list[BaseException] = []
+    asked: list[float] = []
 
     def work() -> None:
         try:
@@ -105,6 +113,7 @@ def run_until_signalled(agent: Runs) -> None:
 
     def heed(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGHUP:
+            asked.append(time.monotonic())
             agent.stop()
         elif isinstance(agent, Agent):
             agent.replace_envoy()
@@ -113,7 +122,14 @@ def run_until_signalled(agent: Runs) -> None:
     previous = {number: signal.signal(number, heed) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         worker.start()
-        worker.join()
+        while worker.is_alive():
+            worker.join(WATCH_SECONDS)
+            if worker.is_alive() and asked and time.monotonic() - asked[0] > STOP_SECONDS:
+                logger.error("the agent has not ended %g s after it was told to; it hangs here:", STOP_SECONDS)
+                faulthandler.dump_traceback(all_threads=True)
+                if isinstance(agent, Agent):
+                    agent.envoy.stop()
+                break
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

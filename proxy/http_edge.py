@@ -76,7 +76,8 @@ def fence_listener(options: ProxyOptions) -> Json:
         ],
     }
     routes = {"name": "fence", "virtual_hosts": [{"name": "fence", "domains": ["*"], "routes": [answer]}]}
-    manager = {**_manager("fence"), "route_config": routes}
+    # A socket that is asked for meanwhile waits as well; without the upgrade it would be a 403 for good.
+    manager = {**_manager("fence"), "route_config": routes, "upgrade_configs": [{"upgrade_type": "websocket"}]}
     address = {"pipe": {"path": str(options.fence_socket), "mode": 0o600}}
     return _listener("fence", address, manager)
 

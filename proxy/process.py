@@ -123,8 +123,7 @@ class EnvoyProcess:
             self._watcher.join()
         if self._now.alive(self._config):
             self._drain()
-        for envoy in (*self._retired, self._now):
-            self._end(envoy)
+        self._end(*self._retired, self._now)
         self._pid_file.unlink(missing_ok=True)
 
     def rejections(self, offset: int) -> str:
@@ -213,13 +212,14 @@ class EnvoyProcess:
         except OSError:
             return  # it is gone or not yet up: nothing to wait for
 
-    def _end(self, envoy: "Running") -> None:
+    def _end(self, *envoys: "Running") -> None:
+        """All at once: one that was replaced often ignores SIGTERM, and several would each take their time."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if not envoy.alive(self._config):
-                return
-            os.kill(envoy.pid, number)
+            for envoy in envoys:
+                if envoy.alive(self._config):
+                    os.kill(envoy.pid, number)
             deadline = time.monotonic() + STOP_SECONDS
-            while envoy.alive(self._config) and time.monotonic() < deadline:
+            while any(envoy.alive(self._config) for envoy in envoys) and time.monotonic() < deadline:
                 time.sleep(0.01)
 
 

@@ -11,11 +11,11 @@ from migration_tools.capture.models import Side as Database
 from migration_tools.capture.ownership import read_owner
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, RoutingError
-from migration_tools.routing import publishing
+from migration_tools.routing import publishing, streams
 from migration_tools.routing import table as tables
 from migration_tools.routing.planes.capabilities import cannot
 from migration_tools.routing.rules import ReadRule
-from migration_tools.routing.table import RoutingTable, Writes
+from migration_tools.routing.table import RoutingTable, Side, Writes
 from migration_tools.stores.postgres import django_connection
 
 Options = dict[str, Any]
@@ -71,6 +71,31 @@ def _possible(change: publishing.Change, context: str, options: Options) -> publ
         return after
 
     return checked
+
+
+def drain_streams(options: Options) -> dict[str, Any]:
+    """End a side's streams, or say with --dry-run what that would end.
+
+    Raises:
+        RoutingError: no such context, a proxy does not follow, or streams are left when the time is over.
+    """
+    context = options["context"]
+    route = publishing.current().context(context)
+    side: Side = options["side"] or ("new" if route.writes_owner == "old" else "old")
+    found = {"side": side, "open": streams.by_proxy(context)}
+    if options["dry_run"]:
+        number = streams.count(context, side)
+        return found | {"message": f"would end {number} streams on the {side} side of {context!r}; nothing was touched"}
+    who = options["author"] or getpass.getuser()
+    done = streams.drain(context, side, seconds=options["seconds"], author=who, reason=options["reason"])
+    if done.streams_left:
+        raise RoutingError(
+            f"{done.streams_left} streams are open on the {side} side of {context!r} after {options['seconds']:g} s: "
+            f"their clients came back to it, or a proxy has not cut them yet; look with strangle_route show, then "
+            f"run strangle_route drain {context} again"
+        )
+    message = f"{done.streams_before} streams on the {side} side of {context!r} ended within {done.seconds:.1f} s"
+    return found | done.evidence() | {"message": message}
 
 
 def fenced_owner(context: str) -> Writes | None:

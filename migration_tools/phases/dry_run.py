@@ -6,7 +6,8 @@ from migration_tools.phases.archive import incoming_references, old_tables
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.phases.trying import try_mapping
-from migration_tools.routing import publishing
+from migration_tools.routing import publishing, streams
+from migration_tools.routing.table import Side as Routed
 from migration_tools.stores.postgres.catalog import estimated_rows
 
 
@@ -84,8 +85,16 @@ class DryRunExecutor:
     def hand_over(self, to: Side) -> Evidence:
         owner = self.env.owner(Side.SOURCE)
         waiting = sum(each.events for each in lags.consumers(self.env.connection(to.other), self.env.context))
+        side: Routed = "new" if to is Side.SOURCE else "old"
+        found = streams.count(self.env.context, side)
+        seconds = self.env.options.get("drain_seconds") or 0.0
         return self._say(
             f"Hold writes at {len(publishing.live_proxies())} proxies.",
+            f"End the {to.other.value}'s open sockets and event streams (now {found}), waiting at most {seconds:g} s; "
+            f"their clients come back to the {to.value}."
+            if seconds
+            else f"Leave the {to.other.value}'s open sockets and event streams (now {found}) alone; its fence will "
+            f"refuse what they write (--drain-seconds ends them).",
             f"Take the write lock of {self.env.context!r} on the {to.other.value}, stepping back whenever it is not "
             f"had at once.",
             f"Apply what is left of the stream (now {waiting} records) and move the key sequences of the {to.value}.",

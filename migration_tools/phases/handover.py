@@ -22,8 +22,9 @@ from migration_tools.messaging import lag as lags
 from migration_tools.messaging.inbox import positions
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.playbook.pairs import PairedColumns, paired_columns
-from migration_tools.routing import publishing
+from migration_tools.routing import publishing, streams
 from migration_tools.routing.planes.capabilities import capabilities
+from migration_tools.routing.table import Side as Routed
 from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
 from migration_tools.stores.postgres.catalog import read_sequence
 from migration_tools.transfer.stops import Ends, gate, pre_drain, stopped_at_tick
@@ -230,11 +231,28 @@ def _writes_held(env: Surroundings, to: Side) -> Iterator[int]:
             table = publishing.set_writes(env.context, "hold", author="strangle", reason=f"hand-over to {to.value}")
             publishing.wait_applied(table.version, CONFIRM_SECONDS)
             points.reached("handover.held")
+            _end_streams(env, to)
         yield proxies
     except BaseException:
         owner = env.owner(Side.SOURCE)
         publish_owner(env, owner.owner if owner is not None else to.other, confirm=False)
         raise
+
+
+def _end_streams(env: Surroundings, to: Side) -> None:
+    """End the closing side's sockets while writes are held: clients that come back wait, and land on the new owner."""
+    side: Routed = "new" if to is Side.SOURCE else "old"
+    seconds = env.options.get("drain_seconds") or 0.0
+    if seconds:
+        done = streams.drain(
+            env.context, side, seconds=seconds, author="strangle", reason=f"hand-over to {to.value}", wait=env.wait
+        )
+        env.say(f"{done.streams_before} streams of the {to.other.value} ended, {done.streams_left} are left")
+    elif found := streams.count(env.context, side):
+        env.say(
+            f"{found} streams stay open on the {to.other.value}; its fence refuses what they write. End them with "
+            f"strangle_route drain {env.context}"
+        )
 
 
 def publish_owner(env: Surroundings, owner: Side, *, confirm: bool = True) -> None:

@@ -213,7 +213,7 @@ def wait_applied(
         time.sleep(_POLL_SECONDS)
 
 
-def report_proxy(proxy: str, values: Mapping[str, str | int | None]) -> None:
+def report_proxy(proxy: str, values: Mapping[str, object]) -> None:
     """Record what a proxy does now, stamped by the database's clock."""
     ProxyInstance.objects.using(_alias()).update_or_create(proxy=proxy, defaults={**values, "seen_at": Now()})
 

@@ -7,10 +7,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
-from migration_tools.routing.table import with_reads, with_writes
+from migration_tools.routing.table import ensure_context, with_context, with_drain, with_reads, with_writes
 from proxy.options import Address
 from tests.integration.proxy_rig import Rig, await_until, rig
 
@@ -60,7 +61,11 @@ class Streamer:
             b"Sec-WebSocket-Accept: " + magic + b"\r\n\r\n"
         )
         while data := conn.recv(65_536):
-            conn.sendall(self.side + b":" + data)
+            conn.sendall(self.side + b":" + self.answer(data))
+
+    def answer(self, frame: bytes) -> bytes:
+        """What a frame is answered by."""
+        return frame
 
     def _events(self, conn: socket.socket) -> None:
         conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -75,6 +80,43 @@ class Streamer:
         self.go.acquire()
         for _ in range(DOWNLOAD_BYTES // len(BLOCK) - 1):
             conn.sendall(BLOCK)
+
+
+def upgrade(path: bytes) -> bytes:
+    """The request for a WebSocket."""
+    key = base64.b64encode(os.urandom(16))
+    headers = (
+        b"Connection: Upgrade",
+        b"Upgrade: websocket",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: " + key,
+    )
+    return b"\r\n".join([b"GET " + path + b" HTTP/1.1", b"Host: shop", *headers, b"", b""])
+
+
+@contextmanager
+def upgraded(proxy: Rig, path: bytes = b"/api/orders/socket") -> Iterator[socket.socket]:
+    """A WebSocket, asked for and not yet answered."""
+    listen = proxy.options.listen
+    with socket.create_connection((listen.host, listen.port), timeout=20) as sock:
+        sock.sendall(upgrade(path))
+        yield sock
+
+
+def said_by(sock: socket.socket, frame: bytes) -> bytes:
+    """Which side echoes a frame."""
+    sock.sendall(frame + b".")
+    return until(sock, frame + b".").partition(b":")[0]
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the other end closes, after whatever it still sends."""
+    try:
+        while sock.recv(65_536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
 
 
 @pytest.fixture
@@ -93,7 +135,17 @@ def streaming() -> Iterator[tuple[Rig, Streamer]]:
 def opened(proxy: Rig, path: bytes, *headers: bytes) -> Iterator[socket.socket]:
     listen = proxy.options.listen
     with socket.create_connection((listen.host, listen.port), timeout=20) as sock:
-        sock.sendall(b"\r\n".join([b"GET /api/orders" + path + b" HTTP/1.1", b"Host: shop", *headers, b"", b""]))
+        sock.sendall(
+            b"\r\n".join(
+                [
+                    b"GET /api/orders" + path + b" HTTP/1.1",
+                    b"Host: shop",
+                    *headers,
+                    b"",
+                    b"",
+                ]
+            )
+        )
         yield sock
 
 
@@ -122,19 +174,15 @@ def until(sock: socket.socket, wanted: bytes) -> bytes:
 
 def test_a_websocket_lives_on_through_flips_and_a_takeover(streaming: tuple[Rig, Streamer]) -> None:
     proxy, _ = streaming
-    key = b"Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16))
-    with opened(
-        proxy, b"/socket", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", key
-    ) as sock:
+    with upgraded(proxy) as sock:
         assert b"101 Switching Protocols" in until(sock, b"\r\n\r\n")
         for number, _ in enumerate(upheavals(proxy)):
-            sock.sendall(b"frame %d." % number)
-            assert until(sock, b"frame %d." % number).startswith(b"new:")
+            assert said_by(sock, b"frame %d" % number) == b"new"
 
 
 def test_an_event_stream_lives_on_and_arrives_event_by_event(streaming: tuple[Rig, Streamer]) -> None:
     proxy, side = streaming
-    with opened(proxy, b"/events") as sock:
+    with opened(proxy, b"/events", b"Accept: text/event-stream") as sock:
         until(sock, b"\r\n\r\n")
         for number, _ in enumerate(upheavals(proxy)):
             side.go.release()
@@ -157,3 +205,73 @@ def test_a_large_download_arrives_whole(streaming: tuple[Rig, Streamer]) -> None
             size += len(block)
     assert size == DOWNLOAD_BYTES
     assert digest.digest() == hashlib.sha256(BLOCK * (DOWNLOAD_BYTES // len(BLOCK))).digest()
+
+
+def test_a_drain_ends_the_streams_of_one_side_of_one_context_and_nobody_elses(streaming: tuple[Rig, Streamer]) -> None:
+    proxy, side = streaming
+    proxy.publish(lambda table: ensure_context(table, "billing", ["/billing"], "orders"))
+    proxy.publish(lambda table: with_writes(with_reads(table, "billing", 100), "billing", "new"))
+    with (
+        upgraded(proxy) as ours,
+        opened(proxy, b"/events", b"Accept: text/event-stream") as events,
+        opened(proxy, b"/file", b"Connection: close") as download,
+        upgraded(proxy, b"/billing/socket") as theirs,
+    ):
+        for sock in (ours, events, download, theirs):
+            until(sock, b"\r\n\r\n")
+        await_until(lambda: proxy.reports[-1].streams == {"orders": {"new": 2}, "billing": {"new": 1}})
+        proxy.publish(lambda table: with_drain(table, "orders", "old"))
+        assert said_by(ours, b"the other side was drained") == b"new"
+        proxy.publish(lambda table: with_drain(table, "orders", "new"))
+        assert ended(ours)
+        assert ended(events)
+        assert said_by(theirs, b"still here") == b"new"
+        side.go.release()
+        side.go.release()
+        size = 0
+        while block := download.recv(1 << 20):
+            size += len(block)
+        assert size > DOWNLOAD_BYTES - (2 << 20), "a download is no stream"
+        await_until(lambda: proxy.reports[-1].streams == {"billing": {"new": 1}})
+        with upgraded(proxy) as again:
+            until(again, b"\r\n\r\n")
+            assert said_by(again, b"back") == b"new"
+
+
+def test_a_socket_that_comes_back_while_writes_are_held_waits_and_lands_on_the_new_owner() -> None:
+    old, new = Streamer(b"old"), Streamer(b"new")
+    with rig() as proxy:
+        upstreams = {"monolith": (old.address,), "orders": (new.address,)}
+        object.__setattr__(proxy.agent.options, "upstreams", upstreams)
+        # All reads are on the new side before a cutover; a socket may write and is the owner's all the same.
+        proxy.publish(lambda table: with_reads(table, "orders", 100))
+        with upgraded(proxy) as before:
+            until(before, b"\r\n\r\n")
+            assert said_by(before, b"who") == b"old"
+            proxy.publish(lambda table: with_writes(table, "orders", "hold", now="1"))
+            assert said_by(before, b"an open socket is not held") == b"old"
+            proxy.publish(lambda table: with_drain(table, "orders", "old"))
+            assert ended(before)
+        with upgraded(proxy) as after:
+            retries = "cluster.orders_socket.upstream_rq_retry"
+            await_until(lambda: proxy.agent.envoy.admin.stats("upstream_rq_retry$").get(retries))
+            proxy.publish(lambda table: with_writes(table, "orders", "new"))
+            until(after, b"\r\n\r\n")
+            assert said_by(after, b"who") == b"new"
+    old.close()
+    new.close()
+
+
+def test_an_event_stream_outlives_the_time_limit_of_reads(streaming: tuple[Rig, Streamer]) -> None:
+    proxy, side = streaming
+    hurried = replace(proxy.table.contexts["orders"], read_timeout_seconds=0.2)
+    proxy.publish(lambda table: with_context(table, "orders", hurried))
+    with (
+        opened(proxy, b"/events", b"Accept: text/event-stream") as stream,
+        opened(proxy, b"/events") as not_asked_for_as_such,
+    ):
+        until(stream, b"\r\n\r\n")
+        assert ended(not_asked_for_as_such), "shown to be cut otherwise"
+        side.go.release()
+        side.go.release()
+        until(stream, b"data: new 0\n\n")

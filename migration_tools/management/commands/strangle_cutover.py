@@ -22,6 +22,12 @@ class Command(Operation):
             action="store_true",
             help="go on though the data plane cannot hold writes: the fence answers them with 503 and Retry-After",
         )
+        parser.add_argument(
+            "--drain-seconds",
+            type=float,
+            default=0.0,
+            help="while writes are held, end the monolith's open sockets and event streams and wait so long at most",
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:

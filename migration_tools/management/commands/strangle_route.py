@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from migration_tools.errors import RoutingError, StrangleError
 from migration_tools.management import route_planes
-from migration_tools.management.route_changes import publish_change
+from migration_tools.management.route_changes import drain_streams, publish_change
 from migration_tools.management.route_doctor import examine
 from migration_tools.playbook.registry import get
 from migration_tools.routing import publishing
@@ -59,6 +59,13 @@ class Command(BaseCommand):
         unrule.add_argument("context")
         unrule.add_argument("number", type=int)
         action("propose", "prefixes of a context's views in the URLconf, for its playbook").add_argument("context")
+        drain = action("drain", "end a side's open sockets and event streams; clients come back by the routes")
+        drain.add_argument("context")
+        drain.add_argument("--side", choices=("old", "new"), help="default: the side that writes do not go to")
+        drain.add_argument("--seconds", type=float, default=10.0, help="wait so long at most (default 10)")
+        drain.add_argument("--dry-run", action="store_true", help="say what is open; touch nothing")
+        drain.add_argument("--reason", default="", help="why, for the log")
+        drain.add_argument("--author", default="", help="who, for the log (default: the system user)")
         action("forget", "take a proxy that serves nobody any more off the books").add_argument("proxy")
         render = action("render", "the table as another data plane's files; changes nothing that runs")
         render.add_argument("--target", choices=route_planes.TARGETS, help="for which data plane")
@@ -89,6 +96,7 @@ class Command(BaseCommand):
             "forget": self._forget,
             "render": lambda options: self.stdout.write(route_planes.render(options)),
             "follow": route_planes.follow,
+            "drain": self._drain,
         }
         try:
             actions.get(options["action"], self._change)(options)
@@ -105,6 +113,7 @@ class Command(BaseCommand):
                     "rejected_version": row.rejected_version,
                     "rejected_reason": row.rejected_reason,
                     "note": row.note,
+                    "streams": row.streams,
                 }
                 for row in proxies
             ]
@@ -123,6 +132,9 @@ class Command(BaseCommand):
             trouble = f"; refused {row.rejected_version}: {row.rejected_reason}" if row.rejected_reason else ""
             note = f"; {row.note}" if row.note else ""
             self.stdout.write(f"  proxy {row.proxy} applies version {row.applied_version}{trouble}{note}")
+            for context, sides in sorted(row.streams.items()):
+                counts = ", ".join(f"{number} on {side}" for side, number in sorted(sides.items()))
+                self.stdout.write(f"    {context}: open streams: {counts}")
 
     def _change(self, options: dict[str, Any]) -> None:
         before = publishing.current()
@@ -164,6 +176,15 @@ class Command(BaseCommand):
             self.stdout.write(f'Route("{each.path}", service="{service}"),  # {", ".join(each.views)}')
             for stranger in each.strangers:
                 self.stdout.write(f"#   would move along, though of another context: {stranger}")
+
+    def _drain(self, options: dict[str, Any]) -> None:
+        done = drain_streams(options)
+        if options["format"] == "json":
+            self._json(done)
+        else:
+            for proxy, sides in done["open"].items():
+                self.stdout.write(f"  proxy {proxy}: {sides.get('old', 0)} open on old, {sides.get('new', 0)} on new")
+            self.stdout.write(done["message"])
 
     def _forget(self, options: dict[str, Any]) -> None:
         if not publishing.forget_proxy(options["proxy"]):
