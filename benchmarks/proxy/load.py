@@ -29,13 +29,14 @@ class Load:
 
 def read(port: int, *, connections: int, seconds: float) -> Load:
     """Ask for one page again and again on so many connections."""
-    program = shutil.which("wrk")
+    # wrk counts in whole seconds.
+    program = shutil.which("wrk") if seconds >= 1 else None
     return _wrk(program, port, connections, seconds) if program else _own(port, connections, seconds)
 
 
 def _wrk(program: str, port: int, connections: int, seconds: float) -> Load:
     done = subprocess.run(
-        [program, "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--latency", "-H", f"Cookie: {COOKIE}",
+        [program, "-t1", f"-c{connections}", f"-d{round(seconds)}s", "--latency", "-H", f"Cookie: {COOKIE}",
          f"http://127.0.0.1:{port}{PATH}"],
         capture_output=True, text=True, check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {cores()[1]}),

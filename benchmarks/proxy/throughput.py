@@ -24,7 +24,7 @@ def throughput_rounds(directory: Path, rounds: int, seconds: float, say: Say) ->
             if name not in proxies:
                 say(f"{name} is not here and its row is left out; {remedy}")
         for each in proxies.values():
-            read(each.port, connections=BUSY, seconds=WARM_SECONDS)
+            read(each.port, connections=BUSY, seconds=min(WARM_SECONDS, seconds))
         for number in range(1, rounds + 1):
             say(f"throughput, round {number} of {rounds}: {', '.join(proxies)}")
             direct = _checked("no proxy", read(answering, connections=1, seconds=seconds / 2))

@@ -25,7 +25,7 @@ MAY_BE_MISSING = {f"requests per CPU-second, to {name}" for name in (ASGI, HAPRO
 
 def test_every_row_is_there_and_no_write_is_lost(tmp_path: Path) -> None:
     output = tmp_path / "proxy.json"
-    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.proxy", "--seconds", "1", "--rounds", "1"]
+    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.proxy", "--seconds", "0.2", "--rounds", "1"]
     done = subprocess.run(
         [*argv, "--flips", "2", "--cutovers", "2", "--output", str(output)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
