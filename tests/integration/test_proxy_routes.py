@@ -213,3 +213,16 @@ def test_no_request_fails_while_everything_changes(proxy: Rig) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_body_above_the_configured_size_is_refused_in_a_hold_and_is_on_no_side(proxy: Rig) -> None:
+    small = replace(proxy.table.contexts["orders"], buffer_bytes=200_000)
+    proxy.publish(lambda table: with_context(table, "orders", small))
+    before = [len(side.writes) for side in (proxy.old, proxy.new)]
+    proxy.publish(lambda table: with_writes(table, "orders", "hold", now="1"))
+    answer = proxy.ask("POST", "/api/orders/", body=os.urandom(400_000))
+    assert answer.status == 503
+    assert not answer.header("x-strangler-fenced")
+    proxy.publish(lambda table: with_writes(table, "orders", "new"))
+    assert [len(side.writes) for side in (proxy.old, proxy.new)] == before
+    assert proxy.ask("POST", "/api/orders/", body=os.urandom(400_000)).side == "new", "only a hold has to keep it"
