@@ -112,6 +112,17 @@ def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
     )
 
 
+def pass_over_rows(conn: Connection, inbox: str, upto: int) -> None:
+    """Take the rows up to this position for applied, for a caller who brings what they are now by other means.
+
+    Call inside a transaction whose caller holds LockClass.GATE exclusively; events keep their own position.
+    """
+    positions(conn, inbox, lock=True)
+    conn.execute(
+        "UPDATE strangle_inbox SET rows_position = greatest(rows_position, %s) WHERE stream = %s", [upto, inbox]
+    )
+
+
 def apply_batch(batch: Batch, applier: RowApplier | None, *, using: str, group: str = "") -> int:
     """Apply a batch on the Django database `using`: rows, then handlers, then the position; all or nothing.
 

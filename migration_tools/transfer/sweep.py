@@ -5,16 +5,22 @@ holds them as they were: a chunk or an event that deletes their parent would bre
 try after it. So, with the sender captured again and the receiver's consumer stopped, every row whose key or reference
 the sender does not have now is deleted in one transaction. What is left refers only to rows that the sender has, or
 whose end is an event to come; a row that moved to another parent comes back with its chunk.
+
+Note [rows that waited]. What was captured before the stream stood still and not applied yet may since have ended, of
+which the stream does not know: applied after the sweep it would be stale again. So the sweep is made at a tick, and
+the receiver's position of rows set to it in the same transaction. The copy brings all rows as of a later tick; events
+that are not rows keep their own position.
 """
 
 from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.kernel import points
+from migration_tools.messaging.inbox import pass_over_rows
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import Table, read_table
 from migration_tools.stores.postgres.copying import pipe
 from migration_tools.transfer.copy import whole_relations
-from migration_tools.transfer.stops import Ends, gate
+from migration_tools.transfer.stops import Ends, gate, tick_and_export
 
 STAGING = "strangle_still_there"
 
@@ -25,13 +31,20 @@ def sweep(ends: Ends) -> int:
     Opens its own transaction on both sides; all or nothing, safe to repeat.
     """
     deleted = 0
-    with gate(ends), transaction(ends.reader, repeatable=True), transaction(ends.receiver):
-        mark_applying(ends.receiver, "row")
-        for relation in reversed(whole_relations(ends.sender, ends.stream)):
-            shape = read_table(ends.receiver, relation.target_table)
-            assert shape is not None  # noqa: S101  (compiled against it)
-            deleted += _sweep_table(ends.reader, ends.receiver, relation, shape)
-        points.reached("sweep.before_commit")
+    with gate(ends):
+        position = tick_and_export(ends.sender, ends.reader, ends.stream)
+        try:
+            with transaction(ends.receiver):
+                mark_applying(ends.receiver, "row")
+                for relation in reversed(whole_relations(ends.sender, ends.stream)):
+                    shape = read_table(ends.receiver, relation.target_table)
+                    assert shape is not None  # noqa: S101  (compiled against it)
+                    deleted += _sweep_table(ends.reader, ends.receiver, relation, shape)
+                pass_over_rows(ends.receiver, ends.stream, position)
+                points.reached("sweep.before_commit")
+        finally:
+            if not ends.reader.closed:
+                ends.reader.execute("ROLLBACK")
     return deleted
 
 
