@@ -61,6 +61,11 @@ class Operation(BaseCommand):
                 result |= self.operate(options, stop)
         except StrangleError as error:
             failure = CommandError(str(error), returncode=error.exit_code)
+        except KeyboardInterrupt:
+            failure = CommandError(
+                "interrupted at once; what is committed is kept. Run the same command again",
+                returncode=ExitCode.INTERRUPTED,
+            )
         except (DatabaseFailure, errors.Error) as error:
             failure = CommandError(
                 f"a database failed: {describe_failure(error)}; what is committed is kept. When it answers again, "

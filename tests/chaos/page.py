@@ -39,6 +39,19 @@ ELSEWHERE = {
         "test_a_celery_worker_killed_in_a_piece_under_writes_is_followed_by_another_and_nothing_is_lost",
         "a Celery worker is killed when its piece is committed and its task not yet acknowledged",
     ),
+    "dead_letters.parked": (
+        "tests/races/test_dead_letters.py",
+        "test_a_consumer_that_dies_while_it_parks_parks_again",
+        "a consumer is cut off (by an exception) when it has parked an event and not committed",
+    ),
+    **{
+        point: (
+            "tests/races/test_dead_letters.py",
+            "test_kill_9_leaves_an_event_parked_or_done_never_both",
+            "a replay or a skip is killed at every point that it passes",
+        )
+        for point in ("dead_letters.handled", "dead_letters.before_commit", "dead_letters.after_commit")
+    },
     **{
         point: (
             "tests/races/test_log_interleavings.py",

@@ -62,8 +62,8 @@ for hour in (1, 23):
         correlation_id=None, causation_id=None, payload={}, stream="orders", origin="monolith", position=hour,
     )
     with transaction.atomic():
-        for handler in find(envelope):
-            handler.function(envelope)
+        for handler, lifted in find(envelope):
+            handler.function(lifted)
 """
     done = orders_service.manage("shell", "-v0", "-c", script)
     assert done.returncode == 0, done.stderr

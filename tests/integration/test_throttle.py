@@ -225,8 +225,13 @@ def test_a_replica_that_hangs_holds_the_next_chunk(tmp_path: Path) -> None:
             conn.execute("SELECT pg_logical_emit_message(true, 'x', 'x')")
             until(lambda: probe.look() is None, "the replica is up to date")
             receiver.send_signal(19)
-            conn.execute("SELECT pg_logical_emit_message(true, 'x', 'x')")
-            until(lambda: probe.look() is not None, "the replica is seen to hang")
+
+            def behind() -> bool:
+                # The signal takes effect when it does: what was written before may have been received.
+                conn.execute("SELECT pg_logical_emit_message(true, 'x', 'x')")
+                return probe.look() is not None
+
+            until(behind, "the replica is seen to hang")
             assert "replica 'pg_receivewal' of the monolith is" in str(probe.look())
         finally:
             receiver.kill()
