@@ -63,7 +63,10 @@ class Settings:
     LOCK_TIMEOUT_SECONDS: float = 0.1
     DDL_LOCK_TIMEOUT_SECONDS: float = 2.0
     CUTOVER_BUDGET_SECONDS: float = 30.0
-    RELAY_IDLE_SECONDS: float = 0.01
+    RELAY_IDLE_SECONDS: float = 0.002
+    RELAY_SLEEPS: str = "auto"
+    RELAY_LEASE_SECONDS: float = 1.5
+    HORIZON_WARN_SECONDS: float = 60.0
     BATCH_ROWS: int = 1000
     CHUNK_SECONDS: float = 0.15
     CHUNK_ROWS_MAXIMUM: int = 50_000
@@ -119,6 +122,13 @@ def find_mistakes(raw: Any) -> list[str]:
         mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {raw['TRANSPORT']!r}; it must be 'feed' or 'kombu'")
     if raw.get("TRANSPORT") == "kombu" and not raw.get("BROKER_URL"):
         mistakes.append("MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but 'BROKER_URL' is empty")
+    if raw.get("RELAY_SLEEPS", "auto") not in {"auto", "always", "never"}:
+        mistakes.append(
+            f"MIGRATION_TOOLS['RELAY_SLEEPS'] is {raw['RELAY_SLEEPS']!r}; it must be 'auto', 'always' or 'never'"
+        )
+    lease = raw.get("RELAY_LEASE_SECONDS", 1.5)
+    if isinstance(lease, bool) or not isinstance(lease, int | float) or not 1 <= lease <= 60:
+        mistakes.append(f"MIGRATION_TOOLS['RELAY_LEASE_SECONDS'] is {lease!r}; it must be a number from 1 to 60")
     planes = [plane.value for plane in Plane]
     if raw.get("DATA_PLANE", "envoy") not in planes:
         mistakes.append(f"MIGRATION_TOOLS['DATA_PLANE'] is {raw['DATA_PLANE']!r}; it must be one of {planes}")

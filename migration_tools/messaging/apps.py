@@ -1,11 +1,12 @@
 """The messaging tables, installed on both sides."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
 class MessagingConfig(AppConfig):
-    """Finds `contracts` and `handlers` modules of installed apps; touches no database."""
+    """Finds `contracts` and `handlers` modules; after each schema migration sees to the outbox's wake trigger."""
 
     name = "migration_tools.messaging"
     label = "strangle_messaging"
@@ -14,3 +15,6 @@ class MessagingConfig(AppConfig):
 
     def ready(self) -> None:
         autodiscover_modules("contracts", "handlers")
+        from migration_tools.messaging.wake import install_wake
+
+        post_migrate.connect(install_wake, sender=self, dispatch_uid="strangle_install_wake")

@@ -58,16 +58,3 @@ def unnumbered(conn: Connection, stream: str) -> Unnumbered:
         {"stream": stream},
     ).fetchone()
     return Unnumbered(rows=int(row[0]), seconds=float(row[1])) if row else Unnumbered(rows=0, seconds=0.0)
-
-
-def horizon(conn: Connection) -> tuple[float, str] | None:
-    """(age in seconds, session) of the oldest open transaction in this database; None when there is none."""
-    row = conn.execute(
-        """SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8,
-                  format('%s (role %s, process %s, %s)', COALESCE(NULLIF(application_name, ''), 'unnamed'), usename,
-                  pid, state)
-           FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <>
-           pg_backend_pid()
-             AND application_name NOT LIKE 'strangle:%' ORDER BY xact_start LIMIT 1"""
-    ).fetchone()
-    return (float(row[0]), str(row[1])) if row else None

@@ -9,9 +9,11 @@ from contextlib import nullcontext
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.kernel.locks import LockClass
+from migration_tools.messaging.horizon import HorizonWatch
 from migration_tools.messaging.publication import Publication, Publisher
 from migration_tools.messaging.stream import identify
 from migration_tools.messaging.ticks import Projector, TickResult, append_tick
+from migration_tools.messaging.wake import Sleep
 from migration_tools.stores.postgres import (
     Connection,
     advisory,
@@ -25,15 +27,33 @@ from migration_tools.stores.postgres import (
 log = logging.getLogger(__name__)
 
 RETENTION_EVERY_SECONDS = 30.0
-STANDBY_SECONDS = 0.5
+STANDBY_SECONDS = 0.2
 RECONNECT_SECONDS = 0.5
 DELETE_ROWS = 10_000
+PATIENCE_FACTOR = 4.0
 
 
 def tick(conn: Connection, stream: str, projector: Projector) -> TickResult:
     """Append one tick in a transaction of its own; the TICK lock is taken before its snapshot is."""
     with advisory.held(conn, LockClass.TICK, stream), transaction(conn, repeatable=True):
         return append_tick(conn, stream, projector)
+
+
+def hold_lease(conn: Connection, *, in_tick_seconds: float | None = None) -> None:
+    """Let the server end this session, and with it its locks, when nothing is heard from it for so long.
+
+    Note [the lease of a relay]. A killed process closes its connection, which frees its locks at once. One that is
+    stopped, or whose host or network is gone, closes nothing, and TCP may keep its peer waiting for hours. So the leader
+    asks the server to end a session that is silent, and is never silent itself for long: it looks each LOOK_SECONDS. A
+    leader that was only slow connects again and stands by; what it was about to commit, its session no longer can. A
+    tick may be so large that reading it takes longer than the lease: a relay that lost one gives the next one more.
+    """
+    lease = settings().RELAY_LEASE_SECONDS
+    for name, seconds in (
+        ("idle_session_timeout", lease),
+        ("idle_in_transaction_session_timeout", in_tick_seconds or lease),
+    ):
+        conn.execute("SELECT set_config(%s, %s, false)", [name, f"{int(seconds * 1000)}ms"])
 
 
 class Relay:
@@ -53,6 +73,7 @@ class Relay:
         self._publication = Publication(stream, publisher, alias=self.alias) if publisher is not None else None
         self.failed = False
         self._cleaned = time.monotonic()
+        self._in_tick_seconds = settings().RELAY_LEASE_SECONDS
 
     def run(self, stop: threading.Event, on_tick: Callable[[TickResult], None] | None = None) -> None:
         """Work until `stop` is set."""
@@ -75,6 +96,7 @@ class Relay:
         while not advisory.try_hold(conn, LockClass.RELAY, self.stream):
             if stop.wait(STANDBY_SECONDS):
                 return
+        hold_lease(conn, in_tick_seconds=self._in_tick_seconds)
         with advisory.held(conn, LockClass.TICK, self.stream):
             identify(conn.cursor(), self.stream)
         log.info("relay %s leads", self.stream, extra={"context": self.stream})
@@ -82,22 +104,31 @@ class Relay:
             self._number(conn, stop, on_tick)
 
     def _number(self, conn: Connection, stop: threading.Event, on_tick: Callable[[TickResult], None] | None) -> None:
-        idle = settings().RELAY_IDLE_SECONDS
+        sleep, watch = Sleep(conn, self.stream), HorizonWatch(self.stream)
         while not stop.is_set():
             result = self.step(conn)
-            if on_tick is not None and result.records:
-                on_tick(result)
+            if result.records:
+                sleep.news()
+                if on_tick is not None:
+                    on_tick(result)
+            # By the clock, not when there is nothing else to do: a shop that never rests needs both most.
+            self._retain(conn)
+            watch.look(conn)
             if not result.records:
-                self._retain(conn)
-                stop.wait(idle)
+                sleep.pause(stop)
 
     def step(self, conn: Connection) -> TickResult:
         """One tick; with a broker, word of it to the publication."""
+        began = time.monotonic()
         try:
             result = tick(conn, self.stream, self.projector)
         except errors.UniqueViolation:
             # Somebody else appended this tick: nothing is lost, the next one starts behind it.
             return TickResult(number=0, head=0, records=0)
+        except errors.Error as error:
+            if is_lost(error) and time.monotonic() - began > self._in_tick_seconds:
+                self._in_tick_seconds *= PATIENCE_FACTOR
+            raise
         if self._publication is not None and result.records:
             self._publication.announce()
         return result

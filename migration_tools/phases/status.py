@@ -10,6 +10,7 @@ from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import StrangleError
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
+from migration_tools.messaging.horizon import horizon
 from migration_tools.messaging.inbox import lag_percentile
 from migration_tools.messaging.stream import head
 from migration_tools.playbook.declaration import Playbook
@@ -75,7 +76,7 @@ def _read_backfill(context: str) -> dict[str, str]:
 def _read_side(conn: Connection, context: str) -> dict[str, Any]:
     owner = read_owner(conn, context)
     waiting = lags.unnumbered(conn, context)
-    oldest = lags.horizon(conn)
+    oldest = horizon(conn)
     inbox = conn.execute(
         "SELECT position, rows_position, applied_records, lag_histogram, standstill FROM strangle_inbox"
         " WHERE stream = %s",
@@ -88,7 +89,7 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         "head": head(conn.cursor(), context),
         "log": retained(conn, context),
         "unnumbered": {"rows": waiting.rows, "seconds": round(waiting.seconds, 3)},
-        "oldest_transaction": None if oldest is None else {"seconds": round(oldest[0], 3), "session": oldest[1]},
+        "oldest_transaction": None if oldest is None else oldest.to_json(),
         "consumers": [
             {
                 "consumer": each.consumer,

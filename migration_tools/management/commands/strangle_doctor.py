@@ -10,13 +10,12 @@ from migration_tools.capture.log_installation import log_findings
 from migration_tools.capture.models import Side
 from migration_tools.errors import StrangleError
 from migration_tools.management.operation import Operation
-from migration_tools.messaging import lag as lags
+from migration_tools.messaging.horizon import horizon
 from migration_tools.phases.machine import operating
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.journal import phase_of, record
 from migration_tools.state.phase import Phase
 
-OLD_TRANSACTION_SECONDS = 60.0
 CAPTURED = {Phase.DUAL_WRITE, Phase.BACKFILL, Phase.VERIFY, Phase.SWITCH_READS, Phase.CUTOVER}
 
 
@@ -80,12 +79,9 @@ def _sessions(env: Surroundings) -> list[str]:
     findings = []
     for side in Side:
         conn = env.connection(side)
-        oldest = lags.horizon(conn)
-        if oldest is not None and oldest[0] > OLD_TRANSACTION_SECONDS:
-            findings.append(
-                f"on the {side.value} a transaction is open since {oldest[0]:.0f} s: {oldest[1]}; it keeps old rows "
-                f"alive, end it"
-            )
+        oldest = horizon(conn)
+        if oldest is not None and oldest.is_old() and not oldest.ours:
+            findings.append(f"on the {side.value} an old transaction keeps rows alive: {oldest}; {oldest.remedy}")
         row = conn.execute("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()").fetchone()
         if row and row[0]:
             findings.append(

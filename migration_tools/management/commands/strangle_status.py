@@ -57,6 +57,9 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
             lines.append(f"  {name}: slot {log['slot']} {kept}")
         if side["inbox"] and side["inbox"]["standstill"]:
             lines.append(f"  {name}: its consumer stands still: {side['inbox']['standstill']}")
+        oldest = side["oldest_transaction"]
+        if oldest and oldest["old"]:
+            lines.append(f"  {name}: an old transaction keeps rows alive: {oldest['session']}; {oldest['remedy']}")
         if side["dead_letters"]:
             lines.append(f"  {name}: {side['dead_letters']} events are parked")
     last = status["verification"]

@@ -38,6 +38,15 @@ PINNED = {
     "client_encoding": "UTF8",
 }
 
+# Note [vanished peers]. A host that disappears closes no connection, and the kernel's own patience is two hours, during
+# which the server keeps the session's locks. So the server asks the peer too, on each of our sessions.
+LIVENESS = {
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
 
 def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
     """Open an autocommit connection to the Django database `alias`, named strangle:`purpose` in pg_stat_activity.
@@ -57,7 +66,7 @@ def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
         for key, value in wrapper.get_connection_params().items()
         if key in {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "passfile"}
     }
-    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in PINNED.items())
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in (PINNED | LIVENESS).items())
     try:
         conn = psycopg.connect(
             **params,
@@ -68,6 +77,7 @@ def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
+            tcp_user_timeout=25_000,
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -91,7 +101,7 @@ def django_connection(alias: str) -> Connection:
     if not isinstance(conn, psycopg.Connection):
         raise StrangleError(f"database {alias!r} is driven by {type(conn).__module__}; consumers need psycopg 3")
     if conn not in _pinned:
-        for name, value in PINNED.items():
+        for name, value in (PINNED | LIVENESS).items():
             conn.execute("SELECT set_config(%s, %s, false)", [name, value])
         _pinned.add(conn)
     return conn
@@ -115,6 +125,8 @@ def transaction(
 
 def is_lost(error: BaseException) -> bool:
     """Whether `error` means the server or the connection went away, so that trying again may help."""
+    if isinstance(error, errors.IdleInTransactionSessionTimeout):
+        return True
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
         getattr(error, "sqlstate", None) is None or str(error.sqlstate)[:2] in {"08", "57"}
     )

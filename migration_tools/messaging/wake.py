@@ -1,0 +1,134 @@
+"""The wake flag: who writes wakes a relay that sleeps; while it is awake, no writer pays for a notification.
+
+Note [the wake flag]. NOTIFY serialises commits, so not every commit may send one. A relay that finds nothing for a
+while takes the lock SLEEP exclusively, looks once more, and listens. A trigger of the outbox tries the same lock,
+shared, until the writer's transaction ends. Not had: the relay sleeps, and this commit notifies it. Had: the relay is
+awake, and cannot fall asleep before this transaction ends; so what it writes is seen by the look behind the lock. No
+write falls between the two, nobody ever waits, and no row is updated. Latency alone depends on it: a sleeping relay
+looks four times a second all the same. A transaction that has notified cannot be prepared, so where prepared
+transactions are allowed a relay does not sleep unless RELAY_SLEEPS says so, and no writer notifies.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections, transaction
+
+from migration_tools.conf import settings
+from migration_tools.kernel.locks import LockClass
+from migration_tools.stores.postgres import Connection
+
+WAKE_CHANNEL = "strangle_wake"
+# After the last news a relay polls this long, so that a busy system never sends a notification.
+AWAKE_SECONDS = 0.2
+# While it sleeps a relay looks this often unasked; its session's lease is renewed by it too.
+LOOK_SECONDS = 0.25
+# Somebody writes without waking (the log is the source, the trigger is off): poll as long as this.
+SLEEPLESS_SECONDS = 30.0
+# A writer is still under way, so the relay may not sleep: polls are rarer by this factor.
+DROWSY_FACTOR = 5
+
+FUNCTION = f"""
+CREATE OR REPLACE FUNCTION strangle_wake() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+  IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({int(LockClass.SLEEP)}, pg_catalog.hashtext(NEW.stream)) THEN
+    PERFORM pg_catalog.pg_notify('{WAKE_CHANNEL}', NEW.stream);
+  END IF;
+  RETURN NULL;
+END $body$"""
+
+_TRIGGER = "CREATE TRIGGER strangle_wake AFTER INSERT ON strangle_outbox FOR EACH ROW EXECUTE FUNCTION strangle_wake()"
+_ALWAYS = "ALTER TABLE strangle_outbox ENABLE ALWAYS TRIGGER strangle_wake"
+_INSTALLED = """SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'strangle_wake' AND tgenabled IN ('O', 'A')
+                  AND tgrelid = to_regclass('strangle_outbox'))"""
+
+
+def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
+    """After migrate: give the outbox its wake trigger where it has none; writers wait only then, for a moment."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('strangle_outbox') IS NOT NULL")
+        if not cursor.fetchone()[0]:
+            return
+        cursor.execute(FUNCTION)
+        cursor.execute(_INSTALLED)
+        if not cursor.fetchone()[0]:
+            cursor.execute(_TRIGGER)
+            cursor.execute(_ALWAYS)
+
+
+def may_sleep(conn: Connection) -> bool:
+    """Whether writers of this database would wake a relay, and could do so without harm."""
+    wish = settings().RELAY_SLEEPS
+    if wish == "never":
+        return False
+    row = conn.execute(
+        f"SELECT ({_INSTALLED}), current_setting('max_prepared_transactions')::int = 0"  # type: ignore[arg-type]
+    ).fetchone()
+    return bool(row and row[0] and (row[1] or wish == "always"))
+
+
+class Sleep:
+    """A leading relay's pauses: short ones while there is news, real sleep when there is none.
+
+    Call `news` after each tick with records and `pause` after each one without.
+    """
+
+    def __init__(self, conn: Connection, stream: str, *, clock: Callable[[], float] = time.monotonic):
+        self._conn = conn
+        self._stream = stream
+        self._clock = clock
+        self._allowed = may_sleep(conn)
+        self._last_news = clock()
+        self._sleepless_until = 0.0
+        self._looks = 0
+        self.asleep = False
+        if self._allowed:
+            conn.execute(f"LISTEN {WAKE_CHANNEL}")  # type: ignore[arg-type]
+
+    def news(self) -> None:
+        """A tick had records: stay awake for a while."""
+        now = self._clock()
+        if self.asleep:
+            # The first look behind the lock finds what was committed before it; nobody had to announce that.
+            if self._looks > 1 and not self._called(0.0):
+                self._sleepless_until = now + SLEEPLESS_SECONDS
+            self._rise()
+        self._last_news = now
+
+    def pause(self, stop: threading.Event) -> None:
+        """Wait until a look is worth its cost, at most LOOK_SECONDS."""
+        if self.asleep:
+            self._looks += 1
+            if self._called(LOOK_SECONDS):
+                self._rise()
+            return
+        idle = settings().RELAY_IDLE_SECONDS
+        now = self._clock()
+        if now - self._last_news < AWAKE_SECONDS or now < self._sleepless_until or not self._allowed:
+            stop.wait(idle)
+        elif not self._lie_down():
+            stop.wait(idle * DROWSY_FACTOR)
+
+    def _lie_down(self) -> bool:
+        """Take the lock, unless a writer is under way who believes that we are awake."""
+        row = self._conn.execute(
+            "SELECT pg_try_advisory_lock(%s, hashtext(%s))", [int(LockClass.SLEEP), self._stream]
+        ).fetchone()
+        self.asleep = bool(row and row[0])
+        self._looks = 0
+        return self.asleep
+
+    def _rise(self) -> None:
+        self._conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [int(LockClass.SLEEP), self._stream])
+        self.asleep = False
+
+    def _called(self, seconds: float) -> bool:
+        """Whether a writer of this stream notifies within so long."""
+        return any(
+            notice.payload == self._stream for notice in self._conn.notifies(timeout=seconds, stop_after=1)
+        )
