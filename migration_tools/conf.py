@@ -67,6 +67,7 @@ class Settings:
     RELAY_SLEEPS: str = "auto"
     RELAY_LEASE_SECONDS: float = 1.5
     HORIZON_WARN_SECONDS: float = 60.0
+    METRICS_TOKEN: str = ""
     BATCH_ROWS: int = 1000
     CHUNK_SECONDS: float = 0.15
     CHUNK_ROWS_MAXIMUM: int = 50_000

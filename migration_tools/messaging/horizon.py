@@ -1,13 +1,15 @@
-"""Who holds the horizon back: the oldest transaction, named so that somebody can end it, without a value of its query."""
+"""Who holds the horizon back: the oldest transaction, named so that somebody can end it; no value of its query."""
 
 import logging
 import re
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migration_tools.conf import settings
-from migration_tools.stores.postgres import Connection
+
+if TYPE_CHECKING:
+    from migration_tools.stores.postgres import Connection
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,8 @@ _OLDEST = """
     SELECT pid, application, role, seconds, state, query, gid, held FROM (
       SELECT pid, COALESCE(application_name, '') AS application, COALESCE(usename, backend_type)::text AS role,
              extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, state,
-             COALESCE(left(query, 4000), '') AS query, '' AS gid, greatest(age(backend_xid), age(backend_xmin)) AS held
+             COALESCE(left(query, 4000), '') AS query, '' AS gid,
+             greatest(age(backend_xid), age(backend_xmin)) AS held
       FROM pg_stat_activity
       WHERE datname = current_database() AND pid <> pg_backend_pid()
         AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
@@ -86,7 +89,7 @@ class Holder:
         return asdict(self) | {"seconds": seconds, "session": str(self), "remedy": self.remedy, "old": self.is_old()}
 
 
-def horizon(conn: Connection) -> Holder | None:
+def horizon(conn: "Connection") -> Holder | None:
     """Whose transaction is the oldest in this database; None when there is none but the one that asks."""
     row = conn.execute(_OLDEST).fetchone()
     if row is None:
@@ -119,7 +122,7 @@ class HorizonWatch:
         self._looked = self._said = self._since = NEVER
         self._who: tuple[int | None, str] | None = None
 
-    def look(self, conn: Connection) -> None:
+    def look(self, conn: "Connection") -> None:
         """Look if it is time to."""
         now = time.monotonic()
         if now < self._looked + LOOK_EVERY_SECONDS:

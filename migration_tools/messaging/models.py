@@ -118,6 +118,19 @@ class Consumer(models.Model):
         db_table = "strangle_consumer"
 
 
+class TransportPosition(models.Model):
+    """Up to where a stream's batches were confirmed by a broker; kept by the relay, a moment late."""
+
+    pk = models.CompositePrimaryKey("stream", "transport")
+    stream = models.TextField()
+    transport = models.TextField()
+    position = models.BigIntegerField()
+    confirmed_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_transport"
+
+
 class Inbox(models.Model):
     """What this side has applied of another side's stream; moves in the transaction of the effects.
 

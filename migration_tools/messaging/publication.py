@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
 QUIET_SECONDS = 1.0
+SAVE_SECONDS = 1.0
 
 
 class Publisher(Protocol):
@@ -32,15 +34,19 @@ class Publisher(Protocol):
 class Publication:
     """Sends batch after batch of one stream, on a thread of its own: a slow or absent broker delays no tick.
 
-    The position is kept in memory: after a restart it begins where the slowest known consumer is. What is
-    sent twice the consumers skip, what is never sent they read from the feed.
+    One batch at a time is in memory, whatever the broker does. Each transport has its own position, saved once a
+    second: after a restart it goes on from there, and the first time from where the slowest known consumer is. What
+    is sent twice the consumers skip, what is never sent they read from the feed.
     """
 
-    def __init__(self, stream: str, publisher: Publisher, *, alias: str):
+    def __init__(self, stream: str, publisher: Publisher, *, alias: str, transport: str = "kombu"):
         self.stream = stream
         self.publisher = publisher
         self.alias = alias
+        self.transport = transport
         self._confirmed: int | None = None
+        self._saved: tuple[int, float] = (-1, float("-inf"))
+        self._distrusts = False
         self._news = threading.Event()
         self._works = True
 
@@ -69,20 +75,46 @@ class Publication:
         """
         cursor = conn.cursor()
         if self._confirmed is None:
-            row = cursor.execute(
-                "SELECT COALESCE(min(position), 0) FROM strangle_consumer WHERE stream = %s"
-                " AND NOT (starts_with(name, %s) OR starts_with(name, %s))",
-                [self.stream, REPLICA_PREFIX, GROUP_PREFIX],
-            ).fetchone()
-            self._confirmed = int(row[0]) if row else 0
+            self._confirmed = self._begin(conn)
         own = settings()
         batch = read_batch(cursor, self.stream, origin=own.SIDE, after=self._confirmed, limit=own.BATCH_ROWS)
         if batch.first == batch.last:
+            self._save(conn)
             return False
         self.publisher.publish(batch)
         points.reached("publication.confirmed")
         self._confirmed = batch.last
+        if time.monotonic() > self._saved[1] + SAVE_SECONDS:
+            self._save(conn)
         return True
+
+    def _begin(self, conn: Connection) -> int:
+        """The saved position; without one, or when the stream did not have it, where the slowest consumer is."""
+        if not self._distrusts:
+            row = conn.execute(
+                "SELECT position FROM strangle_transport WHERE stream = %s AND transport = %s",
+                [self.stream, self.transport],
+            ).fetchone()
+            if row is not None:
+                return int(row[0])
+        row = conn.execute(
+            "SELECT COALESCE(min(position), 0) FROM strangle_consumer WHERE stream = %s"
+            " AND NOT (starts_with(name, %s) OR starts_with(name, %s))",
+            [self.stream, REPLICA_PREFIX, GROUP_PREFIX],
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _save(self, conn: Connection) -> None:
+        if self._confirmed is None or self._confirmed == self._saved[0]:
+            return
+        conn.execute(
+            """INSERT INTO strangle_transport (stream, transport, position) VALUES (%s, %s, %s)
+               ON CONFLICT (stream, transport) DO UPDATE
+                   SET position = EXCLUDED.position, confirmed_at = clock_timestamp()""",
+            [self.stream, self.transport, self._confirmed],
+        )
+        self._saved = (self._confirmed, time.monotonic())
+        self._distrusts = False
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -110,8 +142,9 @@ class Publication:
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, TransferError):
-            # Retention went past us, so every consumer did, by the feed: begin where the slowest one is.
-            self._confirmed = None
+            # Retention went past us, so every consumer did, by the feed; or the stream was restored from before what we
+            # have sent: begin where the slowest consumer is.
+            self._confirmed, self._distrusts = None, True
         expected = isinstance(error, StrangleError) or is_lost(error)
         if self._works or not expected:
             self._works = False

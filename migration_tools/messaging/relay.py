@@ -43,10 +43,11 @@ def hold_lease(conn: Connection, *, in_tick_seconds: float | None = None) -> Non
     """Let the server end this session, and with it its locks, when nothing is heard from it for so long.
 
     Note [the lease of a relay]. A killed process closes its connection, which frees its locks at once. One that is
-    stopped, or whose host or network is gone, closes nothing, and TCP may keep its peer waiting for hours. So the leader
-    asks the server to end a session that is silent, and is never silent itself for long: it looks each LOOK_SECONDS. A
-    leader that was only slow connects again and stands by; what it was about to commit, its session no longer can. A
-    tick may be so large that reading it takes longer than the lease: a relay that lost one gives the next one more.
+    stopped, or whose host or network is gone, closes nothing, and TCP may keep its peer waiting for hours. So the
+    leader asks the server to end a session that is silent, and is never silent itself for long: it looks each
+    LOOK_SECONDS. A leader that was only slow connects again and stands by; what it was about to commit, its session no
+    longer can. A tick may be so large that reading it takes longer than the lease: a relay that lost one gives the next
+    one more.
     """
     lease = settings().RELAY_LEASE_SECONDS
     for name, seconds in (

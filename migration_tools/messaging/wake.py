@@ -129,6 +129,4 @@ class Sleep:
 
     def _called(self, seconds: float) -> bool:
         """Whether a writer of this stream notifies within so long."""
-        return any(
-            notice.payload == self._stream for notice in self._conn.notifies(timeout=seconds, stop_after=1)
-        )
+        return any(notice.payload == self._stream for notice in self._conn.notifies(timeout=seconds, stop_after=1))

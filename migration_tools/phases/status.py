@@ -8,6 +8,7 @@ from migration_tools.capture.log_installation import retained
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import StrangleError
+from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.messaging.horizon import horizon
@@ -17,7 +18,7 @@ from migration_tools.playbook.declaration import Playbook
 from migration_tools.routing import publishing
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import Verification
-from migration_tools.stores.postgres import Connection, connect
+from migration_tools.stores.postgres import Connection, advisory, connect
 from migration_tools.transfer.control import read_control
 
 
@@ -100,6 +101,16 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
             }
             for each in lags.consumers(conn, context, replicas=True)
         ],
+        "transports": [
+            {
+                "transport": each.transport,
+                "position": each.position,
+                "events": each.events,
+                "confirmed_seconds": round(each.confirmed_seconds, 3),
+            }
+            for each in lags.published(conn, context)
+        ],
+        "relay": advisory.holder(conn, LockClass.RELAY, context),
         "inbox": None
         if inbox is None
         else {

@@ -38,7 +38,8 @@ def asleep(stage: Stage) -> bool:
     """Whether a relay of the stream holds the lock by which writers know that it sleeps."""
     row = stage.shop.execute(
         """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'
-             AND classid::bigint = %s AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
+             AND classid::bigint = %s
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
         [int(LockClass.SLEEP)],
     ).fetchone()
     return bool(row and row[0])

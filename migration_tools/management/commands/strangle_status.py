@@ -46,6 +46,11 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
                 f"  {name} stream at {side['head']}: consumer {each['consumer']} {each['events']} records, "
                 f"{each['seconds']:.1f} s behind, heard of {each['silent_seconds']:.0f} s ago"
             )
+        for each in side["transports"]:
+            lines.append(
+                f"  {name} stream at {side['head']}: the broker ({each['transport']}) confirmed all but "
+                f"{each['events']} records, last {each['confirmed_seconds']:.0f} s ago"
+            )
         if side["unnumbered"]["rows"]:
             lines.append(
                 f"  {name}: {side['unnumbered']['rows']} outbox rows wait for the relay since "

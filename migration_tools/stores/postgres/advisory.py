@@ -49,7 +49,7 @@ def holder(conn: Connection, purpose: LockClass, name: str) -> str | None:
     first, second = lock_keys(purpose, name)
     row = conn.execute(
         """SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction (see pg_prepared_xacts)'
-                       ELSE format('%%s (role %%s, process %%s)', a.application_name, a.usename, a.pid) END
+                       ELSE format('%%s (role %%s, process %%s)', a.application_name, a.usename, l.pid) END
            FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
            WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = %s
              AND l.objid::bigint = %s AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

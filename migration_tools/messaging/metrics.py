@@ -1,0 +1,143 @@
+"""Streams, consumers and the horizon as metrics in Prometheus' text format, read from the database when asked."""
+
+import hmac
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from migration_tools.conf import settings
+from migration_tools.kernel.locks import LockClass, lock_keys
+from migration_tools.messaging import lag as lags
+from migration_tools.messaging.horizon import horizon
+
+if TYPE_CHECKING:
+    from migration_tools.stores.postgres import Connection
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Name: (type, what it says). Base units; no ids in labels.
+FAMILIES = {
+    "strangle_stream_position": ("gauge", "Last numbered position of a stream of this side."),
+    "strangle_relay_leading": ("gauge", "1 while a relay leads the stream, else 0."),
+    "strangle_outbox_pending": ("gauge", "Outbox rows that no tick has taken yet."),
+    "strangle_outbox_oldest_age_seconds": ("gauge", "Age of the oldest of them."),
+    "strangle_consumer_lag_events": ("gauge", "Records of this side's stream that a consumer has not confirmed."),
+    "strangle_consumer_lag_seconds": ("gauge", "Age of the oldest of them."),
+    "strangle_consumer_silent_seconds": ("gauge", "Since when the consumer has not been heard of."),
+    "strangle_transport_lag_events": ("gauge", "Records of this side's stream that the broker has not confirmed."),
+    "strangle_horizon_age_seconds": ("gauge", "Age of the oldest transaction of this database, if it can be seen."),
+    "strangle_horizon_held_transactions": ("gauge", "How many transactions ago the oldest one that is open began."),
+    "strangle_inbox_position": ("gauge", "Position up to which this side has applied another side's stream."),
+    "strangle_events_applied_total": ("counter", "Records of another side's stream that this side has applied."),
+    "strangle_dead_letters": ("gauge", "Events that are parked on this side."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One value of a family of FAMILIES."""
+
+    name: str
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class _Statements:
+    """Lets what was written for psycopg's connections run on a cursor of Django's, whatever its driver."""
+
+    def __init__(self, cursor: Any):
+        self._cursor = cursor
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        self._cursor.execute(query, params)
+        return self._cursor
+
+
+def collect(conn: "Connection") -> Iterator[Sample]:
+    """Everything this database knows: of its own streams, of their consumers, of what it consumes itself."""
+    for (stream,) in conn.execute("SELECT stream FROM strangle_stream_identity ORDER BY stream").fetchall():
+        yield from _of_stream(conn, stream)
+    found = horizon(conn)
+    if found is None or found.seconds is not None:
+        yield Sample(name="strangle_horizon_age_seconds", value=found.seconds or 0.0 if found else 0.0)
+    yield Sample(name="strangle_horizon_held_transactions", value=found.transactions if found else 0)
+    inboxes = conn.execute(
+        """SELECT i.stream, i.position, i.applied_records,
+                  (SELECT count(*) FROM strangle_dead_letter d WHERE d.stream = i.stream)
+           FROM strangle_inbox i ORDER BY i.stream"""
+    ).fetchall()
+    for inbox, position, applied, dead in inboxes:
+        labels = {"stream": inbox}
+        yield Sample(name="strangle_inbox_position", value=position, labels=labels)
+        yield Sample(name="strangle_events_applied_total", value=applied, labels=labels)
+        yield Sample(name="strangle_dead_letters", value=dead, labels=labels)
+
+
+def _of_stream(conn: "Connection", stream: str) -> Iterator[Sample]:
+    labels = {"stream": stream}
+    first, second = lock_keys(LockClass.RELAY, stream)
+    row = conn.execute(
+        """SELECT COALESCE((SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1), 0),
+                  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = %s
+                     AND objid::bigint = %s
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))""",
+        [stream, first, second & 0xFFFF_FFFF],
+    ).fetchone()
+    head, leading = row if row else (0, 0)
+    yield Sample(name="strangle_stream_position", value=head, labels=labels)
+    yield Sample(name="strangle_relay_leading", value=leading, labels=labels)
+    waiting = lags.unnumbered(conn, stream)
+    yield Sample(name="strangle_outbox_pending", value=waiting.rows, labels=labels)
+    yield Sample(name="strangle_outbox_oldest_age_seconds", value=max(waiting.seconds, 0.0), labels=labels)
+    for each in lags.consumers(conn, stream, replicas=True):
+        of = labels | {"consumer": each.consumer}
+        yield Sample(name="strangle_consumer_lag_events", value=each.events, labels=of)
+        yield Sample(name="strangle_consumer_lag_seconds", value=each.seconds, labels=of)
+        yield Sample(name="strangle_consumer_silent_seconds", value=each.silent_seconds, labels=of)
+    for sent in lags.published(conn, stream):
+        of = labels | {"transport": sent.transport}
+        yield Sample(name="strangle_transport_lag_events", value=sent.events, labels=of)
+
+
+def render(samples: Iterable[Sample]) -> str:
+    """Prometheus' text exposition format, version 0.0.4."""
+    families: dict[str, list[Sample]] = {name: [] for name in FAMILIES}
+    for sample in samples:
+        families[sample.name].append(sample)
+    lines = []
+    for name, (kind, what) in FAMILIES.items():
+        if not families[name]:
+            continue
+        lines += [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
+        for sample in families[name]:
+            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
+            lines.append(f"{name}{{{labels}}} {sample.value:g}" if labels else f"{name} {sample.value:g}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class MetricsView(View):
+    """GET /strangle/metrics/ with `Authorization: Bearer <METRICS_TOKEN>`; without that setting there is no page."""
+
+    http_method_names = ["get"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Answer the metrics of this side's database."""
+        token = settings().METRICS_TOKEN
+        if not token:
+            return HttpResponse("set MIGRATION_TOOLS['METRICS_TOKEN']\n", status=404, content_type="text/plain")
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not hmac.compare_digest(given.encode(), token.encode()):
+            return HttpResponse("unknown token\n", status=401, content_type="text/plain")
+        with connections[settings().DATABASE].cursor() as cursor:
+            text = render(collect(cast("Connection", _Statements(cursor))))
+        return HttpResponse(text, content_type=CONTENT_TYPE)
