@@ -129,6 +129,7 @@ MIGRATION_TOOLS = {
         "monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"),
         "orders": ORDERS_ADDRESS,
     },
+    "METRICS_TOKEN": env("STRANGLE_METRICS_TOKEN", ""),
     "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},
     # Tokens are signed with keys derived from SECRET_KEY, which stays in the monolith.
     "IDENTITY": "signed",

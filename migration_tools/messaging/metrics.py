@@ -82,7 +82,8 @@ def _of_stream(conn: "Connection", stream: str) -> Iterator[Sample]:
     labels = {"stream": stream}
     first, second = lock_keys(LockClass.RELAY, stream)
     row = conn.execute(
-        """SELECT COALESCE((SELECT base + records FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1), 0),
+        """SELECT COALESCE((SELECT base + records FROM strangle_tick WHERE stream = %s
+                      ORDER BY number DESC LIMIT 1), 0),
                   (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = %s
                      AND objid::bigint = %s
                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))""",
@@ -116,7 +117,7 @@ def render(samples: Iterable[Sample]) -> str:
         lines += [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
         for sample in families[name]:
             labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
-            lines.append(f"{name}{{{labels}}} {sample.value:g}" if labels else f"{name} {sample.value:g}")
+            lines.append(f"{name}{{{labels}}} {sample.value!r}" if labels else f"{name} {sample.value!r}")
     return "\n".join(lines) + "\n"
 
 

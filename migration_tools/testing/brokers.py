@@ -193,6 +193,20 @@ class EmbeddedRabbit(EmbeddedBroker):
             self._epmd = None
         super().destroy()
 
+    def block(self) -> None:
+        """Raise the memory alarm: nothing more is read from connections that publish."""
+        self._control("set_vm_memory_high_watermark", "absolute", "1")
+
+    def unblock(self) -> None:
+        """Clear the alarm."""
+        self._control("set_vm_memory_high_watermark", "0.6")
+
+    def _control(self, *args: str) -> None:
+        command = [str(RABBITMQ_SCRIPT.with_name("rabbitmqctl")), "-n", self.node, *args]
+        subprocess.run(
+            command, cwd=self.directory, env=self._environment(), check=True, capture_output=True, timeout=STOP_SECONDS
+        )
+
     def _launch(self) -> subprocess.Popen[bytes]:
         if self._epmd is None:
             # Else the node starts one itself, as a daemon that nobody would stop.

@@ -1,5 +1,6 @@
 """Interleavings of relay, publication, broker and consumer: no position is skipped, no tick waits for a broker."""
 
+import gc
 import threading
 import time
 import uuid
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from migration_tools.capture.projector import RelationProjector
-from migration_tools.errors import SettingsError, TransportError
+from migration_tools.errors import SettingsError, TransferError, TransportError
 from migration_tools.kernel import points
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.publication import Publication
@@ -21,6 +22,7 @@ from migration_tools.stores.postgres import connect
 from migration_tools.testing.brokers import EmbeddedBroker, EmbeddedRabbit, EmbeddedRedis
 from tests.conftest import Pair
 from tests.integration.transport_rig import Owner, Receiver, deaf_port, eventually, made
+from tests.races.scene import NEW_EVENT
 from tests.stage import STREAM, _thread
 
 SCHEMES = {"redis": "redis://:hush%21@{}/0", "rabbitmq": "amqp://strangle:hush%21@{}//"}
@@ -99,6 +101,82 @@ def test_publication_goes_on_from_the_last_confirmed_position_after_an_outage(
         assert batches[0][0] == 0
         assert batches[-1][1] == heads[-1]
         assert all(after[0] <= before[1] for before, after in pairwise(batches)), batches
+
+
+def test_a_relay_that_begins_again_publishes_from_where_the_broker_confirmed_not_from_its_slowest_consumer(
+    stage: Any, redis: EmbeddedBroker
+) -> None:
+    stage.shop.execute("INSERT INTO strangle_consumer (stream, name, position) VALUES ('orders', 'slow', 0)")
+    publisher, subscription = ends_of(redis.url, STREAM)
+    with closing(publisher), closing(subscription), connect("default", "test") as conn:
+        subscription.receive(0.1)
+        first = write(stage)
+        publication = Publication(STREAM, publisher, alias="default")
+        while publication.step(conn):
+            pass
+        second = write(stage)
+        again = Publication(STREAM, publisher, alias="default")
+        assert again.step(conn)
+        assert received(subscription, 2) == [(0, first), (first, second)]
+
+
+def test_a_stream_restored_from_before_what_was_published_is_published_from_its_slowest_consumer(
+    stage: Any, redis: EmbeddedBroker
+) -> None:
+    publisher, subscription = ends_of(redis.url, STREAM)
+    with closing(publisher), closing(subscription), connect("default", "test") as conn:
+        subscription.receive(0.1)
+        head = write(stage)
+        stage.shop.execute(
+            "INSERT INTO strangle_transport (stream, transport, position) VALUES ('orders', 'kombu', 99)"
+        )
+        publication = Publication(STREAM, publisher, alias="default")
+        with pytest.raises(TransferError) as refused:
+            publication.step(conn)
+        publication._note(refused.value)
+        assert publication.step(conn)
+        assert received(subscription, 1) == [(0, head)]
+        assert not publication.step(conn)
+        assert stage.shop.execute("SELECT position FROM strangle_transport").fetchone() == (head,)
+
+
+def test_a_broker_that_takes_nothing_any_more_holds_one_batch_in_memory_and_no_tick(
+    stage: Any, rabbit: EmbeddedRabbit, settings: Any
+) -> None:
+    """RabbitMQ with its memory alarm on: it reads nothing more from who publishes, and says nothing."""
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "BATCH_ROWS": 10}
+    publisher, subscription = ends_of(rabbit.url, STREAM)
+    relay = Relay(STREAM, RelationProjector(), alias="default", publisher=publisher)
+    stop = threading.Event()
+    with ExitStack() as stack:
+        for end in (publisher, subscription):
+            stack.enter_context(closing(end))
+        subscription.receive(0.1)
+        stack.callback(_thread(relay.run, stop).join)
+        stack.callback(stop.set)
+        write_event(stage, "first")
+        assert eventually(lambda: publisher.sent > 0, 20), "the broker carries nothing"
+        rabbit.block()
+        stack.callback(rabbit.unblock)
+        sent = publisher.sent
+        for number in range(300):
+            write_event(stage, str(number) + "x" * 10_000)
+            if number % 30 == 0:
+                gc.collect()
+                assert sum(isinstance(each, Batch) for each in gc.get_objects()) <= 3
+        assert eventually(lambda: _head(stage) >= 301, 10), "the broker delays the ticks"
+        assert publisher.sent <= sent + 1, "it was not blocked"
+        rabbit.unblock()
+        assert eventually(lambda: _published(stage) >= 301, 60)
+
+
+def write_event(stage: Any, key: str) -> None:
+    stage.shop.execute(NEW_EVENT, [key])
+
+
+def _published(stage: Any) -> int:
+    row = stage.shop.execute("SELECT max(position) FROM strangle_transport").fetchone()
+    return int(row[0] or 0)
 
 
 def test_a_crash_between_confirmation_and_its_note_sends_twice_and_applies_once(
