@@ -18,6 +18,7 @@ MIGRATION_TOOLS = {
     "PLAYBOOKS": ["benchmarks.playbook"],
     "FEED_TOKENS": {"service": _TOKEN},
     "FEEDS": {"bench": {"url": os.environ.get("STRANGLE_BENCH_FEED", ""), "token": _TOKEN}} if _SERVICE else {},
+    "RELAY_IDLE_SECONDS": float(os.environ.get("STRANGLE_BENCH_IDLE", "0.002")),
     "RELAY_SLEEPS": os.environ.get("STRANGLE_BENCH_SLEEPS", "auto"),
 }
 WSGI_APPLICATION = "benchmarks.messaging.wsgi.application"

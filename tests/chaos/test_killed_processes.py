@@ -38,10 +38,10 @@ def process(pair: Pair, *args: str, **env: str) -> Iterator[subprocess.Popen[byt
 
 
 @contextmanager
-def feed_of_the_monolith(pair: Pair) -> Iterator[str]:
+def feed_of_the_monolith(pair: Pair, **env: str) -> Iterator[str]:
     """The monolith's web server, for its feed; yields its address."""
     address = f"127.0.0.1:{free_port()}"
-    with process(pair, "runserver", "--noreload", address):
+    with process(pair, "runserver", "--noreload", address, **env):
         await_that(lambda: answers(f"http://{address}/livez"), "the monolith answers")
         yield address
 

@@ -1,5 +1,6 @@
 """Two relays at once: whatever becomes of their locks, no outbox row gets two positions or none."""
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,14 @@ from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging import relay as relays
 from migration_tools.messaging.relay import Relay, tick
 from migration_tools.stores.postgres import advisory, connect, errors
+from migration_tools.transfer.sync import TableWriter
 from tests.races.scene import NEW_EVENT, Background, note, until, waiters
-from tests.stage import STREAM, Stage
+from tests.stage import STREAM, DirectFeed, Stage
+
+NUMBERED_EVENT = """INSERT INTO strangle_outbox (stream, kind, event_id, event_type, event_version, aggregate_type,
+    aggregate_id, payload, metadata, occurred_at)
+    VALUES (%s, 'e', gen_random_uuid(), 'race.happened', 1, 'race', %s, jsonb_build_object('number', %s::int), '{}',
+        now())"""
 
 
 def numbered(stage: Stage) -> list[str]:
@@ -172,6 +179,53 @@ def test_two_consumers_at_once_apply_every_event_once(stage: Any, monkeypatch: p
     for each in consumers:
         each.feed.close()
     assert seen == [str(number) for number in range(60)]
+
+
+def test_streams_numbered_and_applied_in_parallel_keep_the_order_of_each_key(stage: Any, monkeypatch: Any) -> None:
+    """Four streams, a relay and a consumer each, four writers that choose stream and key at random."""
+    from migration_tools.messaging import handlers
+    from migration_tools.messaging.consumer import Consumer
+
+    streams = [f"stream{number}" for number in range(4)]
+    seen: dict[tuple[str, str], list[int]] = {}
+
+    def note_it(event: Any) -> None:
+        seen.setdefault((event.stream, event.aggregate_id), []).append(event.payload["number"])
+
+    for stream in streams:
+        handler = handlers.Handler(event_type="race.happened", stream=stream, versions=(1, 1), function=note_it)
+        monkeypatch.setitem(handlers._registry, (stream, "race.happened"), [handler])
+    stop = threading.Event()
+    feeds = [DirectFeed("default", "monolith", stream) for stream in streams]
+    working = [Background(lambda each=each: Relay(each, RelationProjector()).run(stop)) for each in streams]
+    working += [
+        Background(lambda feed=feed: Consumer(feed.stream, feed, TableWriter(), using="orders").run(stop))
+        for feed in feeds
+    ]
+
+    def write(seed: int) -> None:
+        choose = random.Random(seed)
+        with stage.pair.connect("shop", "shop_app") as conn:
+            for number in range(80):
+                # The key is locked first, as a row is by its update; `seq` is drawn under the lock.
+                with conn.transaction():
+                    key = choose.randrange(6)
+                    conn.execute("SELECT pg_advisory_xact_lock(42, %s)", [key])
+                    conn.execute(NUMBERED_EVENT, [choose.choice(streams), str(key), seed * 1000 + number])
+
+    for each in [Background(lambda seed=seed: write(seed)) for seed in range(4)]:
+        each.outcome()
+    until(lambda: sum(map(len, seen.values())) >= 320, "everything is handled")
+    stop.set()
+    for each in working:
+        each.outcome()
+    for feed in feeds:
+        feed.close()
+    rows = stage.shop.execute(
+        """SELECT stream, aggregate_id, array_agg((payload->>'number')::int ORDER BY seq) FROM strangle_outbox
+           WHERE aggregate_type = 'race' GROUP BY 1, 2"""
+    ).fetchall()
+    assert {(row[0], row[1]): row[2] for row in rows} == seen
 
 
 def test_holder_names_the_session_that_leads(stage: Any) -> None:
