@@ -27,7 +27,7 @@ LAG_BUCKETS = 80
 LAG_SMALLEST_MS = 0.25
 FIRST_PAUSE_SECONDS = 0.05
 
-_PLACE: LiteralString = "SELECT position, rows_position, identity FROM strangle_inbox WHERE stream = %s"
+_PLACE: LiteralString = "SELECT position, rows_position, identity, lag_histogram FROM strangle_inbox WHERE stream = %s"
 _PLACE_LOCKED: LiteralString = _PLACE + " FOR UPDATE"
 
 
@@ -44,7 +44,7 @@ def positions(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int,
     return _place(conn, inbox, lock=lock)[:2]
 
 
-def _place(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, int, str]:
+def _place(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, int, str, list[int]]:
     query = _PLACE_LOCKED if lock else _PLACE
     row = conn.execute(query, [inbox]).fetchone()
     if row is None:
@@ -55,7 +55,7 @@ def _place(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, in
         )
         row = conn.execute(query, [inbox]).fetchone()
     assert row is not None  # noqa: S101  (inserted above)
-    return int(row[0]), int(row[1]), str(row[2])
+    return int(row[0]), int(row[1]), str(row[2]), list(row[3])
 
 
 def identity(conn: Connection, inbox: str) -> str:
@@ -97,7 +97,7 @@ def apply_rows(conn: Connection, batch: Batch, applier: RowApplier) -> None:
         StreamHole: rows between the position and the batch are missing.
         ForeignStream: the batch is another database's.
     """
-    _, rows_at, identity = _place(conn, batch.stream, lock=True)
+    _, rows_at, identity, _ = _place(conn, batch.stream, lock=True)
     refuse_foreign(batch, batch.stream, identity)
     admission = admit(rows_at, batch.first, batch.last)
     if admission is Admission.HOLE:
@@ -173,7 +173,7 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
     inbox = inbox_name(batch.stream, group)
     conn = django_connection(using)
     advisory.share(conn, LockClass.GATE, batch.stream)
-    at, rows_at, identity = _place(conn, inbox, lock=True)
+    at, rows_at, identity, histogram = _place(conn, inbox, lock=True)
     refuse_foreign(batch, inbox, identity)
     admission = admit(at, batch.first, batch.last)
     if admission is Admission.SKIP:
@@ -190,14 +190,13 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
         for event in events:
             applied += 1
             _handle(conn, inbox, event, parked, using=using, group=group, attempts=attempts)
-    histogram = conn.execute("SELECT lag_histogram FROM strangle_inbox WHERE stream = %s", [inbox]).fetchone()
     conn.execute(
         """UPDATE strangle_inbox SET position = %s, rows_position = %s, applied_records = applied_records + %s,
                lag_histogram = %s, identity = %s, applied_at = clock_timestamp() WHERE stream = %s""",
         [
             *advance(rows_at, batch.last),
             applied,
-            _observe(histogram[0] if histogram else [], batch),
+            _observe(histogram, batch),
             identity or batch.identity,
             inbox,
         ],

@@ -105,10 +105,9 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
     points.reached("tick.before_row")
     conn.execute(
         """INSERT INTO strangle_tick (stream, number, snapshot, base, records)
-           VALUES (%s, %s, pg_current_snapshot(), %s, %s)""",
-        [stream, tick, head, records],
+           VALUES (%s, %s, pg_current_snapshot(), %s, %s)
+           RETURNING CASE WHEN records > 0 THEN pg_notify(%s, stream)::text END""",
+        [stream, tick, head, records, CHANNEL],
     )
-    if records:
-        conn.execute("SELECT pg_notify(%s, %s)", [CHANNEL, stream])
     points.reached("tick.before_commit")
     return TickResult(number=tick, head=head + records, records=records)

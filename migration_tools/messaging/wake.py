@@ -12,13 +12,15 @@ transactions are allowed a relay does not sleep unless RELAY_SLEEPS says so, and
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
 from migration_tools.conf import settings
 from migration_tools.kernel.locks import LockClass
-from migration_tools.stores.postgres import Connection
+
+if TYPE_CHECKING:
+    from migration_tools.stores.postgres import Connection
 
 WAKE_CHANNEL = "strangle_wake"
 # After the last news a relay polls this long, so that a busy system never sends a notification.
@@ -61,14 +63,12 @@ def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
             cursor.execute(_ALWAYS)
 
 
-def may_sleep(conn: Connection) -> bool:
+def may_sleep(conn: "Connection") -> bool:
     """Whether writers of this database would wake a relay, and could do so without harm."""
     wish = settings().RELAY_SLEEPS
     if wish == "never":
         return False
-    row = conn.execute(
-        f"SELECT ({_INSTALLED}), current_setting('max_prepared_transactions')::int = 0"  # type: ignore[arg-type]
-    ).fetchone()
+    row = conn.execute(f"SELECT ({_INSTALLED}), current_setting('max_prepared_transactions')::int = 0").fetchone()
     return bool(row and row[0] and (row[1] or wish == "always"))
 
 
@@ -78,7 +78,7 @@ class Sleep:
     Call `news` after each tick with records and `pause` after each one without.
     """
 
-    def __init__(self, conn: Connection, stream: str, *, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, conn: "Connection", stream: str, *, clock: Callable[[], float] = time.monotonic):
         self._conn = conn
         self._stream = stream
         self._clock = clock
@@ -88,7 +88,7 @@ class Sleep:
         self._looks = 0
         self.asleep = False
         if self._allowed:
-            conn.execute(f"LISTEN {WAKE_CHANNEL}")  # type: ignore[arg-type]
+            conn.execute(f"LISTEN {WAKE_CHANNEL}")
 
     def news(self) -> None:
         """A tick had records: stay awake for a while."""

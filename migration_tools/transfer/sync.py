@@ -4,7 +4,6 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from migration_tools.capture.applying import mark_applying
-from migration_tools.capture.ownership import read_owner
 from migration_tools.errors import TransferError
 from migration_tools.kernel import points
 from migration_tools.kernel.records import accepted, departures, newest
@@ -12,8 +11,8 @@ from migration_tools.messaging.batch import RelationHead, RowRecord
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 from migration_tools.stores.postgres.arrays import array_type, execute_with_arrays
 from migration_tools.stores.postgres.catalog import ForeignKey, Table, read_table
-from migration_tools.transfer.uncopied import uncopied_tables
-from migration_tools.transfer.waiting import let_wait, may_wait, open_references, waiting_tables
+from migration_tools.transfer.standing import Standing, read_standing
+from migration_tools.transfer.waiting import let_wait, may_wait, open_references
 
 ROWS_PER_STATEMENT = 5_000
 
@@ -40,9 +39,10 @@ class TableWriter:
         """Write the rows; call inside a transaction. Returns how many records counted."""
         if not rows:
             return 0
-        wanted = self._permitted(conn, stream, relations)
-        self._awaiting = uncopied_tables(conn, stream)
-        self._waiting = waiting_tables(conn, stream)
+        standing = read_standing(conn, stream)
+        wanted = _permitted(standing, stream, relations)
+        self._awaiting = standing.uncopied
+        self._waiting = standing.waiting
         self._taken_out = False
         whole, patches = newest(relations, (row for row in rows if row.relation in wanted))
         mark_applying(conn, "row")
@@ -61,21 +61,6 @@ class TableWriter:
             self._patch(conn, relations[part[0].relation], part)
         mark_applying(conn, "")
         return len(rows)
-
-    def _permitted(self, conn: Connection, stream: str, relations: dict[int, RelationHead]) -> set[int]:
-        """Relations whose rows may be written here: registered tables, and owned ones only while the other side
-        owns."""
-        known = {
-            row[0] for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [stream])
-        }
-        owner = read_owner(conn, stream)
-        for head in relations.values():
-            if head.table not in known:
-                raise TransferError(
-                    f"stream {stream!r} carries rows of {head.table!r}, which is not registered here; "
-                    "run strangle_dual_write again, it installs what is missing"
-                )
-        return accepted(relations, owns=owner is not None and owner.may_write)
 
     def _shape(self, conn: Connection, table: str) -> Table:
         if table not in self._shapes:
@@ -162,6 +147,17 @@ class TableWriter:
             list(zip(*(row.values or () for row in rows), strict=True)),
             [shape.columns[name].type for name in head.columns],
         )
+
+
+def _permitted(standing: Standing, stream: str, relations: Mapping[int, RelationHead]) -> set[int]:
+    """Relations whose rows may be written here: registered tables, and owned ones only while the other side owns."""
+    for head in relations.values():
+        if head.table not in standing.registered:
+            raise TransferError(
+                f"stream {stream!r} carries rows of {head.table!r}, which is not registered here; "
+                "run strangle_dual_write again, it installs what is missing"
+            )
+    return accepted(relations, owns=standing.owner is not None and standing.owner.may_write)
 
 
 def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: bool = False) -> sql.Composed:

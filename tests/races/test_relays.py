@@ -228,6 +228,27 @@ def test_streams_numbered_and_applied_in_parallel_keep_the_order_of_each_key(sta
     assert {(row[0], row[1]): row[2] for row in rows} == seen
 
 
+def test_a_tick_that_takes_longer_than_the_lease_loses_it_once_and_is_made(stage: Any, settings: Any) -> None:
+    """Else a statement of millions of rows would stop its stream for ever."""
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "RELAY_LEASE_SECONDS": 1.0}
+    tried: list[int] = []
+
+    class Thorough(RelationProjector):
+        def project(self, conn: Any, **what: Any) -> int:
+            tried.append(conn.info.backend_pid)
+            threading.Event().wait(1.2)
+            return super().project(conn, **what)
+
+    stop = threading.Event()
+    relay = Background(lambda: Relay(STREAM, Thorough()).run(stop))
+    note(stage.shop, 1, "much")
+    until(lambda: len(stage.shop.execute("SELECT FROM strangle_tick").fetchall()) == 1, "the tick is made")
+    stop.set()
+    relay.outcome()
+    assert len(set(tried)) == 2
+    assert len(stage.shop.execute("SELECT FROM strangle_stream WHERE key = '{1}'").fetchall()) == 1
+
+
 def test_holder_names_the_session_that_leads(stage: Any) -> None:
     with psycopg.connect(stage.pair.cluster.dsn(stage.pair.shop), autocommit=True) as conn:
         advisory.try_hold(conn, LockClass.RELAY, STREAM)

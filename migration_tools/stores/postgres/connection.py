@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from django.db import connections
-from psycopg import errors, sql
+from psycopg import IsolationLevel, errors, sql
 from psycopg.types.json import set_json_loads
 
 from migration_tools.errors import StrangleError
@@ -115,12 +115,24 @@ def transaction(
     conn: Connection, *, repeatable: bool = False, lock_timeout_seconds: float | None = None
 ) -> Iterator[None]:
     """Run the block in one transaction of its own; REPEATABLE READ when `repeatable`."""
-    with conn.transaction():
-        if repeatable:
-            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with _beginning(conn, IsolationLevel.REPEATABLE_READ if repeatable else None), conn.transaction():
         if lock_timeout_seconds is not None:
             conn.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_timeout_seconds * 1000)}ms"])
         yield
+
+
+@contextmanager
+def _beginning(conn: Connection, level: IsolationLevel | None) -> Iterator[None]:
+    """Let transactions begun in the block have this level, said by BEGIN itself."""
+    if level is None:
+        yield
+        return
+    conn.set_isolation_level(level)
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.set_isolation_level(None)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -1,0 +1,38 @@
+"""What an apply has to know of its own side before it writes, asked once a batch."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from migration_tools.capture.models import Side
+from migration_tools.capture.ownership import Owner
+from migration_tools.stores.postgres import Connection, sql
+from migration_tools.transfer.uncopied import UNCOPIED
+
+_STANDING: Final = sql.SQL(
+    """SELECT ARRAY(SELECT table_name FROM strangle_captured_table WHERE stream = %(stream)s),
+           ARRAY({uncopied}),
+           ARRAY(SELECT DISTINCT table_name FROM strangle_waiting_reference WHERE stream = %(stream)s),
+           (SELECT ARRAY[side, owner, epoch::text] FROM strangle_ownership WHERE context = %(stream)s)"""
+).format(uncopied=sql.SQL(UNCOPIED))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Registered tables, those not copied whole, those of which references wait, and whom the fence believes."""
+
+    registered: frozenset[str]
+    uncopied: set[str]
+    waiting: set[str]
+    owner: Owner | None
+
+
+def read_standing(conn: Connection, stream: str) -> Standing:
+    """Read it in one snapshot; call behind LockClass.GATE and the inbox row's lock, which hold all of it still."""
+    row = conn.execute(_STANDING, {"stream": stream}).fetchone()
+    registered, uncopied, waiting, owner = row if row else ([], [], [], None)
+    return Standing(
+        registered=frozenset(registered),
+        uncopied=set(uncopied),
+        waiting=set(waiting),
+        owner=None if owner is None else Owner(side=Side(owner[0]), owner=Side(owner[1]), epoch=int(owner[2])),
+    )
