@@ -9,18 +9,21 @@ looks four times a second all the same. A transaction that has notified cannot b
 transactions are allowed a relay does not sleep unless RELAY_SLEEPS says so, and no writer notifies.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from migration_tools.conf import settings
 from migration_tools.kernel.locks import LockClass
 
 if TYPE_CHECKING:
     from migration_tools.stores.postgres import Connection
+
+log = logging.getLogger(__name__)
 
 WAKE_CHANNEL = "strangle_wake"
 # After the last news a relay polls this long, so that a busy system never sends a notification.
@@ -32,19 +35,22 @@ SLEEPLESS_SECONDS = 30.0
 # A writer is still under way, so the relay may not sleep: polls are rarer by this factor.
 DROWSY_FACTOR = 5
 
-FUNCTION = f"""
-CREATE OR REPLACE FUNCTION strangle_wake() RETURNS trigger LANGUAGE plpgsql AS $body$
+_BODY = f"""
 BEGIN
   IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({int(LockClass.SLEEP)}, pg_catalog.hashtext(NEW.stream)) THEN
     PERFORM pg_catalog.pg_notify('{WAKE_CHANNEL}', NEW.stream);
   END IF;
   RETURN NULL;
-END $body$"""
+END """
+FUNCTION = f"CREATE OR REPLACE FUNCTION strangle_wake() RETURNS trigger LANGUAGE plpgsql AS $body${_BODY}$body$"
 
-_TRIGGER = "CREATE TRIGGER strangle_wake AFTER INSERT ON strangle_outbox FOR EACH ROW EXECUTE FUNCTION strangle_wake()"
-_ALWAYS = "ALTER TABLE strangle_outbox ENABLE ALWAYS TRIGGER strangle_wake"
-_INSTALLED = """SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'strangle_wake' AND tgenabled IN ('O', 'A')
+_TRIGGER = """CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON strangle_outbox
+              FOR EACH ROW EXECUTE FUNCTION strangle_wake()"""
+_ALWAYS = "ALTER TABLE strangle_outbox ENABLE ALWAYS TRIGGER wake_relay"
+_INSTALLED = """EXISTS (SELECT FROM pg_trigger WHERE tgname = 'wake_relay' AND tgenabled IN ('O', 'A')
                   AND tgrelid = to_regclass('strangle_outbox'))"""
+_STATE = f"""SELECT to_regclass('strangle_outbox') IS NOT NULL, {_INSTALLED},
+                    (SELECT prosrc FROM pg_proc WHERE oid = to_regprocedure('strangle_wake()'))"""
 
 
 def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
@@ -52,15 +58,24 @@ def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
     connection = connections[using]
     if connection.vendor != "postgresql":
         return
-    with transaction.atomic(using=using), connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('strangle_outbox') IS NOT NULL")
-        if not cursor.fetchone()[0]:
-            return
-        cursor.execute(FUNCTION)
-        cursor.execute(_INSTALLED)
-        if not cursor.fetchone()[0]:
-            cursor.execute(_TRIGGER)
-            cursor.execute(_ALWAYS)
+    with connection.cursor() as cursor:
+        cursor.execute(_STATE)
+        there, installed, body = cursor.fetchone()
+    if not there or (installed and body == _BODY):
+        return
+    try:
+        with transaction.atomic(using=using), connection.cursor() as cursor:
+            wait = f"{int(settings().DDL_LOCK_TIMEOUT_SECONDS * 1000)}ms"
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [wait])
+            cursor.execute(FUNCTION)
+            if not installed:
+                cursor.execute(_TRIGGER)
+                cursor.execute(_ALWAYS)
+    except OperationalError as error:
+        # Nothing depends on it but latency, and a schema migration must not fail, or stop a shop, for that.
+        log.warning(
+            "writers cannot wake relays of database %r yet (%s); run migrate again", using, type(error).__name__
+        )
 
 
 def may_sleep(conn: "Connection") -> bool:

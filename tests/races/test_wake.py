@@ -14,7 +14,7 @@ from migration_tools.messaging import wake
 from migration_tools.messaging.relay import Relay
 from migration_tools.messaging.wake import Sleep
 from migration_tools.stores.postgres import Connection, connect
-from tests.races.scene import NEW_EVENT, Background, until
+from tests.races.scene import NEW_EVENT, Background, open_transaction, until
 from tests.stage import STREAM, Stage
 
 NEVER = threading.Event()
@@ -148,12 +148,26 @@ def numbered(stage: Stage) -> int:
 
 @pytest.mark.usefixtures("sleepy")
 def test_without_its_trigger_the_outbox_is_polled_and_the_next_migrate_puts_the_trigger_back(stage: Any) -> None:
-    stage.shop.execute("DROP TRIGGER strangle_wake ON strangle_outbox")
+    stage.shop.execute("DROP TRIGGER wake_relay ON strangle_outbox")
     with listener() as (conn, sleep):
         sleep.pause(NEVER)
         assert not sleep.asleep
         with stage.pair.connect("shop", "shop_owner"):
             wake.install_wake(None, using="default")
+        assert wake.may_sleep(conn)
+
+
+def test_a_migrate_beside_a_long_write_gives_up_the_trigger_and_not_the_shop(stage: Any, settings: Any) -> None:
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "DDL_LOCK_TIMEOUT_SECONDS": 0.1}
+    stage.shop.execute("ALTER TABLE strangle_outbox DISABLE TRIGGER wake_relay")
+    with open_transaction(stage) as writer:
+        writer.execute(NEW_EVENT, ["long"])
+        wake.install_wake(None, using="default")
+        with connect("default", "another") as conn:
+            assert not wake.may_sleep(conn)
+    wake.install_wake(None, using="default")
+    with connect("default", "another") as conn:
+        settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "RELAY_SLEEPS": "always"}
         assert wake.may_sleep(conn)
 
 
