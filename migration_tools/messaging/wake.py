@@ -50,7 +50,7 @@ _ALWAYS = "ALTER TABLE strangle_outbox ENABLE ALWAYS TRIGGER wake_relay"
 _INSTALLED = """EXISTS (SELECT FROM pg_trigger WHERE tgname = 'wake_relay' AND tgenabled IN ('O', 'A')
                   AND tgrelid = to_regclass('strangle_outbox'))"""
 _STATE = f"""SELECT to_regclass('strangle_outbox') IS NOT NULL, {_INSTALLED},
-                    (SELECT prosrc FROM pg_proc WHERE oid = to_regprocedure('strangle_wake()'))"""
+                    (SELECT prosrc FROM pg_proc WHERE oid = to_regprocedure('strangle_wake()'))"""  # noqa: S608  (constants of this file)
 
 
 def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
