@@ -32,7 +32,7 @@ AWAKE_SECONDS = 0.2
 LOOK_SECONDS = 0.25
 # Somebody writes without waking (the log is the source, the trigger is off): poll as long as this.
 SLEEPLESS_SECONDS = 30.0
-# A writer is still under way, so the relay may not sleep: polls are rarer by this factor.
+# Where a relay may not sleep (a writer is still under way, say) it polls, after AWAKE_SECONDS rarer by this factor.
 DROWSY_FACTOR = 5
 
 _BODY = f"""
@@ -124,9 +124,9 @@ class Sleep:
             return
         idle = settings().RELAY_IDLE_SECONDS
         now = self._clock()
-        if now - self._last_news < AWAKE_SECONDS or now < self._sleepless_until or not self._allowed:
+        if now - self._last_news < AWAKE_SECONDS:
             stop.wait(idle)
-        elif not self._lie_down():
+        elif now < self._sleepless_until or not self._allowed or not self._lie_down():
             stop.wait(idle * DROWSY_FACTOR)
 
     def _lie_down(self) -> bool:
