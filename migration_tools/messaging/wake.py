@@ -110,7 +110,7 @@ class Sleep:
         now = self._clock()
         if self.asleep:
             # The first look behind the lock finds what was committed before it; nobody had to announce that.
-            if self._looks > 1 and not self._called(0.0):
+            if self._looks and not self._called(0.0):
                 self._sleepless_until = now + SLEEPLESS_SECONDS
             self._rise()
         self._last_news = now

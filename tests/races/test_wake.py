@@ -178,7 +178,7 @@ def test_a_relay_that_finds_what_nobody_announced_stays_awake(stage: Any) -> Non
         now = [1_000.0]
         sleep = Sleep(conn, STREAM, clock=lambda: now[0])
         now[0] += 1
-        for _ in range(3):
+        for _ in range(2):
             sleep.pause(NEVER)
         assert sleep.asleep
         sleep.news()
