@@ -49,6 +49,9 @@ _TRIGGER = """CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON strangle_outb
 _ALWAYS = "ALTER TABLE strangle_outbox ENABLE ALWAYS TRIGGER wake_relay"
 _INSTALLED = """EXISTS (SELECT FROM pg_trigger WHERE tgname = 'wake_relay' AND tgenabled IN ('O', 'A')
                   AND tgrelid = to_regclass('strangle_outbox'))"""
+# A table that became a partition brought its own trigger along, where the parent's would be cloned to.
+_STRAYS = """SELECT i.inhrelid::regclass::text FROM pg_inherits i JOIN pg_trigger t ON t.tgrelid = i.inhrelid
+             WHERE i.inhparent = to_regclass('strangle_outbox') AND t.tgname = 'wake_relay' AND t.tgparentid = 0"""
 _STATE = f"""SELECT to_regclass('strangle_outbox') IS NOT NULL, {_INSTALLED},
                     (SELECT prosrc FROM pg_proc WHERE oid = to_regprocedure('strangle_wake()'))"""  # noqa: S608  (constants of this file)
 
@@ -69,6 +72,9 @@ def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [wait])
             cursor.execute(FUNCTION)
             if not installed:
+                cursor.execute(_STRAYS)
+                for (partition,) in cursor.fetchall():
+                    cursor.execute(f"DROP TRIGGER wake_relay ON {partition}")
                 cursor.execute(_TRIGGER)
                 cursor.execute(_ALWAYS)
     except OperationalError as error:

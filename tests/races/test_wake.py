@@ -172,6 +172,25 @@ def test_a_migrate_beside_a_long_write_gives_up_the_trigger_and_not_the_shop(sta
 
 
 @pytest.mark.usefixtures("sleepy")
+def test_an_outbox_made_anew_of_partitions_gets_its_trigger_with_the_next_migrate(stage: Any) -> None:
+    for statement in (
+        "ALTER TABLE strangle_outbox RENAME TO former",
+        "CREATE TABLE strangle_outbox (LIKE former INCLUDING DEFAULTS) PARTITION BY RANGE (occurred_at)",
+        "CREATE TABLE part (LIKE former INCLUDING DEFAULTS)",
+        "CREATE TRIGGER wake_relay AFTER INSERT ON part FOR EACH ROW EXECUTE FUNCTION strangle_wake()",
+        "ALTER TABLE strangle_outbox ATTACH PARTITION part FOR VALUES FROM (MINVALUE) TO (MAXVALUE)",
+    ):
+        stage.shop.execute(statement)
+    wake.install_wake(None, using="default")
+    with listener() as (_, sleep):
+        sleep.pause(NEVER)
+        assert sleep.asleep
+        stage.shop.execute(NEW_EVENT.replace("(stream,", "(seq, stream,").replace("('orders',", "(1, 'orders',"), ["x"])
+        sleep.pause(NEVER)
+        assert not sleep.asleep
+
+
+@pytest.mark.usefixtures("sleepy")
 def test_a_relay_that_finds_what_nobody_announced_stays_awake(stage: Any) -> None:
     """As with the log as source, or when the trigger was switched off while the relay slept."""
     with connect("default", "a sleeper") as conn:
