@@ -58,8 +58,8 @@ def wrong_commands(path: Path, text: str) -> Iterable[str]:
 
 
 def unknown_names(path: Path, text: str) -> Iterable[str]:
-    """A name `strangle_…` in back quotes is a command, a table or an app of ours."""
-    known = COMMANDS | {model._meta.db_table for model in apps.get_models()}
+    """A name `strangle_…` in back quotes is a command, a table, an app or a metric of ours."""
+    known = COMMANDS | set(FAMILIES) | {model._meta.db_table for model in apps.get_models()}
     known |= {config.label for config in apps.get_app_configs()}
     for name in re.findall(r"`(strangle_[a-z_]+)[` ]", FENCE.sub("", text)):
         if name not in known and not name.startswith("strangle_quarantine_"):

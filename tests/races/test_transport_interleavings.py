@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from migration_tools.capture.projector import RelationProjector
-from migration_tools.errors import SettingsError, TransferError, TransportError
+from migration_tools.errors import SettingsError, TransportError
 from migration_tools.kernel import points
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.publication import Publication
@@ -101,43 +101,6 @@ def test_publication_goes_on_from_the_last_confirmed_position_after_an_outage(
         assert batches[0][0] == 0
         assert batches[-1][1] == heads[-1]
         assert all(after[0] <= before[1] for before, after in pairwise(batches)), batches
-
-
-def test_a_relay_that_begins_again_publishes_from_where_the_broker_confirmed_not_from_its_slowest_consumer(
-    stage: Any, redis: EmbeddedBroker
-) -> None:
-    stage.shop.execute("INSERT INTO strangle_consumer (stream, name, position) VALUES ('orders', 'slow', 0)")
-    publisher, subscription = ends_of(redis.url, STREAM)
-    with closing(publisher), closing(subscription), connect("default", "test") as conn:
-        subscription.receive(0.1)
-        first = write(stage)
-        publication = Publication(STREAM, publisher, alias="default")
-        while publication.step(conn):
-            pass
-        second = write(stage)
-        again = Publication(STREAM, publisher, alias="default")
-        assert again.step(conn)
-        assert received(subscription, 2) == [(0, first), (first, second)]
-
-
-def test_a_stream_restored_from_before_what_was_published_is_published_from_its_slowest_consumer(
-    stage: Any, redis: EmbeddedBroker
-) -> None:
-    publisher, subscription = ends_of(redis.url, STREAM)
-    with closing(publisher), closing(subscription), connect("default", "test") as conn:
-        subscription.receive(0.1)
-        head = write(stage)
-        stage.shop.execute(
-            "INSERT INTO strangle_transport (stream, transport, position) VALUES ('orders', 'kombu', 99)"
-        )
-        publication = Publication(STREAM, publisher, alias="default")
-        with pytest.raises(TransferError) as refused:
-            publication.step(conn)
-        publication._note(refused.value)
-        assert publication.step(conn)
-        assert received(subscription, 1) == [(0, head)]
-        assert not publication.step(conn)
-        assert stage.shop.execute("SELECT position FROM strangle_transport").fetchone() == (head,)
 
 
 def test_a_broker_that_takes_nothing_any_more_holds_one_batch_in_memory_and_no_tick(
