@@ -10,6 +10,7 @@ from django.apps import apps
 from django.core.management import CommandError, load_command_class
 
 from demo.__main__ import _parser as demo_parser
+from migration_tools.messaging.metrics import FAMILIES
 from tests.architecture.tree import ROOT, project_files, relative
 
 MAKEFILE = (ROOT / "Makefile").read_text()
