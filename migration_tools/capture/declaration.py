@@ -9,7 +9,7 @@ from typing import Any
 from migration_tools.capture.transforms import Made
 
 # Bump when the text of triggers changes, so that installed ones count as outdated.
-TRIGGERS_VERSION = 2
+TRIGGERS_VERSION = 3
 
 
 class Status(StrEnum):
@@ -56,10 +56,14 @@ class Dependency:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPart:
-    """Where a part of a relation's key comes from: a place in what capture reports of the table, or a constant."""
+    """Where a part of a relation's key comes from: a place in what capture reports of the table, or a constant.
+
+    `column` is the column at that place, for touches that were written under another layout (see capture.layouts).
+    """
 
     place: int | None = None
     constant: str | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from migration_tools.capture.declaration import RelationSpec, SideSpec, Status, TableSpec
+from migration_tools.capture.drift import describe_made, drift
+from migration_tools.capture.layouts import note_layout, source_of
 from migration_tools.capture.log_installation import drop_log, end_log, inspect_log, install_log
 from migration_tools.capture.models import Side
 from migration_tools.capture.transforms import as_json
-from migration_tools.capture.triggers import create_statements, drop_statements, function_names
+from migration_tools.capture.triggers import create_statements, drop_statements
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
@@ -19,10 +21,14 @@ __all__ = ["Finding", "Status", "inspect", "install", "remove"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One object and its status."""
+    """One object and its status; `detail` says what is not as it was made."""
 
     object: str
     status: Status
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status.value} ({self.detail})" if self.detail else self.status.value
 
 
 def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) -> None:
@@ -82,22 +88,20 @@ def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
             [spec.context],
         ).fetchall()
     )
-    tables: dict[str, str] = dict(
-        conn.execute(
-            "SELECT table_name, declaration FROM strangle_captured_table WHERE stream = %s", [spec.context]
-        ).fetchall()
-    )
     findings = []
     for relation in spec.relations:
         found = relations.get(f"{relation.projection}:{relation.kind}")
         findings.append(Finding(object=f"relation {relation.projection}", status=_compare(found, relation.declaration)))
     for table in spec.tables:
-        status = _compare(tables.get(table.table), table.declaration)
-        if status is Status.INSTALLED and not _triggers_enabled(conn, table):
-            status = Status.DRIFTED
-        findings.append(Finding(object=f"triggers on {table.table}", status=status))
+        findings.append(_inspect_table(conn, table))
     # A partition that was detached took its rows along without a write.
-    left = sorted(tables.keys() - {table.table for table in spec.tables})
+    tables = {
+        row[0]
+        for row in conn.execute(
+            "SELECT table_name FROM strangle_captured_table WHERE stream = %s", [spec.context]
+        ).fetchall()
+    }
+    left = sorted(tables - {table.table for table in spec.tables})
     findings += [Finding(object=f"capture of {name}", status=Status.UNDECLARED) for name in left]
     logged = [table for table in spec.tables if table.captured and table.logged]
     log = inspect_log(conn, spec.context, logged)
@@ -112,18 +116,20 @@ def _compare(found: str | None, wanted: str) -> Status:
     return Status.INSTALLED if found == wanted else Status.OUTDATED
 
 
-def _triggers_enabled(conn: Connection, table: TableSpec) -> bool:
-    names = function_names(table)
-    wanted = ([names["fence"]] if table.fence else []) + (
-        [names[event] for event in (("trunc",) if table.logged else ("ins", "upd", "del", "trunc"))]
-        if table.captured
-        else []
-    )
+def _inspect_table(conn: Connection, table: TableSpec) -> Finding:
+    name = f"triggers on {table.table}"
     row = conn.execute(
-        "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = ANY (%s) AND tgenabled = 'A'",
-        [f'"{table.table}"', wanted],
+        "SELECT declaration, made FROM strangle_captured_table WHERE stream = %s AND table_name = %s",
+        [table.stream, table.table],
     ).fetchone()
-    return row is not None and row[0] == len(wanted)
+    status = _compare(row[0] if row else None, table.declaration)
+    if row is None or status is not Status.INSTALLED:
+        return Finding(object=name, status=status)
+    found = describe_made(conn, table)
+    if row[1] and not found:
+        return Finding(object=name, status=Status.MISSING, detail="all of them were dropped")
+    detail = "; ".join(drift(row[1], found))
+    return Finding(object=name, status=Status.DRIFTED if detail else status, detail=detail)
 
 
 def _install_relations(conn: Connection, spec: SideSpec) -> None:
@@ -150,6 +156,7 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
             "query": d.query,
             "foreign": d.foreign,
             "place": d.place,
+            "source": source_of(conn, d.table, d.column),
         }
         for d in relation.dependencies
     ]
@@ -166,7 +173,12 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
             relation.target_table,
             list(relation.key_columns),
             list(relation.key_types),
-            json.dumps([asdict(part) for part in relation.key_parts]),
+            json.dumps(
+                [
+                    {**asdict(part), "source": source_of(conn, relation.source_table, part.column)}
+                    for part in relation.key_parts
+                ]
+            ),
             list(relation.columns),
             relation.query,
             relation.share,
@@ -180,25 +192,29 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
 
 
 def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callable[[float], None]) -> None:
-    row = conn.execute(
-        "SELECT declaration FROM strangle_captured_table WHERE stream = %s AND table_name = %s",
-        [table.stream, table.table],
-    ).fetchone()
-    if row is not None and row[0] == table.declaration and _triggers_enabled(conn, table):
+    if _inspect_table(conn, table).status is Status.INSTALLED:
         return
     owner = conn.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'strangle_ownership'").fetchone()
 
     def work() -> None:
         for statement in drop_statements(table, exists=True):
             conn.execute(statement)
-        for statement in create_statements(table, owner=str(owner[0]) if owner else "", side=side):
+        layout = note_layout(conn, table)
+        for statement in create_statements(table, owner=str(owner[0]) if owner else "", side=side, layout=layout):
             conn.execute(statement)
         conn.execute(
-            """INSERT INTO strangle_captured_table (stream, table_name, fenced, captured, declaration)
-               VALUES (%s, %s, %s, %s, %s) ON CONFLICT (stream, table_name) DO UPDATE SET fenced = EXCLUDED.fenced,
-                   captured = EXCLUDED.captured, declaration = EXCLUDED.declaration, installed_at =
-                   clock_timestamp()""",
-            [table.stream, table.table, table.fence is not None, table.captured, table.declaration],
+            """INSERT INTO strangle_captured_table (stream, table_name, fenced, captured, declaration, made)
+               VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (stream, table_name) DO UPDATE SET fenced = EXCLUDED.fenced,
+                   captured = EXCLUDED.captured, declaration = EXCLUDED.declaration, made = EXCLUDED.made,
+                   installed_at = clock_timestamp()""",
+            [
+                table.stream,
+                table.table,
+                table.fence is not None,
+                table.captured,
+                table.declaration,
+                json.dumps(describe_made(conn, table)),
+            ],
         )
 
     with_short_locks(conn, [sql.Identifier(table.table)], work, wait)

@@ -67,7 +67,7 @@ class Relation(models.Model):
 
 
 class CapturedTable(models.Model):
-    """A table with our triggers on it, and the hash of what was installed."""
+    """A table with our triggers on it: the hash of what was declared, and the server's own words for what was made."""
 
     pk = models.CompositePrimaryKey("stream", "table_name")
     stream = models.TextField()
@@ -75,10 +75,31 @@ class CapturedTable(models.Model):
     fenced = models.BooleanField()
     captured = models.BooleanField()
     declaration = models.TextField()
+    made = models.JSONField(default=dict, db_default=models.Value({}, output_field=models.JSONField()))
     installed_at = models.DateTimeField(db_default=ClockTimestamp())
 
     class Meta:
         db_table = "strangle_captured_table"
+
+
+class Layout(models.Model):
+    """Which columns the triggers of a table reported, and in which order, when a touch was written.
+
+    Rows are never changed: touches that wait in the outbox refer to them. Numbers are the columns' own, which a
+    rename does not change; those of a partition are its parent's.
+    """
+
+    stream = models.TextField()
+    table_name = models.TextField()
+    relation = models.BigIntegerField()
+    key_columns = ArrayField(models.TextField())
+    key_numbers = ArrayField(models.IntegerField())
+    reported_columns = ArrayField(models.TextField())
+    reported_numbers = ArrayField(models.IntegerField())
+
+    class Meta:
+        db_table = "strangle_layout"
+        indexes = [models.Index(fields=["stream", "table_name"], name="strangle_layout_table")]
 
 
 class WaitingReference(models.Model):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from migration_tools.capture.layouts import TouchReader
 from migration_tools.capture.log_reader import LogReader
 from migration_tools.capture.mapped_rows import written_out
 from migration_tools.capture.transforms import Made, from_json
@@ -40,14 +41,6 @@ class InstalledRelation:
     owned: bool
     transforms: tuple[Made, ...] = ()
     column_types: tuple[str, ...] = ()
-
-    def key_of(self, reported: Sequence[str]) -> Key:
-        """The relation's key of a row, out of what capture reports of it."""
-        if not self.key_parts:
-            return tuple(reported)
-        return tuple(
-            reported[part["place"]] if part["place"] is not None else part["constant"] for part in self.key_parts
-        )
 
 
 def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
@@ -140,6 +133,7 @@ class RelationProjector:
     def project(self, conn: Connection, *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int:
         """Write records for every key that the touches reach: rows, then patches, then endings (children first)."""
         relations = read_relations(conn, stream)
+        reader = TouchReader(conn, stream, touches)
         rows = [r for r in relations if r.kind == "r"]
         patches = {r.projection: r for r in relations if r.kind == "p"}
         occurred = min(touch.occurred for touch in touches)
@@ -149,7 +143,7 @@ class RelationProjector:
         denormalised: list[tuple[InstalledRelation, set[Key]]] = []
         for relation in rows:
             with _fits(relation, stream):
-                own, foreign = self._reach(conn, relation, touches, patches)
+                own, foreign = self._reach(conn, relation, reader, touches, patches)
             if own:
                 found = self._write(conn, relation, own, stream, tick, position, occurred)
                 position += len(found)
@@ -170,6 +164,7 @@ class RelationProjector:
         self,
         conn: Connection,
         relation: InstalledRelation,
+        reader: TouchReader,
         touches: Sequence[Touch],
         patches: dict[str, InstalledRelation],
     ) -> tuple[set[Key], set[Key]]:
@@ -179,15 +174,17 @@ class RelationProjector:
         for touch in touches:
             if touch.table == relation.source_table:
                 bucket = foreign if touch.echo else own
-                bucket.update(relation.key_of(key) for key in touch.keys.get("b", ()))
+                if relation.key_parts:
+                    bucket.update(reader.keys(touch, relation.key_parts, relation.key_types))
+                else:
+                    bucket.update(tuple(key) for key in touch.keys.get("b", ()))
         for dependency in relation.dependencies:
             values = {
-                report[place]
+                value
                 for touch in touches
                 if touch.table == dependency["table"] and not touch.echo
-                for report in touch.keys.get("d", ())
-                for place in [dependency["place"]]
-                if report[place] is not None
+                for value in reader.values(touch, dependency)
+                if value is not None
             }
             if values:
                 bucket = foreign if dependency["foreign"] else own

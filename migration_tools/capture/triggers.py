@@ -9,6 +9,14 @@ with transition tables see every ORM, raw SQL, COPY and psql write, and the casc
 Note [applying]. The apply path sets strangle.applying for its transaction; only members of the role that owns the
 toolkit's tables are believed. 'row': nothing is captured but echoes (a row came from the other side; columns that
 this side denormalises may have to follow). 'patch': nothing at all, so no loop can form.
+
+Note [a schema migration under capture]. A trigger names the columns that it reports. When a schema migration takes one
+away, the customer's write must neither fail nor be forgotten: the statement's rows are then written down whole (`w`,
+see capture.layouts), the stream stands still and says why, and goes on when the names fit again. The block with the
+exception clause writes nothing, so it costs no transaction id.
+
+Note [context]. Who caused a write is read from one setting of the transaction, which messaging.stamping makes; what
+cannot be read as JSON is left out, since a setting that anybody may make must not fail a write.
 """
 
 from migration_tools.capture.declaration import Fence, TableSpec
@@ -42,8 +50,11 @@ def drop_statements(spec: TableSpec, *, exists: bool) -> list[sql.Composed]:
     return statements
 
 
-def create_statements(spec: TableSpec, *, owner: str, side: Side) -> list[sql.Composed]:
-    """Create functions and triggers of a table, switched on for replicas too (ENABLE ALWAYS)."""
+def create_statements(spec: TableSpec, *, owner: str, side: Side, layout: int) -> list[sql.Composed]:
+    """Create functions and triggers of a table, switched on for replicas too (ENABLE ALWAYS).
+
+    `layout` is the number under which the columns that are reported are remembered.
+    """
     names = function_names(spec)
     statements: list[sql.Composed] = []
     if spec.fence:
@@ -59,7 +70,7 @@ def create_statements(spec: TableSpec, *, owner: str, side: Side) -> list[sql.Co
             ("upd", "AFTER UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
             ("del", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows"),
         ):
-            statements += _function(names[event], _capture_body(spec, event, owner))
+            statements += _function(names[event], _capture_body(spec, event, owner, layout))
             statements += _trigger(names[event], spec.table, when, tables)
     return statements
 
@@ -141,22 +152,36 @@ END """
     ).format(trusted=_TRUSTED.format(owner=sql.Literal(owner)), context=sql.Literal(spec.stream))
 
 
-def _capture_body(spec: TableSpec, event: str, owner: str) -> sql.Composed:
+def _capture_body(spec: TableSpec, event: str, owner: str, layout: int) -> sql.Composed:
     base = _keys(spec, event) if spec.is_base else sql.SQL("NULL::jsonb")
     reported = _reported(spec, event) if spec.reported else sql.SQL("NULL::jsonb")
     return sql.SQL(
         """
-DECLARE kind "char" := 't'; touched jsonb; base jsonb; reported jsonb;
+DECLARE kind "char" := 't'; touched jsonb; base jsonb; reported jsonb; whole jsonb; context jsonb;
 BEGIN
   IF {trusted} THEN
     IF current_setting('strangle.applying', true) <> 'row' OR NOT {echoes} THEN RETURN NULL; END IF;
     kind := 'x';
   END IF;
-  base := {base};
-  IF kind = 't' THEN reported := {reported}; END IF;
-  IF base IS NULL AND reported IS NULL THEN RETURN NULL; END IF;
-  touched := jsonb_strip_nulls(jsonb_build_object('b', base, 'd', reported));
-  INSERT INTO strangle_outbox (stream, kind, table_name, touched) VALUES ({stream}, kind, {table}, touched);
+  BEGIN
+    base := {base};
+    IF kind = 't' THEN reported := {reported}; END IF;
+  EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN
+    whole := {whole};
+    base := NULL;
+    reported := NULL;
+  END;
+  IF base IS NULL AND reported IS NULL AND whole IS NULL THEN RETURN NULL; END IF;
+  IF coalesce(current_setting('strangle.context', true), '') <> '' THEN
+    BEGIN
+      context := current_setting('strangle.context')::jsonb;
+    EXCEPTION WHEN data_exception THEN context := NULL;
+    END;
+  END IF;
+  touched := jsonb_strip_nulls(jsonb_build_object('b', base, 'd', reported, 'l', {layout}::int));
+  IF whole IS NOT NULL THEN touched := touched || jsonb_build_object('w', whole); END IF;
+  INSERT INTO strangle_outbox (stream, kind, table_name, touched, correlation_id, causation_id, metadata)
+    VALUES ({stream}, kind, {table}, touched, context ->> 'correlation', context ->> 'causation', context -> 'metadata');
   RETURN NULL;
 END """
     ).format(
@@ -164,9 +189,28 @@ END """
         echoes=sql.Literal(spec.echoes),
         base=base,
         reported=reported,
+        whole=_whole(spec, event),
+        layout=sql.Literal(layout),
         stream=sql.Literal(spec.stream),
         table=sql.Literal(spec.reported_as or spec.table),
     )
+
+
+def _whole(spec: TableSpec, event: str) -> sql.Composed:
+    """The statement's rows as they are, with the numbers of their columns; NULL if it touched none."""
+    relation = sql.SQL("TG_RELID")
+    if spec.reported_as:
+        relation = sql.SQL("coalesce(to_regclass({})::oid, TG_RELID)").format(
+            sql.Literal(sql.Identifier(spec.reported_as).as_string())
+        )
+    names = {"ins": ["new_rows"], "upd": ["old_rows", "new_rows"], "del": ["old_rows"]}[event]
+    rows = sql.SQL(" UNION ALL ").join(sql.SQL("SELECT to_jsonb(r) FROM {} r").format(sql.SQL(name)) for name in names)
+    return sql.SQL(
+        """(SELECT jsonb_build_object('why', SQLERRM, 'table', {relation}::bigint, 'rows', jsonb_agg(w.row),
+              'columns', (SELECT jsonb_object_agg(attnum, attname) FROM pg_attribute
+                          WHERE attrelid = {relation} AND attnum > 0 AND NOT attisdropped))
+            FROM ({rows}) w(row) HAVING count(*) > 0)"""
+    ).format(relation=relation, rows=rows)
 
 
 def _keys(spec: TableSpec, event: str) -> sql.Composed:

@@ -93,7 +93,7 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
     if not taken and not logged:
         return TickResult(number=tick - 1, head=head, records=0)
     touches = logged + [
-        Touch(table=row[2], echo=row[1] == OutboxKind.ECHO, keys=json.loads(row[3]), occurred=row[4])
+        Touch(table=row[2], echo=row[1] == OutboxKind.ECHO, keys=json.loads(row[3], parse_float=str), occurred=row[4])
         for row in taken
         if row[1] != OutboxKind.EVENT
     ]

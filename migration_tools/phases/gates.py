@@ -42,8 +42,7 @@ def capture_installed(env: Surroundings) -> list[str]:
         for finding in inspect(env.connection(side), env.compiled.side(side)):
             if finding.status is not Status.INSTALLED:
                 missing.append(
-                    f"{finding.object} on the {side.value} is {finding.status.value}; run strangle_doctor "
-                    f"{env.context} --mend"
+                    f"{finding.object} on the {side.value} is {finding}; run strangle_doctor {env.context} --mend"
                 )
     return missing
 

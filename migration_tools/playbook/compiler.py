@@ -237,7 +237,9 @@ def _dependency(
 def _placed(relation: RelationSpec, reported: tuple[str, ...]) -> tuple[KeyPart, ...]:
     """The key's parts by their places in what capture reports: the columns of every relation's key over the table."""
     return tuple(
-        part if part.place is None else KeyPart(place=reported.index(relation.source_key[part.place]))
+        part
+        if part.place is None
+        else KeyPart(place=reported.index(relation.source_key[part.place]), column=relation.source_key[part.place])
         for part in relation.key_parts
     )
 

@@ -76,7 +76,7 @@ def both(request: Any, logged: Stage) -> tuple[Stage, bool]:
     for spec in specs:
         if request.param == "full":
             logged.shop.execute(f"ALTER TABLE {spec.table} REPLICA IDENTITY FULL")
-        for statement in create_statements(_only_capture(spec), owner="shop_owner", side=Side.SOURCE):
+        for statement in create_statements(_only_capture(spec), owner="shop_owner", side=Side.SOURCE, layout=0):
             if b"TRUNCATE" not in statement.as_bytes() and b"_trunc" not in statement.as_bytes():
                 logged.shop.execute(statement)
     logged.backfill()

@@ -49,7 +49,7 @@ def _capture(env: Surroundings) -> list[str]:
     if phase_of(env.context) not in CAPTURED:
         return []
     return [
-        f"{finding.object} on the {side.value} is {finding.status.value}; run strangle_doctor {env.context} --mend"
+        f"{finding.object} on the {side.value} is {finding}; run strangle_doctor {env.context} --mend"
         for side in Side
         for finding in inspect(env.connection(side), env.compiled.side(side))
         if finding.status is not Status.INSTALLED
