@@ -52,6 +52,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "migration_tools.routing.shadow.guard.ShadowMiddleware",
     "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware",
+    "migration_tools.messaging.middleware.CausalityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "migration_tools.routing.shadow.guard.ShadowMiddleware",
     "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware",
+    "migration_tools.messaging.middleware.CausalityMiddleware",
     "migration_tools.routing.middleware.FenceMiddleware",
     "migration_tools.routing.identity.middleware.IdentityMiddleware",
     "django.middleware.security.SecurityMiddleware",

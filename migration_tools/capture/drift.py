@@ -1,10 +1,9 @@
 """Tell whether triggers and their functions still are what was made: the server's own words then and now."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from migration_tools.capture.declaration import TableSpec
-from migration_tools.capture.triggers import function_names
+from migration_tools.capture.declaration import Status
 from migration_tools.stores.postgres import Connection, sql
 
 _MADE = """
@@ -14,14 +13,30 @@ _MADE = """
     WHERE t.tgrelid = to_regclass(%s) AND t.tgname = ANY (%s) AND NOT t.tgisinternal"""
 
 
-def describe_made(conn: Connection, table: TableSpec) -> dict[str, dict[str, str]]:
+def describe_made(conn: Connection, table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """By trigger: is it switched on always, its definition, its function's text, and whose that is."""
-    names = list(function_names(table).values())
-    rows = conn.execute(_MADE, [sql.Identifier(table.table).as_string(), names]).fetchall()
+    rows = conn.execute(_MADE, [sql.Identifier(table).as_string(), list(names)]).fetchall()
     return {
         row[0]: {"enabled": row[1], "definition": _hash(row[2]), "function": _hash(row[3]), "owner": row[4]}
         for row in rows
     }
+
+
+def compare_made(conn: Connection, stream: str) -> dict[str, tuple[Status, str]]:
+    """By captured table: does it still hold what was made there, and what not; knows no playbook."""
+    rows = conn.execute(
+        "SELECT table_name, made FROM strangle_captured_table WHERE stream = %s ORDER BY table_name", [stream]
+    ).fetchall()
+    return {row[0]: compare_table(conn, row[0], row[1]) for row in rows}
+
+
+def compare_table(conn: Connection, table: str, made: Mapping[str, Mapping[str, str]]) -> tuple[Status, str]:
+    """The same of one table, given what was made."""
+    found = describe_made(conn, table, made)
+    if made and not found:
+        return Status.MISSING, "every trigger was dropped"
+    detail = "; ".join(drift(made, found))
+    return (Status.DRIFTED if detail else Status.INSTALLED), detail
 
 
 def drift(made: Mapping[str, Mapping[str, str]], found: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

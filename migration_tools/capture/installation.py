@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from migration_tools.capture.declaration import RelationSpec, SideSpec, Status, TableSpec
-from migration_tools.capture.drift import describe_made, drift
+from migration_tools.capture.drift import compare_table, describe_made
 from migration_tools.capture.layouts import note_layout, source_of
 from migration_tools.capture.log_installation import drop_log, end_log, inspect_log, install_log
 from migration_tools.capture.models import Side
 from migration_tools.capture.transforms import as_json
-from migration_tools.capture.triggers import create_statements, drop_statements
+from migration_tools.capture.triggers import create_statements, drop_statements, function_names
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
@@ -125,11 +125,8 @@ def _inspect_table(conn: Connection, table: TableSpec) -> Finding:
     status = _compare(row[0] if row else None, table.declaration)
     if row is None or status is not Status.INSTALLED:
         return Finding(object=name, status=status)
-    found = describe_made(conn, table)
-    if row[1] and not found:
-        return Finding(object=name, status=Status.MISSING, detail="all of them were dropped")
-    detail = "; ".join(drift(row[1], found))
-    return Finding(object=name, status=Status.DRIFTED if detail else status, detail=detail)
+    status, detail = compare_table(conn, table.table, row[1])
+    return Finding(object=name, status=status, detail=detail)
 
 
 def _install_relations(conn: Connection, spec: SideSpec) -> None:
@@ -213,7 +210,7 @@ def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callabl
                 table.fence is not None,
                 table.captured,
                 table.declaration,
-                json.dumps(describe_made(conn, table)),
+                json.dumps(describe_made(conn, table.table, function_names(table).values())),
             ],
         )
 

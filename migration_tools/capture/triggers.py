@@ -181,7 +181,8 @@ BEGIN
   touched := jsonb_strip_nulls(jsonb_build_object('b', base, 'd', reported, 'l', {layout}::int));
   IF whole IS NOT NULL THEN touched := touched || jsonb_build_object('w', whole); END IF;
   INSERT INTO strangle_outbox (stream, kind, table_name, touched, correlation_id, causation_id, metadata)
-    VALUES ({stream}, kind, {table}, touched, context ->> 'correlation', context ->> 'causation', context -> 'metadata');
+    VALUES ({stream}, kind, {table}, touched,
+      context ->> 'correlation', context ->> 'causation', context -> 'metadata');
   RETURN NULL;
 END """
     ).format(
@@ -198,7 +199,7 @@ END """
 
 def _whole(spec: TableSpec, event: str) -> sql.Composed:
     """The statement's rows as they are, with the numbers of their columns; NULL if it touched none."""
-    relation = sql.SQL("TG_RELID")
+    relation: sql.SQL | sql.Composed = sql.SQL("TG_RELID")
     if spec.reported_as:
         relation = sql.SQL("coalesce(to_regclass({})::oid, TG_RELID)").format(
             sql.Literal(sql.Identifier(spec.reported_as).as_string())

@@ -6,7 +6,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class MessagingConfig(AppConfig):
-    """Finds `contracts` and `handlers` modules; after each schema migration sees to the outbox's wake trigger."""
+    """Finds `contracts` and `handlers` modules, stamps writes, sees to the outbox's wake trigger after `migrate`."""
 
     name = "migration_tools.messaging"
     label = "strangle_messaging"
@@ -14,6 +14,9 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from migration_tools.messaging.stamping import follow_connections
+
+        follow_connections()
         autodiscover_modules("contracts", "handlers")
         from migration_tools.messaging.wake import install_wake
 

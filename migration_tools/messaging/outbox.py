@@ -50,6 +50,6 @@ def publish(
         payload=dict(payload),
         correlation_id=chain.correlation_id,
         causation_id=chain.causation_id,
-        metadata={**chain.metadata, **(metadata or {})},
+        metadata={**chain.facts(), **(metadata or {})},
     )
     return str(event_id)

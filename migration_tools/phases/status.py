@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from migration_tools.capture.drift import compare_made
 from migration_tools.capture.log_installation import retained
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import read_owner
@@ -89,6 +90,10 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         "epoch": owner.epoch if owner else None,
         "head": head(conn.cursor(), context),
         "log": retained(conn, context),
+        "capture": [
+            {"table": table, "status": status.value, "detail": detail}
+            for table, (status, detail) in compare_made(conn, context).items()
+        ],
         "unnumbered": {"rows": waiting.rows, "seconds": round(waiting.seconds, 3)},
         "oldest_transaction": None if oldest is None else oldest.to_json(),
         "consumers": [

@@ -109,7 +109,7 @@ def test_a_key_renamed_and_back_again_loses_nothing_that_was_written_between(sta
     stage.shop.execute("ALTER TABLE orders_orderline RENAME id TO number")
     stage.shop.execute("UPDATE orders_orderline SET quantity = 9 WHERE order_id = 3")
     stage.shop.execute("DELETE FROM orders_orderline WHERE order_id = 5")
-    with pytest.raises(CaptureDrift, match="'id' of 'orders_orderline'.*column .* does not exist"):
+    with pytest.raises(CaptureDrift, match=r"'id' of 'orders_orderline'.*column .* does not exist"):
         stage.tick()
     stage.shop.execute("ALTER TABLE orders_orderline RENAME number TO id")
     stage.settle()

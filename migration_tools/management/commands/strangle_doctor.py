@@ -50,10 +50,17 @@ def _capture(env: Surroundings) -> list[str]:
         return []
     return [
         f"{finding.object} on the {side.value} is {finding}; run strangle_doctor {env.context} --mend"
+        f"{_AFTER[finding.status]}"
         for side in Side
         for finding in inspect(env.connection(side), env.compiled.side(side))
         if finding.status is not Status.INSTALLED
     ]
+
+
+# What was written while a trigger was away was captured by nobody.
+_AFTER = dict.fromkeys(Status, "") | dict.fromkeys(
+    (Status.DRIFTED, Status.MISSING), ", then strangle_verify --repair: writes since then may not be captured"
+)
 
 
 def _log(env: Surroundings) -> list[str]:

@@ -56,6 +56,12 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
                 f"  {name}: {side['unnumbered']['rows']} outbox rows wait for the relay since "
                 f"{side['unnumbered']['seconds']:.1f} s"
             )
+        lines += [
+            f"  {name}: triggers on {each['table']} are {each['status']} ({each['detail']}); strangle_doctor {context} "
+            "--mend puts them back"
+            for each in side["capture"]
+            if each["status"] != "installed"
+        ]
         if side["log"]:
             log = side["log"]
             kept = "is lost: see strangle_doctor" if log["lost"] else f"keeps {log['retained_bytes']:,} bytes of log"
