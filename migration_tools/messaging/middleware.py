@@ -1,11 +1,11 @@
 """Begin a chain for each request, sync or async: correlation, trace and, once somebody writes, the user."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 from migration_tools.kernel.ids import uuid7
 from migration_tools.messaging.context import Causality, caused_by
@@ -16,31 +16,23 @@ _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
-class CausalityMiddleware:
+class CausalityMiddleware(MiddlewareMixin):
     """Takes over X-Correlation-ID and traceparent, or draws an id; the answer says which one it was."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]):
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Run the view as part of the chain."""
-        if self._is_async:
+        if self.async_mode:
             return self._answer_async(request)
         chain = chain_of(request)
         with caused_by(chain):
-            response: HttpResponseBase = self.get_response(request)
+            response: Any = self.get_response(request)
         return _marked(response, chain)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         chain = chain_of(request)
         with caused_by(chain):
-            response: HttpResponseBase = await self.get_response(request)
+            answer: Any = self.get_response(request)
+            response = await answer
         return _marked(response, chain)
 
 

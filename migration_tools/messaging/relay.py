@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -11,6 +10,7 @@ from migration_tools.errors import StrangleError
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.horizon import HorizonWatch
 from migration_tools.messaging.publication import Publication, Publisher
+from migration_tools.messaging.retention import Retention
 from migration_tools.messaging.stream import identify
 from migration_tools.messaging.ticks import Projector, TickResult, append_tick
 from migration_tools.messaging.wake import Sleep
@@ -26,10 +26,8 @@ from migration_tools.stores.postgres import (
 
 log = logging.getLogger(__name__)
 
-RETENTION_EVERY_SECONDS = 30.0
 STANDBY_SECONDS = 0.2
 RECONNECT_SECONDS = 0.5
-DELETE_ROWS = 10_000
 PATIENCE_FACTOR = 4.0
 
 
@@ -72,8 +70,8 @@ class Relay:
         self.alias = alias or settings().DATABASE
         self.projector = projector
         self._publication = Publication(stream, publisher, alias=self.alias) if publisher is not None else None
+        self._retention = Retention(stream, alias=self.alias)
         self.failed = False
-        self._cleaned = time.monotonic()
         self._in_tick_seconds = settings().RELAY_LEASE_SECONDS
 
     def run(self, stop: threading.Event, on_tick: Callable[[TickResult], None] | None = None) -> None:
@@ -101,7 +99,8 @@ class Relay:
         with advisory.held(conn, LockClass.TICK, self.stream):
             identify(conn.cursor(), self.stream)
         log.info("relay %s leads", self.stream, extra={"context": self.stream})
-        with self._publication.running() if self._publication is not None else nullcontext():
+        publishing = self._publication.running() if self._publication is not None else nullcontext()
+        with publishing, self._retention.running():
             self._number(conn, stop, on_tick)
 
     def _number(self, conn: Connection, stop: threading.Event, on_tick: Callable[[TickResult], None] | None) -> None:
@@ -112,8 +111,7 @@ class Relay:
                 sleep.news()
                 if on_tick is not None:
                     on_tick(result)
-            # By the clock, not when there is nothing else to do: a shop that never rests needs both most.
-            self._retain(conn)
+            # By the clock, not when there is nothing else to do: a shop that never rests needs it most.
             watch.look(conn)
             if not result.records:
                 sleep.pause(stop)
@@ -133,39 +131,3 @@ class Relay:
         if self._publication is not None and result.records:
             self._publication.announce()
         return result
-
-    def _retain(self, conn: Connection) -> None:
-        if time.monotonic() - self._cleaned < RETENTION_EVERY_SECONDS:
-            return
-        self._cleaned = time.monotonic()
-        drop_old(conn, self.stream)
-
-
-def drop_old(conn: Connection, stream: str) -> None:
-    """Delete outbox rows already in a tick and stream records that every known consumer has applied, when old
-    enough."""
-    conn.execute(
-        """DELETE FROM strangle_outbox WHERE seq IN (
-               SELECT seq FROM strangle_outbox WHERE stream = %(stream)s
-                 AND xid < (SELECT pg_snapshot_xmin(snapshot) FROM strangle_tick WHERE stream = %(stream)s
-                            ORDER BY number DESC LIMIT 1)
-                 AND occurred_at < clock_timestamp() - make_interval(secs => %(age)s)
-               ORDER BY seq LIMIT %(rows)s)""",
-        {"stream": stream, "age": settings().OUTBOX_RETENTION_SECONDS, "rows": DELETE_ROWS},
-    )
-    conn.execute(
-        """DELETE FROM strangle_stream WHERE stream = %(stream)s AND position IN (
-               SELECT position FROM strangle_stream WHERE stream = %(stream)s
-                 AND position <= (SELECT min(position) FROM strangle_consumer WHERE stream = %(stream)s)
-                 AND occurred_at < clock_timestamp() - make_interval(secs => %(age)s)
-               ORDER BY position LIMIT %(rows)s)""",
-        {"stream": stream, "age": settings().STREAM_RETENTION_SECONDS, "rows": DELETE_ROWS},
-    )
-    # The last tick is where numbering goes on; the others are only needed while their records are.
-    conn.execute(
-        """DELETE FROM strangle_tick t WHERE t.stream = %(stream)s
-             AND t.number < (SELECT max(number) FROM strangle_tick WHERE stream = %(stream)s)
-             AND t.at < clock_timestamp() - make_interval(secs => %(age)s)
-             AND NOT EXISTS (SELECT FROM strangle_stream s WHERE s.stream = t.stream AND s.tick = t.number)""",
-        {"stream": stream, "age": settings().STREAM_RETENTION_SECONDS},
-    )

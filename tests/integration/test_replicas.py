@@ -10,7 +10,8 @@ from django.test import override_settings
 
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging import lag
-from migration_tools.messaging.relay import Relay, drop_old
+from migration_tools.messaging.relay import Relay
+from migration_tools.messaging.retention import drop_old
 from migration_tools.stores.ports import VersionedRow
 from migration_tools.stores.postgres import canonical, connect
 from migration_tools.testing.brokers import EmbeddedRedis

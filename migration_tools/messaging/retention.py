@@ -1,0 +1,195 @@
+"""Empty what nobody needs any more: whole leaves of outbox and stream, and ticks without records.
+
+Note [what may go]. An outbox row may go once a tick has taken it: its transaction is older than all that were open at
+the last tick. A stream record may go once every consumer that is known has applied it; without a consumer nothing
+goes. Both only when old enough. A leaf goes when all its rows may. Its check and its truncation are one transaction:
+the leaf is locked against writers first (nobody writes an old leaf), then strangle_consumer, so a consumer is either
+known before the check, and waited for, or comes after it, and is told that its records are gone. A kill anywhere undoes
+the whole.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import LiteralString
+
+from migration_tools.conf import settings
+from migration_tools.kernel import points
+from migration_tools.messaging.rings import OUTBOX, RINGS, STREAM, Ring
+from migration_tools.stores.postgres import Connection, connect, describe_failure, errors, sql, transaction
+
+log = logging.getLogger(__name__)
+
+RETENTION_EVERY_SECONDS = 30.0
+LOCK_TIMEOUT_SECONDS = 0.1
+DELETE_ROWS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One partition: about how many rows, how many bytes, and why it stays; `stays` is '' if it may be emptied."""
+
+    table: str
+    rows: int
+    bytes: int
+    stays: str
+
+
+# One row that must stay, with the reason; each is the condition that a leaf is emptied by.
+_OUTBOX_STAYS: LiteralString = """
+    SELECT CASE WHEN o.occurred_at >= clock_timestamp() - make_interval(secs => %(age)s) THEN 'younger than retention'
+                WHEN t.snapshot IS NULL THEN format('no relay has numbered stream %%s yet', o.stream)
+                ELSE format('stream %%s has rows that no tick has taken; is its relay running?', o.stream) END
+    FROM {leaf} o LEFT JOIN LATERAL (SELECT snapshot FROM strangle_tick WHERE stream = o.stream
+                                     ORDER BY number DESC LIMIT 1) t ON true
+    WHERE o.occurred_at >= clock_timestamp() - make_interval(secs => %(age)s)
+       OR t.snapshot IS NULL OR o.xid >= pg_snapshot_xmin(t.snapshot) LIMIT 1"""
+
+_STREAM_STAYS: LiteralString = """
+    SELECT CASE WHEN l.young THEN 'younger than retention'
+                WHEN c.position IS NULL THEN format('stream %%s has no consumer yet', l.stream)
+                ELSE format('consumer %%s of stream %%s is at %%s', c.name, l.stream, c.position) END
+    FROM (SELECT stream, max(position) AS last,
+                 max(occurred_at) >= clock_timestamp() - make_interval(secs => %(age)s) AS young
+          FROM {leaf} GROUP BY stream) l
+    LEFT JOIN LATERAL (SELECT name, position FROM strangle_consumer WHERE stream = l.stream
+                       ORDER BY position LIMIT 1) c ON true
+    WHERE l.young OR c.position IS NULL OR l.last > c.position LIMIT 1"""
+
+_DELETE_OUTBOX: LiteralString = """
+    DELETE FROM strangle_outbox WHERE seq IN (
+        SELECT seq FROM strangle_outbox WHERE stream = %(stream)s
+          AND xid < (SELECT pg_snapshot_xmin(snapshot) FROM strangle_tick WHERE stream = %(stream)s
+                     ORDER BY number DESC LIMIT 1)
+          AND occurred_at < clock_timestamp() - make_interval(secs => %(age)s)
+        ORDER BY seq LIMIT %(rows)s)"""
+
+_DELETE_STREAM: LiteralString = """
+    DELETE FROM strangle_stream WHERE stream = %(stream)s AND position IN (
+        SELECT position FROM strangle_stream WHERE stream = %(stream)s
+          AND position <= (SELECT min(position) FROM strangle_consumer WHERE stream = %(stream)s)
+          AND occurred_at < clock_timestamp() - make_interval(secs => %(age)s)
+        ORDER BY position LIMIT %(rows)s)"""
+
+# The last tick is where numbering goes on; the others are only needed while their records are.
+_DELETE_TICKS: LiteralString = """
+    DELETE FROM strangle_tick WHERE stream = %(stream)s AND number IN (
+        SELECT t.number FROM strangle_tick t WHERE t.stream = %(stream)s
+          AND t.number < (SELECT max(number) FROM strangle_tick WHERE stream = %(stream)s)
+          AND t.at < clock_timestamp() - make_interval(secs => %(age)s)
+          AND NOT EXISTS (SELECT FROM strangle_stream s WHERE s.stream = t.stream AND s.tick = t.number)
+        ORDER BY t.number LIMIT %(rows)s)"""
+
+
+class Retention:
+    """Tends one stream's share of the tables on a thread of its own, so that no tick waits for it."""
+
+    def __init__(self, stream: str, *, alias: str):
+        self.stream = stream
+        self.alias = alias
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Tend during the block."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(stop,), name=f"retention {self.stream}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(RETENTION_EVERY_SECONDS):
+            try:
+                with connect(self.alias, f"retention {self.stream}") as conn:
+                    drop_old(conn, self.stream)
+            except Exception as error:
+                log.warning(
+                    "retention of %s: %s; trying again",
+                    self.stream,
+                    describe_failure(error),
+                    extra={"context": self.stream},
+                )
+
+
+def drop_old(conn: Connection, stream: str) -> None:
+    """Empty the leaves that may go, then delete what a ring is too small, too large or too old for."""
+    for leaf in survey(conn):
+        if not leaf.stays:
+            empty(conn, leaf.table)
+    for ring, statement in ((OUTBOX, _DELETE_OUTBOX), (STREAM, _DELETE_STREAM)):
+        age = _retention(ring)
+        if ring.suits(age):
+            # Rows that share a leaf with another stream's, whose consumer stands still.
+            age += 2 * ring.width_seconds
+        while _delete(conn, statement, stream, age) == DELETE_ROWS:
+            points.reached("retention.deleted")
+    while _delete(conn, _DELETE_TICKS, stream, _retention(STREAM)) == DELETE_ROWS:
+        pass
+
+
+def survey(conn: Connection) -> list[Leaf]:
+    """Every leaf that holds rows, and why it stays; locks nothing."""
+    found = []
+    for ring in RINGS:
+        busy = ring.current(time.time())
+        for table in ring.names:
+            row = conn.execute(
+                "SELECT pg_total_relation_size(oid), reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
+                [table],
+            ).fetchone()
+            if row is None or not _holds_rows(conn, table):
+                continue
+            stays = "is written now" if table == busy else _stays(conn, ring, table)
+            found.append(Leaf(table=table, rows=max(row[1], 0), bytes=row[0], stays=stays))
+    return found
+
+
+def empty(conn: Connection, table: str) -> bool:
+    """Truncate a leaf if it still may be; False when somebody uses it, which is tried again later.
+
+    See Note [what may go].
+    """
+    ring = next(ring for ring in RINGS if table in ring.names)
+    leaf = sql.Identifier(table)
+    try:
+        with transaction(conn, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS):
+            conn.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(leaf))
+            conn.execute("LOCK TABLE strangle_consumer IN SHARE MODE")
+            points.reached("retention.locked")
+            if table == ring.current(_now(conn)) or _stays(conn, ring, table):
+                return False
+            conn.execute(sql.SQL("TRUNCATE ONLY {}").format(leaf))
+            points.reached("retention.truncated")
+    except (errors.LockNotAvailable, errors.DeadlockDetected):
+        return False
+    log.info("%s is emptied", table)
+    return True
+
+
+def _stays(conn: Connection, ring: Ring, table: str) -> str:
+    query = _OUTBOX_STAYS if ring is OUTBOX else _STREAM_STAYS
+    row = conn.execute(sql.SQL(query).format(leaf=sql.Identifier(table)), {"age": _retention(ring)}).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _holds_rows(conn: Connection, table: str) -> bool:
+    return conn.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(table))).fetchone() is not None
+
+
+def _now(conn: Connection) -> float:
+    row = conn.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+    return float(row[0]) if row else time.time()
+
+
+def _retention(ring: Ring) -> float:
+    return settings().OUTBOX_RETENTION_SECONDS if ring is OUTBOX else settings().STREAM_RETENTION_SECONDS
+
+
+def _delete(conn: Connection, statement: LiteralString, stream: str, age: float) -> int:
+    return conn.execute(statement, {"stream": stream, "age": age, "rows": DELETE_ROWS}).rowcount
