@@ -38,50 +38,64 @@ class Leaf:
     stays: str
 
 
-# One row that must stay, with the reason; each is the condition that a leaf is emptied by.
-_OUTBOX_STAYS: LiteralString = """
-    SELECT CASE WHEN o.occurred_at >= clock_timestamp() - make_interval(secs => %(age)s) THEN 'younger than retention'
-                WHEN t.snapshot IS NULL THEN format('no relay has numbered stream %%s yet', o.stream)
-                ELSE format('stream %%s has rows that no tick has taken; is its relay running?', o.stream) END
-    FROM {leaf} o LEFT JOIN LATERAL (SELECT snapshot FROM strangle_tick WHERE stream = o.stream
-                                     ORDER BY number DESC LIMIT 1) t ON true
-    WHERE o.occurred_at >= clock_timestamp() - make_interval(secs => %(age)s)
-       OR t.snapshot IS NULL OR o.xid >= pg_snapshot_xmin(t.snapshot) LIMIT 1"""
+# Each asks indexes alone, a few pages of a leaf of any size: its streams one by one, and the last row of each.
+_STREAMS: LiteralString = """
+    WITH RECURSIVE s(stream) AS (
+        (SELECT stream FROM {leaf} ORDER BY stream LIMIT 1)
+      UNION ALL
+        SELECT (SELECT l.stream FROM {leaf} l WHERE l.stream > s.stream ORDER BY l.stream LIMIT 1)
+        FROM s WHERE s.stream IS NOT NULL)"""
 
-_STREAM_STAYS: LiteralString = """
+_OUTBOX_STAYS: LiteralString = """{streams}
+    SELECT CASE WHEN y.young THEN 'younger than retention'
+                WHEN t.snapshot IS NULL THEN format('no relay has numbered stream %%s yet', s.stream)
+                ELSE format('stream %%s has rows that no tick has taken; is its relay running?', s.stream) END
+    FROM s
+    CROSS JOIN LATERAL (SELECT xid AS last FROM {leaf} WHERE stream = s.stream ORDER BY xid DESC LIMIT 1) l
+    CROSS JOIN (SELECT occurred_at >= clock_timestamp() - make_interval(secs => %(age)s) AS young
+                FROM {leaf} ORDER BY seq DESC LIMIT 1) y
+    LEFT JOIN LATERAL (SELECT snapshot FROM strangle_tick WHERE stream = s.stream
+                       ORDER BY number DESC LIMIT 1) t ON true
+    WHERE s.stream IS NOT NULL AND (y.young OR t.snapshot IS NULL OR l.last >= pg_snapshot_xmin(t.snapshot)) LIMIT 1"""
+
+_STREAM_STAYS: LiteralString = """{streams}
     SELECT CASE WHEN l.young THEN 'younger than retention'
-                WHEN c.position IS NULL THEN format('stream %%s has no consumer yet', l.stream)
-                ELSE format('consumer %%s of stream %%s is at %%s', c.name, l.stream, c.position) END
-    FROM (SELECT stream, max(position) AS last,
-                 max(occurred_at) >= clock_timestamp() - make_interval(secs => %(age)s) AS young
-          FROM {leaf} GROUP BY stream) l
-    LEFT JOIN LATERAL (SELECT name, position FROM strangle_consumer WHERE stream = l.stream
+                WHEN c.position IS NULL THEN format('stream %%s has no consumer yet', s.stream)
+                ELSE format('consumer %%s of stream %%s is at %%s', c.name, s.stream, c.position) END
+    FROM s
+    CROSS JOIN LATERAL (SELECT position AS last,
+                               occurred_at >= clock_timestamp() - make_interval(secs => %(age)s) AS young
+                        FROM {leaf} WHERE stream = s.stream ORDER BY position DESC LIMIT 1) l
+    LEFT JOIN LATERAL (SELECT name, position FROM strangle_consumer WHERE stream = s.stream
                        ORDER BY position LIMIT 1) c ON true
-    WHERE l.young OR c.position IS NULL OR l.last > c.position LIMIT 1"""
+    WHERE s.stream IS NOT NULL AND (l.young OR c.position IS NULL OR l.last > c.position) LIMIT 1"""
 
+# Each looks at a portion from the front and no further, so that rows which stay are not read again and again.
 _DELETE_OUTBOX: LiteralString = """
-    DELETE FROM strangle_outbox WHERE seq IN (
-        SELECT seq FROM strangle_outbox WHERE stream = %(stream)s
-          AND xid < (SELECT pg_snapshot_xmin(snapshot) FROM strangle_tick WHERE stream = %(stream)s
-                     ORDER BY number DESC LIMIT 1)
-          AND occurred_at < clock_timestamp() - make_interval(secs => %(age)s)
-        ORDER BY seq LIMIT %(rows)s)"""
+    DELETE FROM {leaf} WHERE seq IN (
+        SELECT seq FROM (
+            SELECT seq, occurred_at FROM {leaf} WHERE stream = %(stream)s
+              AND xid < (SELECT pg_snapshot_xmin(snapshot) FROM strangle_tick WHERE stream = %(stream)s
+                         ORDER BY number DESC LIMIT 1) ORDER BY xid LIMIT %(rows)s) front
+        WHERE occurred_at < clock_timestamp() - make_interval(secs => %(age)s))"""
 
 _DELETE_STREAM: LiteralString = """
-    DELETE FROM strangle_stream WHERE stream = %(stream)s AND position IN (
-        SELECT position FROM strangle_stream WHERE stream = %(stream)s
-          AND position <= (SELECT min(position) FROM strangle_consumer WHERE stream = %(stream)s)
-          AND occurred_at < clock_timestamp() - make_interval(secs => %(age)s)
-        ORDER BY position LIMIT %(rows)s)"""
+    DELETE FROM {leaf} WHERE stream = %(stream)s AND position IN (
+        SELECT position FROM (
+            SELECT position, occurred_at FROM {leaf} WHERE stream = %(stream)s
+              AND position <= (SELECT min(position) FROM strangle_consumer WHERE stream = %(stream)s)
+            ORDER BY position LIMIT %(rows)s) front
+        WHERE occurred_at < clock_timestamp() - make_interval(secs => %(age)s))"""
 
 # The last tick is where numbering goes on; the others are only needed while their records are.
 _DELETE_TICKS: LiteralString = """
-    DELETE FROM strangle_tick WHERE stream = %(stream)s AND number IN (
-        SELECT t.number FROM strangle_tick t WHERE t.stream = %(stream)s
-          AND t.number < (SELECT max(number) FROM strangle_tick WHERE stream = %(stream)s)
-          AND t.at < clock_timestamp() - make_interval(secs => %(age)s)
-          AND NOT EXISTS (SELECT FROM strangle_stream s WHERE s.stream = t.stream AND s.tick = t.number)
-        ORDER BY t.number LIMIT %(rows)s)"""
+    DELETE FROM {leaf} WHERE stream = %(stream)s AND number IN (
+        SELECT number FROM (
+            SELECT number, at FROM {leaf} WHERE stream = %(stream)s
+              AND number < (SELECT max(number) FROM {leaf} WHERE stream = %(stream)s)
+            ORDER BY number LIMIT %(rows)s) t
+        WHERE at < clock_timestamp() - make_interval(secs => %(age)s)
+          AND NOT EXISTS (SELECT FROM strangle_stream s WHERE s.stream = %(stream)s AND s.tick = t.number))"""
 
 
 class Retention:
@@ -127,10 +141,9 @@ def drop_old(conn: Connection, stream: str) -> None:
         if ring.suits(age):
             # Rows that share a leaf with another stream's, whose consumer stands still.
             age += 2 * ring.width_seconds
-        while _delete(conn, statement, stream, age) == DELETE_ROWS:
-            points.reached("retention.deleted")
-    while _delete(conn, _DELETE_TICKS, stream, _retention(STREAM)) == DELETE_ROWS:
-        pass
+        for table in ring.names:
+            _delete(conn, statement, table, stream, age)
+    _delete(conn, _DELETE_TICKS, "strangle_tick", stream, _retention(STREAM))
 
 
 def survey(conn: Connection) -> list[Leaf]:
@@ -174,7 +187,9 @@ def empty(conn: Connection, table: str) -> bool:
 
 def _stays(conn: Connection, ring: Ring, table: str) -> str:
     query = _OUTBOX_STAYS if ring is OUTBOX else _STREAM_STAYS
-    row = conn.execute(sql.SQL(query).format(leaf=sql.Identifier(table)), {"age": _retention(ring)}).fetchone()
+    leaf = sql.Identifier(table)
+    composed = sql.SQL(query).format(streams=sql.SQL(_STREAMS).format(leaf=leaf), leaf=leaf)
+    row = conn.execute(composed, {"age": _retention(ring)}).fetchone()
     return str(row[0]) if row else ""
 
 
@@ -191,5 +206,7 @@ def _retention(ring: Ring) -> float:
     return settings().OUTBOX_RETENTION_SECONDS if ring is OUTBOX else settings().STREAM_RETENTION_SECONDS
 
 
-def _delete(conn: Connection, statement: LiteralString, stream: str, age: float) -> int:
-    return conn.execute(statement, {"stream": stream, "age": age, "rows": DELETE_ROWS}).rowcount
+def _delete(conn: Connection, statement: LiteralString, table: str, stream: str, age: float) -> None:
+    query = sql.SQL(statement).format(leaf=sql.Identifier(table))
+    while conn.execute(query, {"stream": stream, "age": age, "rows": DELETE_ROWS}).rowcount == DELETE_ROWS:
+        points.reached("retention.deleted")
