@@ -207,6 +207,9 @@ def _retention(ring: Ring) -> float:
 
 
 def _delete(conn: Connection, statement: LiteralString, table: str, stream: str, age: float) -> None:
+    if conn.execute("SELECT to_regclass(%s)", [table]).fetchone() == (None,):
+        # The schema migration that makes the rings is still to come here.
+        return
     query = sql.SQL(statement).format(leaf=sql.Identifier(table))
     while conn.execute(query, {"stream": stream, "age": age, "rows": DELETE_ROWS}).rowcount == DELETE_ROWS:
         points.reached("retention.deleted")

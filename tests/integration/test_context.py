@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from django.db import connection, connections, transaction
@@ -41,7 +40,7 @@ BOTH_INSIDE: dict[str, asyncio.Barrier] = {}
 @transaction.non_atomic_requests
 async def write_async(request: HttpRequest, order: int) -> HttpResponse:
     await BOTH_INSIDE["view"].wait()
-    await sync_to_async(_note)(order)
+    await asyncio.to_thread(_note, order)
     return HttpResponse("done")
 
 

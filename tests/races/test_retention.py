@@ -168,7 +168,7 @@ def test_a_ring_that_comes_round_every_few_seconds_loses_nothing_under_writes(
     working = [Background(lambda seed=seed: write_at_random(stage.pair, seed, stop)) for seed in (1, 2)]
     working.append(Background(prune))
     with stage.running():
-        stop.wait(7)
+        stop.wait(5)
         stop.set()
         for each in working:
             each.outcome()

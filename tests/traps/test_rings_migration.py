@@ -7,7 +7,7 @@ from django.core.management import call_command
 
 from migration_tools.messaging import retention
 from migration_tools.messaging.rings import RINGS
-from tests.races.scene import Background, until
+from tests.races.scene import NEW_EVENT, Background, until
 from tests.stage import write_at_random
 
 BEFORE = "0002"
@@ -41,7 +41,7 @@ def test_a_database_with_data_gets_its_rings_beside_writers_relay_and_consumer(s
     writers = [Background(lambda seed=seed: write_at_random(stage.pair, seed, stop)) for seed in (1, 2)]
     with stage.running(), stage.pair.connect("shop") as old:
         old.autocommit = False
-        old.execute("UPDATE orders_order SET note = 'open while the ring is made' WHERE id = 299")
+        old.execute(NEW_EVENT, ["open while the ring is made"])
         before = _highest(stage)
         until(lambda: _highest(stage) > before + 20, "writes come")
         made = Background(lambda: call_command("migrate", "strangle_messaging", verbosity=0))
