@@ -155,7 +155,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("strangle_messaging", "0002_copy_lease"),
+        ("strangle_messaging", "0003_identity_and_dead_letter_log"),
     ]
 
     operations = [migrations.RunPython(make_rings, break_rings)]

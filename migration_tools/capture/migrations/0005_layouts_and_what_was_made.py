@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("strangle_capture", "0003_log_source_and_foreign_rows"),
+        ("strangle_capture", "0004_transforms"),
     ]
 
     operations = [
