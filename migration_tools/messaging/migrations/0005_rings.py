@@ -155,7 +155,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("strangle_messaging", "0003_identity_and_dead_letter_log"),
+        ("strangle_messaging", "0004_transport_positions"),
     ]
 
     operations = [migrations.RunPython(make_rings, break_rings)]
