@@ -119,10 +119,13 @@ def find_mistakes(raw: Any) -> list[str]:
     for name, feed in dict(raw.get("FEEDS", {})).items():
         if not isinstance(feed, Mapping) or set(feed) != {"url", "token"}:
             mistakes.append(f"MIGRATION_TOOLS['FEEDS'][{name!r}] must be a dict with 'url' and 'token'")
-    if raw.get("TRANSPORT", "feed") not in {"feed", "kombu"}:
-        mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {raw['TRANSPORT']!r}; it must be 'feed' or 'kombu'")
-    if raw.get("TRANSPORT") == "kombu" and not raw.get("BROKER_URL"):
-        mistakes.append("MIGRATION_TOOLS['TRANSPORT'] is 'kombu' but 'BROKER_URL' is empty")
+    transport = raw.get("TRANSPORT", "feed")
+    if transport not in {"feed", "kombu", "kafka"} and ":" not in str(transport):
+        mistakes.append(
+            f"MIGRATION_TOOLS['TRANSPORT'] is {transport!r}; it must be 'feed', 'kombu', 'kafka' or 'package.module:Class'"
+        )
+    if transport != "feed" and not raw.get("BROKER_URL"):
+        mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {transport!r} but 'BROKER_URL' is empty")
     if raw.get("RELAY_SLEEPS", "auto") not in {"auto", "always", "never"}:
         mistakes.append(
             f"MIGRATION_TOOLS['RELAY_SLEEPS'] is {raw['RELAY_SLEEPS']!r}; it must be 'auto', 'always' or 'never'"

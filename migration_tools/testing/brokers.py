@@ -29,6 +29,8 @@ class EmbeddedBroker(ABC):
     """One broker process on 127.0.0.1 with a port and a password that outlive `kill()` and `start()`."""
 
     name: str
+    advertised = False
+    """Whether the broker tells clients where it is, as Kafka does; see DeafProxy."""
 
     def __init__(self, directory: Path | None = None):
         self.directory = directory or Path(tempfile.mkdtemp(prefix=f"strangle-{self.name}-"))
@@ -38,9 +40,13 @@ class EmbeddedBroker(ABC):
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    @abstractmethod
     def url(self) -> str:
         """What MIGRATION_TOOLS['BROKER_URL'] takes; it holds the password."""
+        return self.url_at(self.port)
+
+    @abstractmethod
+    def url_at(self, port: int) -> str:
+        """The same behind another port, for instance a DeafProxy's."""
 
     def start(self) -> Self:
         """Start, and return when the broker answers its own protocol."""
@@ -139,10 +145,9 @@ class EmbeddedRedis(EmbeddedBroker):
 
     name = "redis"
 
-    @property
-    def url(self) -> str:
+    def url_at(self, port: int) -> str:
         """See EmbeddedBroker."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        return f"redis://:{self.password}@127.0.0.1:{port}/0"
 
     def _launch(self) -> subprocess.Popen[bytes]:
         settings = {
@@ -179,10 +184,9 @@ class EmbeddedRabbit(EmbeddedBroker):
         self._epmd: subprocess.Popen[bytes] | None = None
         self._write_settings()
 
-    @property
-    def url(self) -> str:
+    def url_at(self, port: int) -> str:
         """See EmbeddedBroker."""
-        return f"amqp://strangle:{self.password}@127.0.0.1:{self.port}//"
+        return f"amqp://strangle:{self.password}@127.0.0.1:{port}//"
 
     def destroy(self) -> None:
         """See EmbeddedBroker; also ends the port mapper."""

@@ -10,7 +10,7 @@ from migration_tools.messaging.rings import RINGS
 from tests.races.scene import NEW_EVENT, Background, until
 from tests.stage import write_at_random
 
-BEFORE = "0003"
+BEFORE = "0004"
 
 
 def kinds(stage: Any) -> set[str]:

@@ -1,10 +1,16 @@
-"""Ways from a relay to a consumer behind two Protocols: the feed (HTTP) and brokers (kombu)."""
+"""Ways from a relay to a consumer: the feed (HTTP) always, and beside it a broker (RabbitMQ, Redis, Kafka, your own)."""
+
+from importlib import import_module
 
 from migration_tools.conf import settings
 from migration_tools.errors import SettingsError
-from migration_tools.messaging.consumer import Subscription
-from migration_tools.messaging.publication import Publisher
 from migration_tools.messaging.transports.feed import HttpFeed
+from migration_tools.messaging.transports.ports import ClosablePublisher, ClosableSubscription, Transport
+
+SHIPPED = {
+    "kombu": "migration_tools.messaging.transports.kombu:KombuTransport",
+    "kafka": "migration_tools.messaging.transports.kafka:KafkaTransport",
+}
 
 
 def open_feed(stream: str, group: str = "") -> HttpFeed:
@@ -20,19 +26,33 @@ def open_feed(stream: str, group: str = "") -> HttpFeed:
     return HttpFeed(stream, url=feed.url, token=feed.token, group=group)
 
 
-def open_publisher(stream: str) -> Publisher | None:
+def open_transport() -> Transport | None:
+    """The broker that MIGRATION_TOOLS names, or None when the transport is the feed alone.
+
+    Raises:
+        SettingsError: its class is not found, its driver is not installed, or its URL is not one that it takes.
+    """
+    name = settings().TRANSPORT
+    if name == "feed":
+        return None
+    module, _, attribute = SHIPPED.get(name, name).partition(":")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise SettingsError(f"MIGRATION_TOOLS['TRANSPORT'] is {name!r} but there is no such class ({error})") from error
+    transport: Transport = kind(settings().BROKER_URL)
+    return transport
+
+
+def open_publisher(stream: str) -> ClosablePublisher | None:
     """The broker's sending half, or None when the transport is the feed."""
-    if settings().TRANSPORT == "feed":
-        return None
-    from migration_tools.messaging.transports.kombu import KombuPublisher
-
-    return KombuPublisher(stream, url=settings().BROKER_URL, origin=settings().SIDE)
+    transport = open_transport()
+    return None if transport is None else transport.publisher(stream, origin=settings().SIDE)
 
 
-def open_subscription(stream: str, origin: str) -> Subscription | None:
+def open_subscription(stream: str, origin: str) -> ClosableSubscription | None:
     """The broker's receiving half for the stream that `origin` publishes, or None when the transport is the feed."""
-    if settings().TRANSPORT == "feed":
+    transport = open_transport()
+    if transport is None:
         return None
-    from migration_tools.messaging.transports.kombu import KombuSubscription
-
-    return KombuSubscription(stream, url=settings().BROKER_URL, origin=origin, consumer=settings().SIDE)
+    return transport.subscription(stream, origin=origin, consumer=settings().SIDE)

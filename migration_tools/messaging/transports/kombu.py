@@ -11,12 +11,13 @@ late comes twice.
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.errors import SettingsError, TransportError
 from migration_tools.messaging.batch import Batch
-from migration_tools.messaging.transports.broker_url import BrokerUrl
+from migration_tools.messaging.transports import endpoint
+from migration_tools.messaging.transports.broker_url import AMQP, REDIS, BrokerUrl
+from migration_tools.messaging.transports.messages import headers_of, name_of, read_message
 
 try:
     from kombu.connection import Connection
@@ -29,15 +30,9 @@ except ModuleNotFoundError as missing:
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 2.0
-CONFIRM_SECONDS = 5.0
-LISTEN_SECONDS = 1.5
 HEARTBEAT_SECONDS = 30
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 5.0
-PAUSE_PER_STALL = 5
+DECLARE_AGAIN_SECONDS = 30.0
 
-LARGEST_BODY_BYTES = 16 * 1024 * 1024
 LONGEST_QUEUE = 10_000
 LONGEST_DEAD_QUEUE = 1_000
 TRIM_EVERY = 100
@@ -45,77 +40,35 @@ DELIVERIES = 20
 REDELIVER_SECONDS = 60
 
 
-class _Endpoint:
-    """One connection to a broker, opened when needed; after a failure not before a growing pause is over."""
+class KombuTransport:
+    """Streams at RabbitMQ or Redis."""
+
+    def __init__(self, url: str):
+        self.url = url
+        BrokerUrl(url, AMQP + REDIS)
+
+    def publisher(self, stream: str, *, origin: str) -> "KombuPublisher":
+        """See Transport."""
+        return KombuPublisher(stream, url=self.url, origin=origin)
+
+    def subscription(self, stream: str, *, origin: str, consumer: str) -> "KombuSubscription":
+        """See Transport."""
+        return KombuSubscription(stream, url=self.url, origin=origin, consumer=consumer)
+
+
+class _KombuEndpoint(endpoint.Endpoint):
+    """One connection with one channel."""
 
     def __init__(self, stream: str, *, url: str, origin: str, answer_seconds: float, heartbeat: int = 0):
-        self.stream = stream
-        self.origin = origin
-        self.broker = BrokerUrl(url)
+        super().__init__(stream, broker=BrokerUrl(url, AMQP + REDIS), origin=origin, answer_seconds=answer_seconds)
         self.is_amqp = self.broker.is_amqp
         self.exchange = Exchange(f"strangle.{stream}", type="topic", durable=True)
         self._heartbeat = heartbeat
-        self._answer_seconds = answer_seconds
-        self._connection: Any = None
-        self._pause = FIRST_PAUSE_SECONDS
-        self._not_before = 0.0
-        self._failure = ""
-
-    def close(self) -> None:
-        """Take leave of the broker; a later call connects again."""
-        connection, self._connection = self._connection, None
-        self._forget()
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.release()
-
-    def _drop(self) -> None:
-        """Let a broken connection go without a word to the broker, which may not answer."""
-        connection, self._connection = self._connection, None
-        self._forget()
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.collect(socket_timeout=CONNECT_SECONDS)
-
-    def _open(self, channel: Any) -> None:
-        """Declare and prepare what the endpoint needs on a fresh channel."""
-        raise NotImplementedError
-
-    def _forget(self) -> None:
-        """Drop what belonged to the channel."""
-        raise NotImplementedError
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """Give the open connection; a failure of broker or driver closes it and becomes a TransportError."""
-        if self._connection is None and time.monotonic() < self._not_before:
-            raise TransportError(self._failure)
-        began = time.monotonic() if self._connection is None else None
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-                self._open(self._connection.channel())
-                began = None
-            yield self._connection
-        except Exception as error:
-            # No list of types: kombu lets the errors of three libraries through, AttributeError among them.
-            self._drop()
-            now = time.monotonic()
-            # A broker that lets us wait for a connection is asked rarely: the feed can be read meanwhile.
-            stall = now - began if began is not None else 0.0
-            self._not_before = now + max(self._pause, stall * PAUSE_PER_STALL)
-            self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-            self._failure = (
-                f"broker {self.broker!r} does not work ({self.broker.describe(error)}); start it or correct "
-                "MIGRATION_TOOLS['BROKER_URL']: until then the feed carries the stream"
-            )
-            raise TransportError(self._failure) from error
-        self._pause = FIRST_PAUSE_SECONDS
 
     def _connect(self) -> Any:
         connection = Connection(
             self.broker.secret,
-            connect_timeout=min(CONNECT_SECONDS, self._answer_seconds),
+            connect_timeout=min(endpoint.CONNECT_SECONDS, self._answer_seconds),
             heartbeat=self._heartbeat,
             transport_options=self._options(),
         )
@@ -128,6 +81,12 @@ class _Endpoint:
             raise
         return connection
 
+    def _leave(self, connection: Any) -> None:
+        connection.release()
+
+    def _abandon(self, connection: Any) -> None:
+        connection.collect(socket_timeout=endpoint.CONNECT_SECONDS)
+
     def _options(self) -> dict[str, Any]:
         if self.is_amqp:
             return {
@@ -136,18 +95,18 @@ class _Endpoint:
                 "write_timeout": self._answer_seconds,
             }
         return {
-            "socket_connect_timeout": min(CONNECT_SECONDS, self._answer_seconds),
+            "socket_connect_timeout": min(endpoint.CONNECT_SECONDS, self._answer_seconds),
             "socket_timeout": self._answer_seconds,
             "socket_keepalive": True,
             "visibility_timeout": REDELIVER_SECONDS,
         }
 
 
-class KombuPublisher(_Endpoint):
+class KombuPublisher(_KombuEndpoint):
     """The relay's half: one persistent message a batch, confirmed by RabbitMQ, stored by Redis."""
 
     def __init__(self, stream: str, *, url: str, origin: str):
-        super().__init__(stream, url=url, origin=origin, answer_seconds=CONFIRM_SECONDS)
+        super().__init__(stream, url=url, origin=origin, answer_seconds=endpoint.CONFIRM_SECONDS)
         self.sent = 0
         self.returned = 0
         self.withheld = 0
@@ -162,7 +121,7 @@ class KombuPublisher(_Endpoint):
             TransportError: the broker did not take it; the connection is tried again after a pause.
         """
         body = batch.to_json().encode()
-        if len(body) > LARGEST_BODY_BYTES:
+        if len(body) > endpoint.LARGEST_BODY_BYTES:
             self.withheld += 1
             log.info(
                 "stream %s: batch after %d is too large for a broker; the feed serves it",
@@ -179,10 +138,10 @@ class KombuPublisher(_Endpoint):
                 delivery_mode="persistent",
                 content_type="application/json",
                 content_encoding="utf-8",
-                headers=_headers(batch),
-                message_id=f"{self.stream}/{self.origin}/{batch.first}-{batch.last}",
+                headers=headers_of(batch),
+                message_id=name_of(batch),
                 retry=False,
-                **({"timeout": CONFIRM_SECONDS, "confirm_timeout": CONFIRM_SECONDS} if self.is_amqp else {}),
+                **self._confirmation(),
             )
             self.sent += 1
             if not self.is_amqp and self.sent % TRIM_EVERY == 1:
@@ -191,7 +150,12 @@ class KombuPublisher(_Endpoint):
             log.info("stream %s: nobody listens at broker %s yet", self.stream, self.broker)
         self._unheard = self._was_returned
 
-    def _open(self, channel: Any) -> None:
+    def _confirmation(self) -> dict[str, float]:
+        seconds = self._answer_seconds
+        return {"timeout": seconds, "confirm_timeout": seconds} if self.is_amqp else {}
+
+    def _open(self, connection: Any) -> None:
+        channel = connection.channel()
         self.exchange.bind(channel).declare()
         # Only RabbitMQ returns what no queue wants.
         returns = {"on_return": self._on_return} if self.is_amqp else {}
@@ -213,17 +177,19 @@ class KombuPublisher(_Endpoint):
                 log.warning("queue %s at broker %s is emptied, it was full; the feed serves it", queue, self.broker)
 
 
-class KombuSubscription(_Endpoint):
+class KombuSubscription(_KombuEndpoint):
     """The consumer's half: its own durable queue, one batch in hand until it is done."""
 
     def __init__(self, stream: str, *, url: str, origin: str, consumer: str):
-        super().__init__(stream, url=url, origin=origin, answer_seconds=LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS)
+        super().__init__(stream, url=url, origin=origin, answer_seconds=endpoint.LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS)
         self.queue_name = f"strangle.{stream}.{origin}.{consumer}"
         self.received = 0
         self.refused = 0
         self._message: Any = None
         self._batch: Batch | None = None
         self._stuck = False
+        self._channel: Any = None
+        self._bound = 0.0
 
     def receive(self, wait_seconds: float) -> Batch | None:
         """Return the batch in hand or the next one; None when there is none within `wait_seconds`.
@@ -241,6 +207,7 @@ class KombuSubscription(_Endpoint):
                 try:
                     connection.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
                 except TimeoutError:
+                    self._bind_again()
                     return None
             self._batch = self._read(self._message)
             if self._batch is None:
@@ -255,7 +222,8 @@ class KombuSubscription(_Endpoint):
             with contextlib.suppress(TransportError), self._connected():
                 message.ack()
 
-    def _open(self, channel: Any) -> None:
+    def _open(self, connection: Any) -> None:
+        channel = self._channel = connection.channel()
         if self._stuck:
             # RabbitMQ 3.10, killed within minutes of a quorum queue's making, forgets where the queue lives
             # and never answers for it again. Made anew it lacks messages, which the feed has.
@@ -273,7 +241,12 @@ class KombuSubscription(_Endpoint):
             raise
 
     def _forget(self) -> None:
-        self._message = self._batch = None
+        self._message = self._batch = self._channel = None
+
+    def _bind_again(self) -> None:
+        """In a silence make sure of the binding: a broker that lost it, or an operator's hand, says nothing."""
+        if time.monotonic() > self._bound + DECLARE_AGAIN_SECONDS:
+            self._declare(self._channel)
 
     def _declare(self, channel: Any) -> Any:
         """Declare the consumer's queue and, at RabbitMQ, one for what it rejects or what returns for ever."""
@@ -291,30 +264,17 @@ class KombuSubscription(_Endpoint):
             }
         queue = Queue(self.queue_name, self.exchange, self.origin, durable=True, queue_arguments=arguments)
         queue.bind(channel).declare()
+        self._bound = time.monotonic()
         return queue
 
     def _on_message(self, message: Any) -> None:
         self._message = message
 
     def _read(self, message: Any) -> Batch | None:
-        try:
-            batch = Batch.from_json(message.body)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            reason = f"is not a batch ({type(error).__name__})"
-        else:
-            if (batch.stream, batch.origin) == (self.stream, self.origin):
-                self.received += 1
-                return batch
-            reason = f"belongs to stream {batch.stream!r} of {batch.origin!r}"
+        found = read_message(message.body, self.stream, self.origin)
+        if isinstance(found, Batch):
+            self.received += 1
+            return found
         self.refused += 1
-        log.error("a message of queue %s at %s %s; it is rejected", self.queue_name, self.broker, reason)
+        log.error("a message of queue %s at %s %s; it is rejected", self.queue_name, self.broker, found)
         return None
-
-
-def _headers(batch: Batch) -> dict[str, Any]:
-    headers: dict[str, Any] = {"origin": batch.origin, "first": batch.first, "last": batch.last}
-    traces = (event.metadata.get("traceparent") for event in batch.events)
-    trace = next(filter(None, traces), None)
-    if trace is not None:
-        headers["traceparent"] = trace
-    return headers
