@@ -122,7 +122,8 @@ def find_mistakes(raw: Any) -> list[str]:
     transport = raw.get("TRANSPORT", "feed")
     if transport not in {"feed", "kombu", "kafka"} and ":" not in str(transport):
         mistakes.append(
-            f"MIGRATION_TOOLS['TRANSPORT'] is {transport!r}; it must be 'feed', 'kombu', 'kafka' or 'package.module:Class'"
+            f"MIGRATION_TOOLS['TRANSPORT'] is {transport!r}; "
+            "it must be 'feed', 'kombu', 'kafka' or 'package.module:Class'"
         )
     if transport != "feed" and not raw.get("BROKER_URL"):
         mistakes.append(f"MIGRATION_TOOLS['TRANSPORT'] is {transport!r} but 'BROKER_URL' is empty")

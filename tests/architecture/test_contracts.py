@@ -41,6 +41,7 @@ PLANTS = [
     Plant("migration_tools/stores/ports.py", "import psycopg", "ports know no framework and no driver"),
     Plant("migration_tools/transfer/planted.py", "import psycopg", DRIVERS),
     Plant("migration_tools/messaging/planted.py", "from kombu import Connection", DRIVERS),
+    Plant("migration_tools/messaging/planted.py", "import confluent_kafka", DRIVERS),
     Plant("migration_tools/phases/planted.py", "import redis", DRIVERS),
     Plant("migration_tools/verification/planted.py", "import legacy_monolith", ALONE),
     Plant("migration_tools/testing/planted.py", "import playbooks", ALONE),

@@ -61,7 +61,19 @@ def test_the_toolkit_requires_django_alone() -> None:
     [
         (
             ("migration_tools",),
-            ("engine", "kombu", "celery", "chdb", "clickhouse", "contracts", "mongodb", "redis", "demo", "testing"),
+            (
+                "engine",
+                "kombu",
+                "kafka",
+                "celery",
+                "chdb",
+                "clickhouse",
+                "contracts",
+                "mongodb",
+                "redis",
+                "demo",
+                "testing",
+            ),
         ),
         (("proxy",), ("proxy",)),
         (("legacy_monolith", "extracted_services", "playbooks", "demo"), ("demo",)),

@@ -1,35 +1,43 @@
-"""Every transport carries a stream completely, in order and once, whatever its broker does."""
+"""Every transport that ships passes the suite, and carries the real shop while its broker is killed."""
 
-import contextlib
 import os
-import random
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from migration_tools.capture.projector import RelationProjector
-from migration_tools.errors import TransportError
-from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.inbox import apply_batch
 from migration_tools.messaging.relay import Relay
-from migration_tools.messaging.transports import kombu as transport
-from migration_tools.messaging.transports.kombu import KombuPublisher, KombuSubscription
+from migration_tools.messaging.transports import endpoint, kombu
+from migration_tools.messaging.transports.kafka import KafkaTransport
+from migration_tools.messaging.transports.kombu import KombuTransport
+from migration_tools.messaging.transports.ports import Transport
 from migration_tools.testing.brokers import EmbeddedBroker, EmbeddedRabbit, EmbeddedRedis
+from migration_tools.testing.memory import BROKERS as IN_MEMORY
+from migration_tools.testing.memory import MemoryTransport
+from migration_tools.testing.mock_kafka import EmbeddedKafka
+from migration_tools.testing.streams import Owner, Receiver, eventually
+from migration_tools.testing.transports import TransportConformance
 from migration_tools.transfer.sync import TableWriter
-from tests.conftest import ROOT, Pair
-from tests.integration.transport_rig import Owner, Receiver, eventually, made
+from tests.conftest import ROOT, Cluster, Pair, cloned_pair
+from tests.integration.transport_rig import made
 from tests.stage import STREAM, DirectFeed, _thread, write_at_random
 
-BROKERS: dict[str, type[EmbeddedBroker]] = {"redis": EmbeddedRedis, "rabbitmq": EmbeddedRabbit}
+KINDS: dict[str, tuple[type[EmbeddedBroker], Callable[[str], Transport]]] = {
+    "redis": (EmbeddedRedis, KombuTransport),
+    "rabbitmq": (EmbeddedRabbit, KombuTransport),
+    "kafka": (EmbeddedKafka, KafkaTransport),
+}
+KAFKA_URL = "STRANGLE_TEST_KAFKA_URL"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,7 @@ def brokers() -> Iterator[Callable[[str], EmbeddedBroker]]:
 
     def get(name: str) -> EmbeddedBroker:
         if name not in running:
-            running[name] = made(BROKERS[name]).__enter__()
+            running[name] = made(KINDS[name][0]).__enter__()
         return running[name]
 
     yield get
@@ -47,137 +55,142 @@ def brokers() -> Iterator[Callable[[str], EmbeddedBroker]]:
         broker.destroy()
 
 
-class Wire:
-    """One stream from an owner to a receiver over the transport under test."""
-
-    def __init__(self, owner: Owner, receiver: Receiver, broker: EmbeddedBroker | None, ends: tuple[Any, Any]):
-        self.owner = owner
-        self.receiver = receiver
-        self.broker = broker
-        self.publisher, self.subscription = ends
-        if self.subscription is not None:
-            assert self.subscription.receive(0) is None
-
-    def send(self, *batches: Batch) -> None:
-        """Publish, when there is a broker; the feed needs no sending."""
-        for batch in batches if self.publisher is not None else ():
-            self.publisher.publish(batch)
-
-    def try_to_send(self, batch: Batch) -> None:
-        """Publish if the broker takes it."""
-        with contextlib.suppress(TransportError):
-            self.send(batch)
+@pytest.fixture(scope="class")
+def one_pair(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Pair]:
+    """One pair of databases for a transport's whole suite: every test has a stream of its own."""
+    with cloned_pair(cluster, templates, django_db_blocker) as made:
+        yield made
 
 
-def ends_of(broker: EmbeddedBroker, stream: str, consumer: str = "orders") -> tuple[KombuPublisher, KombuSubscription]:
-    return (
-        KombuPublisher(stream, url=broker.url, origin="monolith"),
-        KombuSubscription(stream, url=broker.url, origin="monolith", consumer=consumer),
-    )
+class ShortOfPatience(TransportConformance):
+    """The suite with our databases, and with brokers whose answers are awaited for half a second."""
+
+    @pytest.fixture
+    def using(self, one_pair: Pair) -> str:
+        return "orders"
+
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(endpoint, "CONFIRM_SECONDS", 0.5)
+        monkeypatch.setattr(endpoint, "LISTEN_SECONDS", 0.5)
+        monkeypatch.setattr(endpoint, "PAUSE_PER_STALL", 1)
+        monkeypatch.setattr(kombu, "REDELIVER_SECONDS", 1)
 
 
-@pytest.fixture(params=["feed", "redis", "rabbitmq"])
-def wire(request: pytest.FixtureRequest, pair: Pair, brokers: Callable[[str], EmbeddedBroker]) -> Iterator[Wire]:
-    broker = None if request.param == "feed" else brokers(request.param)
-    owner = Owner(f"stream_{uuid.uuid4().hex[:8]}")
-    with owner.serving() as feed:
-        if broker is None:
-            yield Wire(owner, Receiver(owner, feed, None), None, (None, None))
-            return
-        publisher, subscription = ends_of(broker, owner.stream)
-        with closing(publisher), closing(subscription):
-            receiver = Receiver(owner, feed, subscription)
-            yield Wire(owner, receiver, broker, (publisher, subscription))
+class TestFeed(ShortOfPatience):
+    def opened(self, url: str) -> None:
+        return None
+
+    @pytest.fixture
+    def broker(self) -> None:
+        return None
 
 
-def test_batches_arrive_in_order(wire: Wire) -> None:
-    for number in range(40):
-        wire.send(wire.owner.write(1 + number % 4))
-        wire.receiver.catch_up()
-    if wire.subscription is not None:
-        assert wire.subscription.received >= 35, "the broker carried next to nothing"
+class TestMemory(ShortOfPatience):
+    def opened(self, url: str) -> Transport:
+        return MemoryTransport(url)
+
+    @pytest.fixture
+    def broker(self) -> Any:
+        class InMemory:
+            port, advertised = 0, False
+
+            def url_at(self, port: int) -> str:
+                return "memory://suite"
+
+            def kill(self) -> None:
+                IN_MEMORY["memory://suite"].kill()
+
+            def start(self) -> None:
+                IN_MEMORY["memory://suite"].start()
+
+        return InMemory()
 
 
-def test_repeated_batches_are_applied_once(wire: Wire) -> None:
-    batches = [wire.owner.write() for _ in range(12)]
-    wire.send(*(batch for batch in batches for _ in range(3)), *batches[4:8])
-    wire.receiver.catch_up()
-    wire.receiver.consumer.step(0)
-    wire.receiver.catch_up()
+class TestRedis(ShortOfPatience):
+    def opened(self, url: str) -> Transport:
+        return KombuTransport(url)
+
+    @pytest.fixture
+    def broker(self, brokers: Callable[[str], EmbeddedBroker]) -> EmbeddedBroker:
+        return brokers("redis")
 
 
-def test_lost_batches_are_read_from_the_feed(wire: Wire) -> None:
-    batches = [wire.owner.write() for _ in range(30)]
-    wire.send(*(batch for number, batch in enumerate(batches) if number % 3))
-    wire.receiver.catch_up()
-    assert wire.owner.asked
+class TestRabbit(ShortOfPatience):
+    def opened(self, url: str) -> Transport:
+        return KombuTransport(url)
+
+    @pytest.fixture
+    def broker(self, brokers: Callable[[str], EmbeddedBroker]) -> EmbeddedBroker:
+        return brokers("rabbitmq")
 
 
-def test_the_last_batch_may_be_lost_and_silence_is_enough_to_notice(wire: Wire) -> None:
-    wire.send(wire.owner.write())
-    wire.receiver.catch_up()
-    wire.owner.write()
-    began = time.monotonic()
-    wire.receiver.catch_up()
-    assert time.monotonic() - began < 2.0
+class TestKafka(ShortOfPatience):
+    def opened(self, url: str) -> Transport:
+        return KafkaTransport(url)
+
+    @pytest.fixture
+    def broker(self, brokers: Callable[[str], EmbeddedBroker]) -> EmbeddedBroker:
+        return brokers("kafka")
 
 
-def test_batches_in_any_order_are_applied_in_order(wire: Wire) -> None:
-    batches = [wire.owner.write() for _ in range(30)]
-    random.Random(7).shuffle(batches)
-    wire.send(*batches)
-    wire.receiver.catch_up()
+@pytest.mark.skipif(KAFKA_URL not in os.environ, reason=f"{KAFKA_URL} names no cluster")
+class TestKafkaThatIsGiven(TransportConformance):
+    def opened(self, url: str) -> Transport:
+        return KafkaTransport(url)
 
+    @pytest.fixture
+    def using(self, one_pair: Pair) -> str:
+        return "orders"
 
-def test_a_killed_broker_delays_nothing_and_is_used_again(wire: Wire) -> None:
-    wire.send(*(wire.owner.write() for _ in range(10)))
-    wire.receiver.catch_up()
-    if wire.broker is None:
-        return
-    wire.broker.kill()
-    began = time.monotonic()
-    for _ in range(5):
-        with pytest.raises(TransportError, match=r"start it or correct"):
-            wire.send(wire.owner.write())
-        wire.receiver.catch_up()
-    assert time.monotonic() - began < 2.0
-    wire.broker.start()
-    before = wire.subscription.received
+    @pytest.fixture
+    def broker(self) -> Any:
+        class Given:
+            port, advertised = 0, False
 
-    def carried() -> bool:
-        wire.try_to_send(wire.owner.write())
-        wire.receiver.catch_up()
-        return bool(wire.subscription.received > before)
+            def url_at(self, port: int) -> str:
+                return os.environ[KAFKA_URL]
 
-    # RabbitMQ may have lost the queue with the kill: until it is made anew the feed carries on.
-    assert eventually(carried, 90), "the broker is back but carries nothing"
+            def kill(self) -> None:
+                raise NotImplementedError(urlsplit(os.environ[KAFKA_URL]).hostname)
+
+            def start(self) -> None:
+                raise NotImplementedError
+
+        return Given()
 
 
 CRASH = """
 import django, os, signal, sys
 django.setup()
-from migration_tools.messaging.transports.kombu import KombuSubscription
-subscription = KombuSubscription(sys.argv[1], url=sys.argv[2], origin="monolith", consumer="orders")
+from migration_tools.messaging.transports import open_transport
+from django.test import override_settings
+kind, url, stream = sys.argv[1:]
+with override_settings(MIGRATION_TOOLS={"TRANSPORT": kind, "BROKER_URL": url}):
+    subscription = open_transport().subscription(stream, origin="monolith", consumer="orders")
 while subscription.receive(1.0) is None: pass
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("name", BROKERS)
+@pytest.mark.parametrize("name", KINDS)
 def test_what_a_killed_consumer_had_not_acknowledged_comes_again_and_is_skipped(
     name: str, pair: Pair, brokers: Callable[[str], EmbeddedBroker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "REDELIVER_SECONDS", 1)
+    monkeypatch.setattr(kombu, "REDELIVER_SECONDS", 1)
     broker, owner = brokers(name), Owner(f"stream_{uuid.uuid4().hex[:8]}")
-    publisher, subscription = ends_of(broker, owner.stream)
+    transport = KINDS[name][1](broker.url)
+    publisher = transport.publisher(owner.stream, origin="monolith")
+    subscription = transport.subscription(owner.stream, origin="monolith", consumer="orders")
     with closing(publisher), closing(subscription), owner.serving() as feed:
-        receiver = Receiver(owner, feed, subscription)
+        receiver = Receiver(owner, feed, subscription, using="orders")
         subscription.receive(0)
         subscription.close()
         batch = owner.write()
         publisher.publish(batch)
+        kind = "kafka" if name == "kafka" else "kombu"
         killed = subprocess.run(
-            [sys.executable, "-c", CRASH, owner.stream, broker.url],
+            [sys.executable, "-c", CRASH, kind, broker.url, owner.stream],
             cwd=ROOT,
             env=dict(os.environ),
             timeout=60,
@@ -191,13 +204,17 @@ def test_what_a_killed_consumer_had_not_acknowledged_comes_again_and_is_skipped(
         assert subscription.receive(0.1) is None, "it was not acknowledged"
 
 
-@pytest.mark.parametrize("name", BROKERS)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_real_shop_reaches_the_real_service_while_its_broker_is_killed(
-    name: str, stage: Any, brokers: Callable[[str], EmbeddedBroker]
+    name: str, stage: Any, brokers: Callable[[str], EmbeddedBroker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(endpoint, "LONGEST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(endpoint, "PAUSE_PER_STALL", 1)
     stage.backfill()
     broker = brokers(name)
-    publisher, subscription = ends_of(broker, STREAM, consumer=f"orders_{uuid.uuid4().hex[:8]}")
+    transport = KINDS[name][1](broker.url)
+    publisher = transport.publisher(STREAM, origin="monolith")
+    subscription: Any = transport.subscription(STREAM, origin="monolith", consumer=f"orders_{uuid.uuid4().hex[:8]}")
     relay = Relay(STREAM, RelationProjector(), alias="default", publisher=publisher)
     feed = DirectFeed("default", "monolith")
     consumer = Consumer(STREAM, feed, TableWriter(), using="orders", subscription=subscription)

@@ -1,4 +1,4 @@
-"""Ways from a relay to a consumer: the feed (HTTP) always, and beside it a broker (RabbitMQ, Redis, Kafka, your own)."""
+"""Ways from a relay to a consumer: always the feed (HTTP), beside it a broker (RabbitMQ, Redis, Kafka, your own)."""
 
 from importlib import import_module
 

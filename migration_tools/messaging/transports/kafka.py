@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Any
 
-from migration_tools.errors import SettingsError, TransportError
+from migration_tools.errors import SettingsError
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.transports import endpoint
 from migration_tools.messaging.transports.broker_url import KAFKA, BrokerUrl
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PORT = 9092
 PARTITION = 0
 LONGEST_TAIL = 1_000
-"""Messages behind the end of a topic that are still worth reading; what lies further back the feed has in longer runs."""
+"""Messages before a topic's end that are worth reading; what lies further back the feed has in longer runs."""
 COMMIT_SECONDS = 1.0
 PREFETCH_KILOBYTES = 32 * 1024
 HEADROOM_BYTES = 64 * 1024
@@ -46,7 +46,7 @@ class KafkaTransport:
 
     def __init__(self, url: str):
         self.url = url
-        BrokerUrl(url, KAFKA)
+        security(BrokerUrl(url, KAFKA))
 
     def publisher(self, stream: str, *, origin: str) -> "KafkaPublisher":
         """See Transport."""
@@ -121,7 +121,9 @@ class KafkaPublisher(_KafkaEndpoint):
         body = batch.to_json().encode()
         if len(body) > endpoint.LARGEST_BODY_BYTES or not self._confirmed(batch, body):
             self.withheld += 1
-            log.info("stream %s: batch after %d is too large for a broker; the feed serves it", self.stream, batch.first)
+            log.info(
+                "stream %s: batch after %d is too large for a broker; the feed serves it", self.stream, batch.first
+            )
             return
         self.sent += 1
 

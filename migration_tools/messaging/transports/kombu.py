@@ -181,7 +181,9 @@ class KombuSubscription(_KombuEndpoint):
     """The consumer's half: its own durable queue, one batch in hand until it is done."""
 
     def __init__(self, stream: str, *, url: str, origin: str, consumer: str):
-        super().__init__(stream, url=url, origin=origin, answer_seconds=endpoint.LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS)
+        super().__init__(
+            stream, url=url, origin=origin, answer_seconds=endpoint.LISTEN_SECONDS, heartbeat=HEARTBEAT_SECONDS
+        )
         self.queue_name = f"strangle.{stream}.{origin}.{consumer}"
         self.received = 0
         self.refused = 0
