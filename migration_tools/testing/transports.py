@@ -59,7 +59,6 @@ class Wire:
     def __init__(self, owner: Owner, receiver: Receiver, ends: tuple[ClosablePublisher, ClosableSubscription] | None):
         self.owner = owner
         self.receiver = receiver
-        self.carried = 0
         self.publisher, self.subscription = ends or (None, None)
         if self.subscription is not None:
             self.subscription.receive(0)
@@ -76,14 +75,23 @@ class Wire:
             return True
         return False
 
+    def drain(self) -> None:
+        """Take what the broker still has, which the feed served already."""
+        while self.subscription is not None and self.subscription.receive(0.2) is not None:
+            self.subscription.done()
+
     def delivers(self, within_seconds: float) -> bool:
         """Whether the broker carries again: a batch that was sent now is received, not read from the feed."""
 
         def carried() -> bool:
-            if self.subscription is None or not self.try_to_send(self.owner.write()):
+            if self.subscription is None:
                 return False
+            # Both, whatever becomes of the other: it is the consumer that mends a queue no publish gets into.
+            sent = self.try_to_send(self.owner.write())
             with contextlib.suppress(TransportError):
-                return self.subscription.receive(0.3) is not None
+                received = self.subscription.receive(0.3) is not None
+                self.subscription.done()
+                return sent and received
             return False
 
         found = eventually(carried, within_seconds)
@@ -247,14 +255,18 @@ class TransportConformance:
         batches = [wire.owner.write(300) for _ in range(3)]
         wire.send(batches[0])
         wire.receiver.catch_up()
+        wire.drain()
         proxy.deafen(towards_client=after)
         # The publisher may hear nothing either: what it then sends twice must not be applied twice.
         confirmed = wire.try_to_send(batches[1])
         assert after or not confirmed, "an unheard confirmation was taken for one"
+        if wire.subscription is not None:
+            with contextlib.suppress(TransportError):
+                assert wire.subscription.receive(0.5) is None, "a part was taken for a batch"
+        assert proxy.swallowed, "nothing was lost"
         began = time.monotonic()
         wire.receiver.catch_up()
         assert time.monotonic() - began < self.brief + 2, "a deaf broker held up the stream"
-        assert eventually(lambda: bool(proxy.swallowed), 5), "nothing was lost"
         proxy.hear()
         wire.owner.write()
         assert wire.delivers(self.returns), "the broker is heard again but carries nothing"

@@ -17,7 +17,7 @@ from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.inbox import apply_batch
 from migration_tools.messaging.relay import Relay
-from migration_tools.messaging.transports import endpoint, kombu
+from migration_tools.messaging.transports import endpoint, kafka, kombu
 from migration_tools.messaging.transports.kafka import KafkaTransport
 from migration_tools.messaging.transports.kombu import KombuTransport
 from migration_tools.messaging.transports.ports import Transport
@@ -75,6 +75,8 @@ class ShortOfPatience(TransportConformance):
         monkeypatch.setattr(endpoint, "LISTEN_SECONDS", 0.5)
         monkeypatch.setattr(endpoint, "PAUSE_PER_STALL", 1)
         monkeypatch.setattr(kombu, "REDELIVER_SECONDS", 1)
+        # The mock cluster keeps a fetch for as long as it may, even when there is something to fetch by then.
+        monkeypatch.setattr(kafka, "FETCH_WAIT_MILLISECONDS", 20)
 
 
 class TestFeed(ShortOfPatience):

@@ -34,6 +34,7 @@ PARTITION = 0
 LONGEST_TAIL = 1_000
 """Messages before a topic's end that are worth reading; what lies further back the feed has in longer runs."""
 COMMIT_SECONDS = 1.0
+FETCH_WAIT_MILLISECONDS = 500
 PREFETCH_KILOBYTES = 32 * 1024
 HEADROOM_BYTES = 64 * 1024
 
@@ -244,7 +245,7 @@ class KafkaSubscription(_KafkaEndpoint):
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "latest",
-                "fetch.wait.max.ms": 500,
+                "fetch.wait.max.ms": FETCH_WAIT_MILLISECONDS,
                 "queued.max.messages.kbytes": PREFETCH_KILOBYTES,
                 "topic.metadata.refresh.fast.interval.ms": 100,
             }
