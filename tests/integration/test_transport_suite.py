@@ -78,7 +78,7 @@ def broken(ends: type[Any]) -> MemoryTransport:
 
 
 class Suite(TransportConformance):
-    returns = 0.5
+    returns = arrives = 0.5
 
     def __init__(self, transport: MemoryTransport):
         self.transport = transport

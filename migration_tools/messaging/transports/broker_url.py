@@ -7,7 +7,7 @@ from migration_tools.errors import SettingsError
 AMQP = ("amqp", "amqps", "pyamqp")
 REDIS = ("redis", "rediss")
 KAFKA = ("kafka", "kafkas")
-EXAMPLES = {
+EXAMPLES: dict[tuple[str, ...], str] = {
     AMQP: "amqp://user:password@host:5672// (RabbitMQ)",
     REDIS: "redis://:password@host:6379/0",
     KAFKA: "kafka://host:9092,host:9092 or kafkas://user:password@host:9093 (TLS)",
