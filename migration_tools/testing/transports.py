@@ -88,7 +88,7 @@ class Wire:
         def carried() -> bool:
             if self.subscription is None:
                 return False
-            # Both, whatever becomes of the other: it is the consumer that mends a queue no publish gets into.
+            # Both, whatever becomes of the other: a queue that takes no publish is mended by its consumer.
             sent = self.try_to_send(self.owner.write())
             with contextlib.suppress(TransportError):
                 received = self.subscription.receive(0.3) is not None

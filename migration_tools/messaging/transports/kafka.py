@@ -73,7 +73,9 @@ class _KafkaEndpoint(endpoint.Endpoint):
         milliseconds = int(self._answer_seconds * 1000)
         return {
             **security(self.broker),
-            "bootstrap.servers": ",".join(f"{host}:{port}" for host, port in _addresses(self.broker)),
+            "bootstrap.servers": ",".join(
+                f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in _addresses(self.broker)
+            ),
             "client.id": f"strangle.{self.stream}",
             "error_cb": self._on_error,
             # What matters of its errors is in ours; the rest comes once for each attempt to connect.
@@ -290,8 +292,10 @@ def security(broker: BrokerUrl) -> dict[str, Any]:
     """What a URL says of TLS and of a login, in librdkafka's words; its query may say more of them.
 
     Raises:
-        SettingsError: the query has another option.
+        SettingsError: it names no host, or the query has another option.
     """
+    if not broker.hosts:
+        raise SettingsError("MIGRATION_TOOLS['BROKER_URL'] names no host; use kafka://host:9092,host:9092")
     tls = broker.scheme == "kafkas"
     found: dict[str, Any] = {"security.protocol": ("SASL_" if broker.user else "") + ("SSL" if tls else "PLAINTEXT")}
     if broker.user:
