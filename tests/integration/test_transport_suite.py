@@ -29,7 +29,7 @@ class AcknowledgesAtOnce(MemorySubscription):
         self._batch = None
 
 
-class SharesOneQueue(MemorySubscription):
+class SharesOneQueue(AcknowledgesAtOnce):
     def __init__(self, broker: MemoryBroker, line: tuple[str, str], consumer: str):
         super().__init__(broker, line, "everybody")
 

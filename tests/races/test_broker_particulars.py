@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from kombu.connection import Connection
 from kombu.entity import Queue
+from kombu.messaging import Producer
 
-from migration_tools.messaging.transports import endpoint, kombu
+from migration_tools.messaging.transports import kombu
 from migration_tools.messaging.transports.kafka import KafkaTransport
 from migration_tools.messaging.transports.kombu import KombuTransport
 from migration_tools.testing.brokers import EmbeddedBroker, EmbeddedRabbit
@@ -63,10 +64,18 @@ def test_a_queue_is_a_quorum_queue_with_limits_and_a_dead_letter_exchange(pair: 
 def test_what_is_no_batch_goes_to_the_dead_letter_queue(pair: Pair, rabbit: EmbeddedBroker) -> None:
     with wired(KombuTransport(rabbit.url), "orders") as wire, Connection(rabbit.url) as looker:
         subscription: Any = wire.subscription
-        looker.SimpleQueue(Queue(subscription.queue_name, no_declare=True)).put("no batch")
+        channel: Any = looker.channel()
+        Producer(channel).publish("no batch", exchange=f"strangle.{wire.owner.stream}", routing_key="monolith")
         carried(wire)
-        dead: Any = looker.SimpleQueue(Queue(f"{subscription.queue_name}.dead", no_declare=True))
-        letter = dead.get(timeout=10)
+        dead: Any = Queue(f"{subscription.queue_name}.dead").bind(channel)
+        letters: list[Any] = []
+
+        def came() -> bool:
+            letters.append(dead.get(no_ack=True))
+            return letters[-1] is not None
+
+        assert eventually(came, 10)
+        letter = letters[-1]
         assert letter.payload == "no batch"
         assert letter.headers["x-death"][0]["reason"] == "rejected"
         assert subscription.refused == 1
@@ -90,19 +99,6 @@ def test_an_unroutable_publish_is_noticed_and_mended(
         assert publisher.returned == 1, "RabbitMQ did not give the unroutable batch back"
         wire.receiver.catch_up()
         assert wire.delivers(20), "nobody bound the queue again"
-
-
-def test_a_quorum_queue_that_rabbitmq_forgot_is_made_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EmbeddedRabbit, "remembers", False)
-    monkeypatch.setattr(endpoint, "LISTEN_SECONDS", 0.5)
-    monkeypatch.setattr(endpoint, "CONFIRM_SECONDS", 0.5)
-    monkeypatch.setattr(endpoint, "PAUSE_PER_STALL", 1)
-    with made(EmbeddedRabbit) as broker, wired(KombuTransport(broker.url), "orders") as wire:
-        carried(wire)
-        broker.restart()
-        wire.owner.write()
-        wire.receiver.catch_up()
-        assert wire.delivers(60)
 
 
 def test_all_batches_lie_in_one_partition_in_order_under_names_of_their_own(kafka: EmbeddedBroker) -> None:

@@ -90,6 +90,11 @@ def test_publication_goes_on_from_the_last_confirmed_position_after_an_outage(
     publication = Publication(STREAM, publisher, alias="default")
     with closing(publisher), closing(subscription), connect("default", "test") as conn:
         subscription.receive(0.1)
+        # RabbitMQ 3.10 forgets a quorum queue that is younger than its last clean stop or some minutes.
+        rabbit.stop()
+        rabbit.start()
+        with pytest.raises(TransportError):
+            subscription.receive(0.1)
         heads = [write(stage) for _ in range(2)]
         assert publication.step(conn)
         rabbit.kill()

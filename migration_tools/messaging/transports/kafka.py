@@ -199,17 +199,16 @@ class KafkaSubscription(_KafkaEndpoint):
             return self._batch
         deadline = time.monotonic() + wait_seconds
         with self._connected() as consumer:
-            while self._batch is None:
+            while True:
                 message = consumer.poll(max(deadline - time.monotonic(), 0.0))
                 self._check()
                 if message is None:
                     return None
                 error = message.error()
-                if error is None:
-                    self._take(message)
-                elif error.code() not in NO_TOPIC_YET:
+                if error is None and self._take(message):
+                    return self._batch
+                if error is not None and error.code() not in NO_TOPIC_YET:
                     raise kafka.KafkaException(error)
-        return self._batch
 
     def done(self) -> None:
         """Remember the offset behind the batch in hand; a hint only: when it is lost the batch comes once more."""
@@ -226,16 +225,17 @@ class KafkaSubscription(_KafkaEndpoint):
             with contextlib.suppress(kafka.KafkaException):
                 connection.commit(message=message, asynchronous=True)
 
-    def _take(self, message: Any) -> None:
+    def _take(self, message: Any) -> bool:
         found = read_message(message.value() or b"", self.stream, self.origin)
         self._message = message
         if isinstance(found, Batch):
             self.received += 1
             self._batch = found
-            return
+            return True
         self.refused += 1
         log.error("message %d of topic %s at %s %s; it is skipped", message.offset(), self.topic, self.broker, found)
         self.done()
+        return False
 
     def _connect(self) -> Any:
         self._reach()
