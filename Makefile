@@ -14,7 +14,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-log chaos chaos-table bench-transfer bench-proxy lint format demo up lock wheel clean
+.PHONY: help venv test test-thorough chaos chaos-table bench-transfer bench-proxy lint format demo up lock wheel clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -32,9 +32,8 @@ up: $(STAMP) ## Start the demo's servers, print their addresses and leave them r
 test: $(STAMP) ## Run the tests, two at a time (ARGS go to pytest: a path, -k WORD, -n 0 …)
 	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-log: $(STAMP) ## Capture from the log at length: more seeds, the whole road, both ways (ARGS)
-	STRANGLE_THOROUGH=1 $(PYTHON) -m pytest tests/races/test_same_ticks.py tests/races/test_two_ways.py \
-		tests/races/test_log_interleavings.py tests/integration/test_log.py $(ARGS)
+test-thorough: $(STAMP) ## Run the tests that take long: marked so, and more seeds of others (ARGS go to pytest)
+	STRANGLE_THOROUGH=1 $(PYTHON) -m pytest -n 2 --dist worksteal -m thorough $(ARGS)
 
 chaos: $(STAMP) ## Kill everything at random while a context moves, and compare (RUNS, SEED, CELL, MINUTES, ARGS)
 	$(PYTHON) -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell $(CELL)) \

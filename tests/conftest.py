@@ -183,3 +183,13 @@ SMALL_SHOP = """
     INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price, gift_message)
     SELECT o.id, p.id, 2, 3.10, NULL FROM orders_order o JOIN catalog_product p ON p.id % 4 = o.id % 4;
 """
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked thorough, unless it was asked for: `make test` has to stay short."""
+    if "STRANGLE_THOROUGH" in os.environ:
+        return
+    long = [item for item in items if item.get_closest_marker("thorough")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]

@@ -111,6 +111,7 @@ def test_a_standby_leads_within_two_seconds_of_a_network_that_swallows_everythin
         assert_numbered(stage, 30)
 
 
+@pytest.mark.thorough
 def test_without_a_lease_a_leader_that_hangs_keeps_everybody_waiting(stage: Stage) -> None:
     with connect("default", "a naive leader") as naive:
         assert advisory.try_hold(naive, LockClass.RELAY, STREAM)

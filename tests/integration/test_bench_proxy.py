@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.proxy.__main__ import parser
 from benchmarks.proxy.contestants import ASGI, HAPROXY, NGINX
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.thorough
 
 GOALS = {
     "requests per CPU-second, to bare Envoy": (0.95, "higher"),

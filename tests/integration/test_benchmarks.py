@@ -12,6 +12,8 @@ from benchmarks.measures.peer_copy import seconds_of
 from benchmarks.ratios import Ratio, Samples
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.thorough
+
 #: The rows of the speed table, with their goals.
 GOALS = {
     "copy into a fresh target": (1.0, "higher"),

@@ -1,6 +1,5 @@
 """Capture from PostgreSQL's log on real databases: the same ticks as with triggers, and nothing lost on the way."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,7 @@ from tests.stage import Stage
 
 __all__ = ["road"]
 
-THOROUGH = pytest.mark.skipif("STRANGLE_THOROUGH" not in os.environ, reason="run by make test-log alone")
+THOROUGH = pytest.mark.thorough
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def test_several_replaced_envoys_are_ended_together() -> None:
         assert not [pid for pid in pids if alive(pid)]
 
 
+@pytest.mark.thorough
 def test_an_agent_whose_database_hangs_still_stops(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

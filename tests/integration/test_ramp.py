@@ -115,6 +115,7 @@ def test_a_service_with_errors_is_taken_back_by_itself(
         assert verified.run(*STEPS.split())["evidence"]["percent"] == 100
 
 
+@pytest.mark.thorough
 def test_a_slow_service_is_taken_back_by_itself(verified: Road, port: int, sides: tuple[Upstream, Upstream]) -> None:
     sides[1].seconds = 0.12
     with readers(port):

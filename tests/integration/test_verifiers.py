@@ -41,6 +41,7 @@ def _verdict(verifier: Callable[[Pair], bool], pair: Pair) -> str:
         return "refuses"
 
 
+@pytest.mark.thorough
 def test_each_verifier_sees_what_the_page_says_and_misses_what_it_says(pair: Pair) -> None:
     with pair.connect("shop") as conn:
         conn.execute(MAKE)

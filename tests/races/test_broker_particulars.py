@@ -21,6 +21,8 @@ from migration_tools.testing.transports import Wire, wired
 from tests.conftest import Pair
 from tests.integration.transport_rig import made
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def rabbit() -> Iterator[EmbeddedBroker]:

@@ -143,6 +143,7 @@ def test_killed_within_pruning_then_pruned_again(aged: Any, conn: Any, point: st
     assert (rows(aged), rows(aged, "strangle_outbox")) == (0, 0)
 
 
+@pytest.mark.thorough
 def test_a_ring_that_comes_round_every_few_seconds_loses_nothing_under_writes(
     stage: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

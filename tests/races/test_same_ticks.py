@@ -31,7 +31,7 @@ from tests.stage import STREAM, Stage
 __all__ = ["logged"]
 
 WRITERS, STEPS = 3, 45
-# make test-log tries more of them.
+# make test-thorough tries more of them.
 SEEDS = range(1, 9 if "STRANGLE_THOROUGH" in os.environ else 2)
 
 

@@ -42,6 +42,7 @@ def two_ways(request: Any, pair: Pair, settings: Any) -> Iterator[Stage]:
     stage.close()
 
 
+@pytest.mark.thorough
 def test_a_days_traffic_on_both_sides_with_hand_overs_in_between_ends_equal_and_quiet(two_ways: Stage) -> None:
     stage, stop = two_ways, threading.Event()
     with ExitStack() as running:

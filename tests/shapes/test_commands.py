@@ -16,6 +16,8 @@ from tests.conftest import Pair
 from tests.shapes import functions, playbook
 from tests.shapes.scene import Shape, run_all
 
+pytestmark = pytest.mark.thorough
+
 SERVICE_WRITES = [
     "INSERT INTO svc_seat (room, guest) SELECT 'a', 'NEW!' FROM generate_series(1, 5)",
     "UPDATE svc_seat SET room = 'z' WHERE room = 'b'",
