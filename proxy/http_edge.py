@@ -10,6 +10,8 @@ Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy"
 _MUTATION = f"{_TYPE}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+# What has a length of five digits.
+SMALL_BODY = 100_000
 _HCM = "envoy.filters.network.http_connection_manager"
 SPOOFABLE_PREFIXES = ("x-strangler-", "x-sx-", "x-envoy-")
 
@@ -66,18 +68,32 @@ def front_listener(options: ProxyOptions) -> Json:
 
 
 def fence_listener(options: ProxyOptions) -> Json:
-    """The hold: a private socket on which Envoy answers itself "not now", which makes it try again."""
-    answer = {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 503, "body": {"inline_string": "writes are held for a moment\n"}},
-        "response_headers_to_add": [
-            {"header": {"key": FENCED_HEADER, "value": "1"}},
-            {"header": {"key": "retry-after", "value": "1"}},
-        ],
-    }
-    routes = {"name": "fence", "virtual_hosts": [{"name": "fence", "domains": ["*"], "routes": [answer]}]}
+    """The hold: a private socket on which Envoy answers itself "not now", which makes it try again.
+
+    Note [cheap tries]. A try costs a third less when its connection is used again. For that the answer must not come
+    before the request has ended, so small bodies are taken in first, and must have no body of its own, since Envoy
+    resets whatever it has not heard to the end when it decides to try again. Large bodies are refused at once: each
+    try would send all of it.
+    """
+    filters = "envoy.filters.http.buffer"
+    buffer = f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer"
+    marks = [
+        {"header": {"key": FENCED_HEADER, "value": "1"}},
+        {"header": {"key": "retry-after", "value": "1"}},
+    ]
+    small = {"name": "content-length", "string_match": {"safe_regex": {"regex": "[0-9]{1,5}"}}}
+    unread = {filters: {"@type": f"{buffer}PerRoute", "disabled": True}}
+    said = {"status": 503, "body": {"inline_string": "writes are held for a moment\n"}}
+    answers = [
+        {"match": {"prefix": "/", "headers": [small]}, "direct_response": {"status": 503}},
+        {"match": {"prefix": "/"}, "direct_response": said, "typed_per_filter_config": unread},
+    ]
+    host = {"name": "fence", "domains": ["*"], "response_headers_to_add": marks, "routes": answers}
+    routes = {"name": "fence", "virtual_hosts": [host]}
     # A socket that is asked for meanwhile waits as well; without the upgrade it would be a 403 for good.
     manager = {**_manager("fence"), "route_config": routes, "upgrade_configs": [{"upgrade_type": "websocket"}]}
+    taken_in = {"name": filters, "typed_config": {"@type": buffer, "max_request_bytes": SMALL_BODY}}
+    manager["http_filters"] = [taken_in, *manager["http_filters"]]
     address = {"pipe": {"path": str(options.fence_socket), "mode": 0o600}}
     return _listener("fence", address, manager)
 

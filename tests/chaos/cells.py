@@ -111,8 +111,10 @@ def _servers() -> Iterator[Cell]:
 
 
 def in_every_test_run(cells: list[Cell]) -> list[Cell]:
-    """What `make test` runs: each point of each move under the operator's feet, each way out of a hand-over, and of the
-    rest every sixteenth; points of the stream, which every move passes alike, in the hand-overs."""
+    """What CI runs: each point of each move under the operator's feet, each way out of a hand-over, and one of 24 others.
+
+    Points of the stream, which every move passes alike, are cut off in the hand-overs.
+    """
     always = [c for c in cells if c.victim == "operator" and _own(c)]
     return [*always, *[c for c in cells if c not in always][::EVERY]]
 

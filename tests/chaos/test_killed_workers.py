@@ -18,6 +18,8 @@ from tests.integration.test_phases import Road, road, writing
 from tests.integration.transport_rig import made
 from tests.races.scene import Background, until
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["road"]
 
 SMALL = ("--settings", "tests.small_chunks")

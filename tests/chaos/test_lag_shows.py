@@ -19,6 +19,8 @@ from tests.conftest import SERVICE_SETTINGS
 from tests.races.scene import NEW_EVENT
 from tests.stage import STREAM, Stage
 
+pytestmark = pytest.mark.thorough
+
 SHOWS_SECONDS = 2.0
 TOKEN = "metrics-token"
 

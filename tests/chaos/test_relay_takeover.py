@@ -17,6 +17,8 @@ from tests.chaos.wire import Wire
 from tests.races.scene import NEW_EVENT
 from tests.stage import STREAM, Stage
 
+pytestmark = pytest.mark.thorough
+
 TAKEOVER_SECONDS = 2.0
 
 
@@ -111,7 +113,6 @@ def test_a_standby_leads_within_two_seconds_of_a_network_that_swallows_everythin
         assert_numbered(stage, 30)
 
 
-@pytest.mark.thorough
 def test_without_a_lease_a_leader_that_hangs_keeps_everybody_waiting(stage: Stage) -> None:
     with connect("default", "a naive leader") as naive:
         assert advisory.try_hold(naive, LockClass.RELAY, STREAM)

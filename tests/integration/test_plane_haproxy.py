@@ -42,6 +42,8 @@ from tests.integration.plane_rig import (
 )
 from tests.integration.proxy_rig import await_until
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def made() -> Iterator[Plane]:

@@ -25,6 +25,8 @@ from tests.integration.test_phases import Road, road
 from tests.integration.test_proxy_command import sides
 from tests.integration.test_route_command import orders, refused, route
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["road", "sides"]
 
 

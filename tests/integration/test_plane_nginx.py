@@ -31,6 +31,8 @@ from tests.integration.plane_rig import (
     target_in,
 )
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def made() -> Iterator[Plane]:

@@ -21,6 +21,8 @@ from tests.integration.test_phases import Road, road
 from tests.integration.test_proxy_command import Start, directory, port, side, sides, start
 from tests.operators import IMPATIENT
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["directory", "port", "road", "sides", "start"]
 
 STEPS = "strangle_switch_reads --steps 5,25,100 --min-requests 40 --step-seconds 0.2"
@@ -115,7 +117,6 @@ def test_a_service_with_errors_is_taken_back_by_itself(
         assert verified.run(*STEPS.split())["evidence"]["percent"] == 100
 
 
-@pytest.mark.thorough
 def test_a_slow_service_is_taken_back_by_itself(verified: Road, port: int, sides: tuple[Upstream, Upstream]) -> None:
     sides[1].seconds = 0.12
     with readers(port):

@@ -22,6 +22,8 @@ from migration_tools.verification.replicas import compare_replica
 from tests.integration.replica_rig import ANALYTICS, CACHE, LINES, REPLICAS, Rig
 from tests.stage import Stage, write_at_random
 
+pytestmark = pytest.mark.thorough
+
 SIGKILLED = -9
 SECONDS = 60
 

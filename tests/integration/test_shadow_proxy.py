@@ -16,6 +16,8 @@ from proxy.options import Address
 from tests.integration.proxy_rig import Rig, await_until, free_port, rig
 from tests.integration.shadow_rig import Side
 
+pytestmark = pytest.mark.thorough
+
 FRESH = ensure_context(RoutingTable(), "orders", ["/api/orders/"], "orders")
 
 

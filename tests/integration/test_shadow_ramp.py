@@ -24,6 +24,8 @@ from tests.integration.proxy_rig import await_until, free_port
 from tests.integration.shadow_rig import Side
 from tests.integration.test_phases import Road, road
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["road"]
 
 STEPS = "strangle_switch_reads --steps 25,100 --min-requests 40 --step-seconds 0.5 --gate errors,diff"

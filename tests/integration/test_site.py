@@ -13,6 +13,8 @@ from tests.conftest import cloned_pair
 from tests.integration.proxy_rig import await_until
 from tests.integration.site_rig import Browser, Site, side_of, site
 
+pytestmark = pytest.mark.thorough
+
 TOKEN = "sx_identity"
 OWN_WRITE = "sx_after_orders_"
 PIN = "sx_pin_orders"

@@ -27,6 +27,8 @@ from tests.integration.test_phases import Road, road
 from tests.integration.test_proxy_command import side, sides
 from tests.operators import owners
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["road", "sides"]
 
 

@@ -10,6 +10,8 @@ from migration_tools.testing.model.transactions import Insert, Publish, Update, 
 from migration_tools.testing.plugin import InterleavingFound, Interleavings
 from tests.architecture.tree import ROOT
 
+pytestmark = pytest.mark.thorough
+
 pytest_plugins = ["pytester"]
 
 

@@ -20,6 +20,8 @@ from tests.operators import killed
 from tests.races.scene import Background, note, open_transaction, put_again, remark, until
 from tests.stage import STREAM, Stage
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["logged"]
 
 

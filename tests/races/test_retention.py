@@ -143,6 +143,20 @@ def test_killed_within_pruning_then_pruned_again(aged: Any, conn: Any, point: st
     assert (rows(aged), rows(aged, "strangle_outbox")) == (0, 0)
 
 
+def test_cut_off_between_two_deletes_then_pruned_again(aged: Any, conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    note_receipt(conn.cursor(), STREAM, "quick", head(conn.cursor(), STREAM))
+    monkeypatch.setattr(retention, "DELETE_ROWS", 1)
+
+    def die() -> None:
+        raise InterruptedError
+
+    with points.on("retention.deleted", die), pytest.raises(InterruptedError):
+        drop_old(conn, STREAM)
+    assert rows(aged, "strangle_tick") > 1
+    drop_old(conn, STREAM)
+    assert rows(aged, "strangle_tick") == 1, "where numbering goes on"
+
+
 @pytest.mark.thorough
 def test_a_ring_that_comes_round_every_few_seconds_loses_nothing_under_writes(
     stage: Any, monkeypatch: pytest.MonkeyPatch, settings: Any

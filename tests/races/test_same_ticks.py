@@ -28,6 +28,8 @@ from tests.integration.test_log import logged
 from tests.races.scene import Background, put_again, remove, renumber, swap_if_both
 from tests.stage import STREAM, Stage
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["logged"]
 
 WRITERS, STEPS = 3, 45

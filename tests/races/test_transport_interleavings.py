@@ -28,6 +28,8 @@ from tests.integration.transport_rig import deaf_port, made
 from tests.races.scene import NEW_EVENT
 from tests.stage import STREAM, _thread
 
+pytestmark = pytest.mark.thorough
+
 SCHEMES = {
     "redis": "redis://:hush%21@{}/0",
     "rabbitmq": "amqp://strangle:hush%21@{}//",

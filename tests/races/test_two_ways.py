@@ -23,6 +23,8 @@ from tests.races.test_fence import own
 from tests.races.test_handover import move
 from tests.stage import Stage
 
+pytestmark = pytest.mark.thorough
+
 FENCED = "40S01"
 # Orders that both sides write: whoever owns the context is let, the other is refused.
 SHARED = 40
@@ -42,7 +44,6 @@ def two_ways(request: Any, pair: Pair, settings: Any) -> Iterator[Stage]:
     stage.close()
 
 
-@pytest.mark.thorough
 def test_a_days_traffic_on_both_sides_with_hand_overs_in_between_ends_equal_and_quiet(two_ways: Stage) -> None:
     stage, stop = two_ways, threading.Event()
     with ExitStack() as running:

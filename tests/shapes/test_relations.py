@@ -12,6 +12,8 @@ from migration_tools.playbook import Projection
 from migration_tools.transfer import waiting
 from tests.shapes.scene import Shape
 
+pytestmark = pytest.mark.thorough
+
 Shaped = Callable[..., Shape]
 
 DEFERRED = "DEFERRABLE INITIALLY DEFERRED"

@@ -9,6 +9,8 @@ from migration_tools.errors import PlaybookError
 from migration_tools.playbook import Projection
 from tests.shapes.scene import Shape
 
+pytestmark = pytest.mark.thorough
+
 Shaped = Callable[..., Shape]
 
 DOCUMENTS = """INSERT INTO shapes_document (id, tenant, kind, title, body, deleted)

@@ -13,6 +13,8 @@ from migration_tools.verification.repair import repair
 from migration_tools.verification.verify import Sides, verify
 from tests.shapes.scene import Shape
 
+pytestmark = pytest.mark.thorough
+
 Shaped = Callable[..., Shape]
 
 PARTITIONS = [

@@ -27,6 +27,8 @@ from tests.shapes.columns import OWN_TYPES, TYPES
 from tests.shapes.scene import Shape
 from tests.shapes.test_values import AWKWARD, row, table, view
 
+pytestmark = pytest.mark.thorough
+
 Shaped = Callable[..., Shape]
 
 
