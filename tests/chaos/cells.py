@@ -111,7 +111,7 @@ def _servers() -> Iterator[Cell]:
 
 
 def in_every_test_run(cells: list[Cell]) -> list[Cell]:
-    """What CI runs: each point of each move under the operator's feet, each way out of a hand-over, and one of 24 others.
+    """What CI runs: each point of each move under the operator's feet, each way out of a hand-over, one of 24 others.
 
     Points of the stream, which every move passes alike, are cut off in the hand-overs.
     """
