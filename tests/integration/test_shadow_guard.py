@@ -186,6 +186,7 @@ def test_a_server_that_was_busy_with_shadow_reads_is_well(site: tuple[str, Pair,
     await_until(lambda: client.get("/t/write-unprotected").text == "written", 5)
     with psycopg.connect(site[1].cluster.dsn(site[1].shop)) as conn:
         waiting = conn.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+            "state LIKE 'idle in transaction%'"
         ).fetchone()
     assert waiting == (0,)

@@ -159,9 +159,12 @@ def unguarded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
 def capture_everything(conn: psycopg.Connection[Any], table: TableSpec) -> None:
     """Put in trigger functions that do not ask who writes."""
     owner = conn.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'strangle_ownership'").fetchone()
+    layout = conn.execute("SELECT max(id) FROM strangle_layout WHERE table_name = %s", [table.table]).fetchone()
     names = triggers.function_names(table)
     for event in ("ins", "upd", "del"):
-        body = triggers._capture_body(table, event, str(owner[0]) if owner else "").as_string()
+        body = triggers._capture_body(
+            table, event, str(owner[0]) if owner else "", layout[0] if layout else 0
+        ).as_string()
         naive = re.sub(r"IF coalesce.*? THEN", "IF false THEN", body, count=1, flags=re.DOTALL)
         for statement in triggers._function(names[event], sql.Composed([sql.SQL(naive)])):
             conn.execute(statement)
