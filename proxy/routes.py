@@ -255,7 +255,7 @@ def _retries(count: int) -> Json:
         "retry_on": "retriable-headers,connect-failure",
         "retriable_headers": [{"name": FENCED_HEADER, "string_match": {"exact": "1"}}],
         "num_retries": count,
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.080s"},
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.100s"},
     }
 
 
