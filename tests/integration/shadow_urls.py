@@ -23,6 +23,7 @@ queue = Celery("site", broker="filesystem://", set_as_current=False)
 queue.conf.broker_transport_options = {
     "data_folder_in": str(LEFT / "tasks"),
     "data_folder_out": str(LEFT / "tasks"),
+    "control_folder": str(LEFT / "control"),
     "store_processed": False,
 }
 
