@@ -1,0 +1,1 @@
+"""Every system that the seed documents describe, and what in this project shows it."""
