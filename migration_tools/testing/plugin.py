@@ -1,6 +1,8 @@
-"""The pytest plugin: `interleavings` explores every schedule of declared transactions against the protocol."""
+"""The pytest plugin: `interleavings` explores every schedule of declared transactions, or of a playbook's."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,6 +10,9 @@ from migration_tools.testing.model.exploration import LARGEST, Exploration, expl
 from migration_tools.testing.model.protocol import Protocol
 from migration_tools.testing.model.transactions import Transaction
 from migration_tools.testing.model.world import SIDES, Scenario
+
+if TYPE_CHECKING:
+    from migration_tools.playbook import Playbook
 
 EXPLORED = pytest.StashKey[list[str]]()
 
@@ -60,6 +65,24 @@ class Interleavings:
             unique=unique,
             protocol=protocol or Protocol(),
         )
+        return self._explore(scenario, largest)
+
+    def of(
+        self, playbook: "type[Playbook]", *, largest: int = LARGEST, protocol: Protocol | None = None
+    ) -> list[Exploration]:
+        """Explore what the playbook's projections call for: copy, changed keys, hand-over and rollback.
+
+        Which of them, and with what beside them, follows from the declaration and its models: unique columns, columns
+        joined from other tables, keys drawn from a sequence, tables that stay where they are.
+
+        Raises:
+            InterleavingFound, TooManyStates: as for declared transactions.
+        """
+        from migration_tools.testing.model.playbooks import scenarios
+
+        return [self._explore(replace(each, protocol=protocol or Protocol()), largest) for each in scenarios(playbook)]
+
+    def _explore(self, scenario: Scenario, largest: int) -> Exploration:
         found = explore(scenario, largest=largest)
         self._told.append(str(found))
         if not found.holds:
