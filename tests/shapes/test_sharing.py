@@ -55,6 +55,17 @@ def test_one_tenant_of_many_goes_there_and_back_and_rows_move_in_and_out(shaped:
     assert [row for row in shape.shop.execute(others).fetchall() if row[0] != 4] == before
 
 
+def test_a_row_that_the_filter_leaves_out_is_extra_in_the_target(shaped: Shaped) -> None:
+    alike = "UPDATE shapes_document SET kind = 'letter'"
+    shape = shaped([document()], {}, source=[DOCUMENTS, alike], target=[SVC_DOCUMENT])
+    shape.copy_between()
+    assert shape.verified() == []
+    with shape.orders.transaction():
+        shape.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
+        shape.orders.execute("INSERT INTO svc_document VALUES (2, 't2', false)")
+    assert [(key, str(kind)) for _, _, key, kind, _ in shape.verified()] == [(("2",), "extra")]
+
+
 def test_a_filter_with_a_percent_sign_is_compared_down_to_the_row(shaped: Shaped) -> None:
     shape = shaped([document(filter=Q(title__startswith="t1"))], {}, source=[DOCUMENTS], target=[SVC_DOCUMENT])
     shape.copy_between(["UPDATE shapes_document SET title = 't1 as well' WHERE id = 2"])
