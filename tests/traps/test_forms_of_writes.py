@@ -80,6 +80,39 @@ def test_set_null_made_by_postgresql(copied: Any) -> None:
     assert copied.orders.execute("SELECT remark FROM sales_order WHERE remark IS NOT NULL").fetchall() == [("note2",)]
 
 
+def test_a_cascading_delete_made_by_postgresql(copied: Any) -> None:
+    """ON DELETE CASCADE from a table of another context: rows go that no application named."""
+    shop = copied.shop
+    shop.execute("CREATE TABLE campaign (id bigint PRIMARY KEY)")
+    shop.execute("INSERT INTO campaign SELECT n FROM generate_series(1, 5) n")
+    shop.execute("ALTER TABLE orders_orderline ADD campaign bigint REFERENCES campaign ON DELETE CASCADE")
+    shop.execute("UPDATE orders_orderline SET campaign = 1 + id % 5 WHERE id % 10 < 5")
+    copied.settle()
+    before = OrderLine.objects.count()
+    shop.execute("DELETE FROM campaign WHERE id = 3")
+    assert carried(copied)
+    assert OrderLine.objects.count() < before
+    assert copied.orders.execute("SELECT count(*) FROM sales_orderitem").fetchone() == (OrderLine.objects.count(),)
+
+
+def test_copy_from_stdin(copied: Any) -> None:
+    columns = "orders_orderline (order_id, product_id, quantity, unit_price)"
+    with copied.shop.cursor().copy(f"COPY {columns} FROM STDIN") as copy:
+        for order in range(1, 60):
+            copy.write_row([order, 1, 13, "1.00"])
+    assert carried(copied)
+    assert copied.orders.execute("SELECT count(*) FROM sales_orderitem WHERE qty = 13").fetchone() == (59,)
+
+
+def test_a_write_by_a_worker_process(copied: Any) -> None:
+    """A job in a process of its own, which sent no signal to anybody here."""
+    job = "from legacy_monolith.orders.models import Order; Order.objects.filter(id__lt=9).update(note='by a worker')"
+    done = copied.pair.manage("shell", "-c", job)
+    assert done.returncode == 0, done.stderr
+    assert carried(copied)
+    assert copied.orders.execute("SELECT count(*) FROM sales_order WHERE remark = 'by a worker'").fetchone() == (8,)
+
+
 def test_an_update_of_a_key_made_by_postgresql(copied: Any) -> None:
     """ON UPDATE CASCADE from a table of another context into a captured column."""
     shop = copied.shop
