@@ -45,6 +45,10 @@ class Settings:
     FOREIGN: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
     STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    SERVICES: Mapping[str, str] = field(default_factory=dict)
+    SERVICE_CALLS_AT_ONCE: int = 32
+    DEADLINE_SECONDS: float = 2.0
+    CHAIN_DEPTH_MAXIMUM: int = 5
     IDENTITY: str = ""
     IDENTITY_KEYS: tuple[str, ...] = ()
     IDENTITY_ISSUER: str = "monolith"

@@ -22,6 +22,9 @@ StrangleError
 │   └── LogLost              the log was dropped, or read by somebody else, before a tick had taken it
 ├── ContractError            an event is not what its contract says, or a contract cannot be used
 ├── TransportError           a feed or a broker did not answer
+├── CompositionError         an answer from several services is declared wrongly, or cannot be had
+├── ReplicationError         data kept of another service, or a command to one, is declared wrongly or failed
+├── ShardingError            a shard map cannot be used, or a bucket not be moved
 └── StoreError               a replica's store did not answer or refused its rows
 """
 
@@ -169,6 +172,18 @@ class LogLost(CaptureDrift):
 
 class TransportError(StrangleError):
     """A feed or a broker did not answer, or answered nonsense."""
+
+
+class CompositionError(StrangleError):
+    """An answer from several services is declared wrongly, or cannot be had (see composition/)."""
+
+
+class ReplicationError(StrangleError):
+    """Data kept of another service, or a command to one, is declared wrongly or failed (see replication/)."""
+
+
+class ShardingError(StrangleError):
+    """A shard map cannot be used, or a bucket could not be moved (see sharding/)."""
 
 
 class StoreError(StrangleError):
