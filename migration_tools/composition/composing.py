@@ -177,7 +177,7 @@ class _Run:
         )  # fmt: skip
 
     async def _ask(self, part: Part) -> Any:
-        budget = self.budget.within(part.timeout_seconds)
+        budget = self.budget if part.timeout_seconds is None else self.budget.within(part.timeout_seconds)
         asker = Asker(self.calls, budget, part.attempts)
         known = {**self.values, **{name: self.had[name].value for name in part.after}}
         try:

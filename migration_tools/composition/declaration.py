@@ -33,7 +33,8 @@ class Part:
     """One part of the answer: GET `path` of `source`, or its rows `ids`, or what `fetch` makes of several calls.
 
     Placeholders in `path` and `params` are values of the request: "/api/users/{customer}/". `ids` and `fetch` see the
-    request's values and the parts named in `after`, which end first; all other parts run at the same time.
+    request's values and the parts named in `after`, which end first; all other parts run at the same time. Without
+    `timeout_seconds` it may take all that is left.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Part:
     shape: ShapeFunction | None = None
     required: bool = False
     fallback: Any = None
-    timeout_seconds: float = 1.0
+    timeout_seconds: float | None = None
     attempts: int = 2
     stale_seconds: float = 0.0
 
@@ -121,7 +122,7 @@ def _mistakes_of(part: Part, names: Sequence[str], deadline: float) -> Iterable[
         yield f"part {part.name!r} has no path"
     if part.fetch is None and not part.path.startswith("/") and part.path:
         yield f"part {part.name!r} has path {part.path!r}; it begins with /"
-    if not 0 < part.timeout_seconds <= max(deadline, 0):
+    if part.timeout_seconds is not None and not 0 < part.timeout_seconds <= max(deadline, 0):
         yield f"part {part.name!r} has timeout_seconds {part.timeout_seconds!r}; it must be within 0 and the deadline"
     if not 1 <= part.attempts <= 10:
         yield f"part {part.name!r} has attempts {part.attempts!r}; it must be 1 to 10"

@@ -1,0 +1,1 @@
+"""The orders service: purchases and their life until shipped or cancelled."""

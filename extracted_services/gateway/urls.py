@@ -1,0 +1,21 @@
+"""The addresses of the gateway."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from . import api, health
+
+urlpatterns = [
+    path("api/customers/<int:customer>/dashboard/", api.DashboardView.as_view()),
+    path("api/web/dashboard/", api.WebView.as_view()),
+    path("api/mobile/dashboard/", api.MobileView.as_view()),
+    path("api/users/<int:user>/ordered-products/", api.OrderedProductsView.as_view()),
+    path("api/schema/", SpectacularAPIView.as_view()),
+    path("strangle/", include("migration_tools.urls")),
+    path("livez", health.livez),
+    path("readyz", health.readyz),
+]
+
+handler400 = "extracted_services.gateway.problems.bad_request"
+handler404 = "extracted_services.gateway.problems.not_found"
+handler500 = "extracted_services.gateway.problems.server_error"
