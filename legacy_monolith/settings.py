@@ -117,6 +117,7 @@ ORDERS_ADDRESS = env("ORDERS_ADDRESS", "127.0.0.1:8002")
 MIGRATION_TOOLS = {
     "SIDE": "monolith",
     "PLAYBOOKS": ["playbooks.orders"],
+    "CONTEXTS": str(HERE / "contexts.toml"),
     "FEED_TOKENS": {"orders": env("FEED_TOKEN_ORDERS", "development-feed-token-of-orders")},
     "FEEDS": {
         "orders": {

@@ -109,6 +109,24 @@ def check_contracts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[ch
     ]
 
 
+@checks.register("strangle")
+def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E120 to E122: the context map cannot be used, leaves a table out or doubles it, or names nobody for a context."""
+    from migration_tools.analysis.context_file import find_map_mistakes, path_of_map, read_document
+
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    path = path_of_map()
+    try:
+        document = read_document(path)
+    except StrangleError as error:
+        return [checks.Error(str(error), id="strangle.E120")]
+    hint = f"correct {path.name}; see docs/how-to/find-the-cut.md"
+    return [
+        checks.Error(each.text, hint=hint, id=each.id) for each in (find_map_mistakes(document) if document else ())
+    ]
+
+
 @checks.register("strangle", deploy=True)
 def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """W001: a feed token is short or missing."""

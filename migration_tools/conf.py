@@ -90,6 +90,8 @@ class Settings:
     CONSUMER_ALIVE_SECONDS: float = 15.0
     HANDLER_ATTEMPTS: int = 3
     CONTRACTS: str = "playbooks/contracts"
+    CONTEXTS: str = "contexts.toml"
+    TRACES: str = "var/traces"
 
 
 def settings() -> Settings:

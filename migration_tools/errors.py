@@ -25,7 +25,9 @@ StrangleError
 ├── CompositionError         an answer from several services is declared wrongly, or cannot be had
 ├── ReplicationError         data kept of another service, or a command to one, is declared wrongly or failed
 ├── ShardingError            a shard map cannot be used, or a bucket not be moved
-└── StoreError               a replica's store did not answer or refused its rows
+├── StoreError               a replica's store did not answer or refused its rows
+└── AnalysisError            the analysis lacks a library, or was given what it cannot use
+    └── CouplingRefused      the guard refused a coupling of two contexts that is not in the baseline
 """
 
 from enum import IntEnum
@@ -188,3 +190,11 @@ class ShardingError(StrangleError):
 
 class StoreError(StrangleError):
     """A replica's store did not answer, or refused what it was sent; never with values of rows in its message."""
+
+
+class AnalysisError(StrangleError):
+    """The analysis lacks a library, or was given a context map, a trace or a baseline that it cannot use."""
+
+
+class CouplingRefused(AnalysisError):
+    """The guard refused a statement that couples two contexts anew; the message holds the remedy."""

@@ -14,6 +14,7 @@ from migration_tools.testing.model.world import SIDES, Scenario
 if TYPE_CHECKING:
     from migration_tools.playbook import Playbook
 
+pytest_plugins = ["migration_tools.testing.coupling"]
 EXPLORED = pytest.StashKey[list[str]]()
 
 

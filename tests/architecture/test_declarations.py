@@ -73,6 +73,7 @@ def test_the_toolkit_requires_django_alone() -> None:
                 "redis",
                 "demo",
                 "testing",
+                "analysis",
             ),
         ),
         (("proxy",), ("proxy",)),

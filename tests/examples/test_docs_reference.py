@@ -14,6 +14,7 @@ from django.core.management import load_command_class
 from django.core.management.base import BaseCommand
 
 from migration_tools import checks, errors
+from migration_tools.analysis import context_file
 from migration_tools.conf import Settings
 from migration_tools.errors import ExitCode
 from migration_tools.phases.machine import COMMANDS as MOVE_COMMANDS
@@ -133,7 +134,7 @@ def test_every_option_of_the_proxy_is_explained() -> None:
 
 def test_every_check_is_listed() -> None:
     rooms = "".join(page(path) for path in sorted((ROOT / "migration_tools").glob("*/checks.py")))
-    sources = inspect.getsource(checks) + inspect.getsource(edge_settings) + rooms
+    sources = rooms + "".join(inspect.getsource(module) for module in (checks, edge_settings, context_file))
     ids = set(re.findall(r'"(strangle\.[EW]\d+)"', sources))
     listed = {name for name in rows(page(REFERENCE / "settings.md")) if name.startswith("strangle.")}
     assert ids == listed != set()

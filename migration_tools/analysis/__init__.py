@@ -1,0 +1,1 @@
+"""Where to cut: contexts, what couples them in models, code, at run time and in the database, and what a cut costs."""

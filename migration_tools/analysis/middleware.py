@@ -1,0 +1,61 @@
+"""Trace a running site: `TraceMiddleware` records every statement and keeps the sum in a file for each process."""
+
+import os
+import threading
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
+
+from migration_tools.analysis.context_file import load_contexts, path_in_project
+from migration_tools.analysis.observation import Observer, scope
+from migration_tools.analysis.trace import Trace
+from migration_tools.conf import settings
+
+SAVE_SECONDS = 5.0
+
+
+class TraceMiddleware(MiddlewareMixin):
+    """Observes all connections of the process from the first request on; a request is a scope."""
+
+    def __init__(self, get_response: Any):
+        super().__init__(get_response)
+        contexts = load_contexts()
+        self.trace = Trace(contexts)
+        self.observer = Observer(contexts, [self.trace])
+        self.observer.install()
+        self._saved_at = 0.0
+        self._saving = threading.Lock()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Run the view within a scope of its own, then save if it is time."""
+        if self.async_mode:
+            return self._answer_async(request)
+        with scope(f"{request.method} {request.path}"):
+            response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
+        self._save()
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        with scope(f"{request.method} {request.path}"):
+            answer: Any = self.get_response(request)
+            response: HttpResponseBase = await answer
+        self._save()
+        return response
+
+    def _save(self) -> None:
+        if time.monotonic() - self._saved_at < SAVE_SECONDS or not self._saving.acquire(blocking=False):
+            return
+        try:
+            self._saved_at = time.monotonic()
+            self.trace.save(trace_directory() / f"trace-{os.getpid()}.json")
+        finally:
+            self._saving.release()
+
+
+def trace_directory() -> Path:
+    """Where the traces of this site's processes are kept."""
+    return path_in_project(settings().TRACES)

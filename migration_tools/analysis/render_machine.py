@@ -1,0 +1,80 @@
+"""A report for other programs: SARIF for code hosts, DOT for Graphviz, JSON for everything else."""
+
+import json
+from typing import Any
+
+from migration_tools.analysis.report import Analysis
+from migration_tools.analysis.rules import RULES
+
+SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+def render_json(analysis: Analysis) -> str:
+    """The whole model."""
+    return json.dumps(analysis.to_json(), ensure_ascii=False, indent=1) + "\n"
+
+
+def render_sarif(analysis: Analysis) -> str:
+    """SARIF 2.1.0: every finding that has a line, with a fingerprint that survives moved lines."""
+    ids = list(RULES)
+    run: dict[str, Any] = {
+        "tool": {
+            "driver": {
+                "name": "strangle_analyze",
+                "rules": [
+                    {
+                        "id": rule.id,
+                        "name": rule.name.title().replace(" ", ""),
+                        "shortDescription": {"text": rule.name},
+                        "help": {"text": rule.remedy},
+                        "properties": {"cost": rule.cost, "part": rule.part},
+                    }
+                    for rule in RULES.values()
+                ],
+            }
+        },
+        "columnKind": "unicodeCodePoints",
+        "results": [
+            {
+                "ruleId": each.rule,
+                "ruleIndex": ids.index(each.rule),
+                "level": "warning" if each.of.cost >= 5 else "note",
+                "message": {"text": f"{each.message}; {each.of.remedy}"},
+                "locations": [
+                    {
+                        "physicalLocation": {
+                            "artifactLocation": {"uri": each.place.file},
+                            "region": {"startLine": max(each.place.line, 1)},
+                        }
+                    }
+                ],
+                "partialFingerprints": {"coupling/v1": each.key},
+            }
+            for each in analysis.findings
+            if each.place.file
+        ],
+    }
+    return json.dumps({"$schema": SARIF, "version": "2.1.0", "runs": [run]}, ensure_ascii=False, indent=1) + "\n"
+
+
+def render_dot(analysis: Analysis) -> str:
+    """A directed graph: an arrow from who depends to what it depends on, thicker where it costs more."""
+    lines = ["digraph contexts {", "  rankdir=LR;", '  node [shape=box, style="rounded,filled", fillcolor="#f5f3ef"];']
+    for context in analysis.shown:
+        label = f"{context.name}\\n{len(context.tables)} tables, {context.rows:,} rows"
+        lines.append(f'  {_name(context.name)} [label="{label}"];')
+    shown = {each.name for each in analysis.shown}
+    costs: dict[tuple[str, str], int] = {}
+    for finding in analysis.findings:
+        if finding.source != finding.target and {finding.source, finding.target} <= shown:
+            edge = finding.source, finding.target
+            costs[edge] = costs.get(edge, 0) + finding.of.cost
+    most = max(costs.values(), default=1)
+    for (source, target), cost in sorted(costs.items()):
+        width = 0.5 + 5 * cost / most
+        lines.append(f'  {_name(source)} -> {_name(target)} [label="{cost}", penwidth={width:.1f}];')
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _name(context: str) -> str:
+    return json.dumps(context)

@@ -1,0 +1,139 @@
+"""A report in plain text, for a terminal and for Markdown: the same sections, tables drawn by either."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from migration_tools.analysis.plan import PARTS
+from migration_tools.analysis.report import Analysis, Cut, by_rule
+from migration_tools.analysis.rules import RULES
+
+SHOWN_AT_MOST = 40
+ANSWERS = {
+    "stay": "Stay a modular monolith",
+    "prepare": "Prepare before you cut",
+    "cut": "Cut",
+}
+Table = Callable[[Sequence[str], Sequence[Sequence[str]]], Iterator[str]]
+
+
+def headline(analysis: Analysis) -> str:
+    """The verdict in a few words."""
+    answer = ANSWERS[analysis.verdict.answer]
+    if analysis.verdict.answer == "stay":
+        return answer
+    return f"{answer}: {analysis.verdict.first} first"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def render_text(analysis: Analysis) -> str:
+    """For a terminal."""
+    return "\n".join(_lines(analysis, heading=lambda text: ["", text, "-" * len(text)], table=_columns)) + "\n"
+
+
+def render_markdown(analysis: Analysis) -> str:
+    """For a page or a merge request."""
+    return "\n".join(_lines(analysis, heading=lambda text: ["", f"## {text}", ""], table=_pipes)) + "\n"
+
+
+def _lines(analysis: Analysis, heading: Callable[[str], list[str]], table: Table) -> Iterator[str]:
+    yield f"# {headline(analysis)}" if table is _pipes else headline(analysis)
+    yield ""
+    for reason in analysis.verdict.reasons:
+        yield f"* {reason}"
+    yield f"* this stands on {', '.join(analysis.sources)}"
+    if analysis.what_if:
+        yield f"* what if: {', '.join(analysis.what_if)} were one context"
+    yield from heading("Contexts")
+    yield from table(
+        ("context", "team", "tables", "rows", "size", "written/s"),
+        [
+            (
+                each.name,
+                each.team or "-",
+                str(len(each.tables)),
+                f"{each.rows:,}",
+                size(each.bytes),
+                f"{each.writes_per_second:.2f}",
+            )
+            for each in analysis.shown
+        ],
+    )
+    yield from heading("Order of cuts")
+    yield from table(
+        ("step", "context", "cost then", "cost now", *PARTS, "sagas", "read models"),
+        [_cut_row(cut) for cut in analysis.plan],
+    )
+    for cut in analysis.plan[:1]:
+        yield from _needs(cut)
+    yield from heading("Pairs")
+    yield from table(
+        ("contexts", "cost", *PARTS),
+        [
+            (" ↔ ".join(pair.contexts), str(pair.cost), *(str(pair.parts[part]) for part in PARTS))
+            for pair in analysis.pairs[:SHOWN_AT_MOST]
+        ],
+    )
+    frameworks = {each.name for each in analysis.contexts if each.framework}
+    for rule, found in by_rule(analysis.findings).items():
+        shown = [each for each in found if not frameworks & {each.source, each.target}]
+        if not shown:
+            continue
+        yield from heading(f"{rule} {RULES[rule].name} ({len(shown)})")
+        yield f"{RULES[rule].remedy}."
+        yield ""
+        for finding in shown[:SHOWN_AT_MOST]:
+            yield f"* {finding.place}: {finding.message}"
+        if len(shown) > SHOWN_AT_MOST:
+            yield f"* … and {len(shown) - SHOWN_AT_MOST} more; --format json has all"
+
+
+def _cut_row(cut: Cut) -> tuple[str, ...]:
+    parts = (str(cut.parts[part]) for part in PARTS)
+    return (
+        str(cut.step),
+        cut.context,
+        str(cut.cost_then),
+        str(cut.cost),
+        *parts,
+        str(len(cut.sagas)),
+        str(len(cut.projections)),
+    )
+
+
+def _needs(cut: Cut) -> Iterator[str]:
+    yield ""
+    yield f"To cut {cut.context} out now, build:"
+    for what, items in (
+        ("saga", cut.sagas),
+        ("read model", cut.projections),
+        ("contract", cut.contracts),
+        ("loose key", cut.loose_keys),
+    ):
+        for item in items:
+            yield f"* {what}: {item}"
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        cells = [
+            _aligned(cell, width, first=not number)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _aligned(cell: str, width: int, *, first: bool) -> str:
+    return cell.ljust(width) if first or not cell[:1].isdigit() else cell.rjust(width)
+
+
+def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for row in [head, ["---"] * len(head), *rows]:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

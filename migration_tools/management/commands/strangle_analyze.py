@@ -1,0 +1,93 @@
+"""Say where the monolith could be cut: what is coupled to what, what each cut costs, and whether to cut at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_tools.analysis.analyse import Evidence, analyse
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.database import DatabaseFacts, has_relayed, read_facts, since
+from migration_tools.analysis.impact import impact_of, render_impact
+from migration_tools.analysis.render_html import render_html
+from migration_tools.analysis.render_machine import render_dot, render_json, render_sarif
+from migration_tools.analysis.render_text import headline, render_markdown, render_text
+from migration_tools.analysis.trace import Trace
+from migration_tools.conf import settings
+from migration_tools.errors import AnalysisError, StrangleError
+from migration_tools.stores.postgres import connect
+
+RENDERERS = {
+    "text": render_text,
+    "json": render_json,
+    "markdown": render_markdown,
+    "html": render_html,
+    "sarif": render_sarif,
+    "dot": render_dot,
+}
+
+
+class Command(BaseCommand):
+    """Reads code, traces and counters; writes nothing but the report."""
+
+    help = (
+        "Analyse what couples the contexts. Example: strangle_analyze --trace var/trace --format html --output cut.html"
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--format", choices=sorted(RENDERERS), default="text")
+        parser.add_argument("--output", help="write the report to this file instead of standard output")
+        parser.add_argument(
+            "--trace", action="append", default=[], metavar="PATH", help="a trace, or a directory of traces; repeatable"
+        )
+        parser.add_argument(
+            "--what-if", action="append", default=[], metavar="A+B", help="as if these contexts were one; repeatable"
+        )
+        parser.add_argument("--impact", metavar="APP.MODEL.FIELD", help="who reads and writes this column, by context")
+        parser.add_argument("--since", metavar="REPORT", help="rates since an earlier report in JSON")
+        parser.add_argument("--database", help="whose counters to read (default: DATABASE of the settings)")
+        parser.add_argument("--no-database", action="store_true", help="leave the database alone")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            contexts = load_contexts()
+            traces = [Path(each) for each in options["trace"]]
+            trace = Trace.read(traces, contexts) if traces else None
+            if options["impact"]:
+                found = impact_of(options["impact"], contexts, trace)
+                self._write(render_impact(found, options["format"]), options["output"], found.column)
+                return
+            facts, relays = self._facts(options)
+            what_if = [each.split("+") for each in options["what_if"]]
+            report = analyse(contexts, Evidence(trace=trace, facts=facts, relays=relays), what_if=what_if)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        self._write(RENDERERS[options["format"]](report), options["output"], headline(report))
+
+    def _facts(self, options: dict[str, Any]) -> tuple[DatabaseFacts, bool]:
+        if options["no_database"]:
+            return DatabaseFacts(), False
+        with connect(options["database"] or settings().DATABASE, "analyze") as conn:
+            facts, relays = read_facts(conn), has_relayed(conn)
+        if options["since"]:
+            facts = since(facts, _earlier(Path(options["since"])))
+        return facts, relays
+
+    def _write(self, text: str, output: str | None, told: str) -> None:
+        if output is None:
+            self.stdout.write(text, ending="")
+            return
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        Path(output).write_text(text)
+        self.stdout.write(f"{told}; written to {output}")
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+        document["tables"], document["measured_at"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AnalysisError(f"{path.name!r} is no report in JSON: {error!r}; make one with --format json") from error
+    return dict(document)

@@ -1,0 +1,291 @@
+"""The analysis on the shop, driven through its own code on a real database: exact counts, places, and the page."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
+
+from legacy_monolith.accounts.models import User
+from legacy_monolith.orders.models import Order
+from legacy_monolith.orders.purchase import Item, purchase
+from legacy_monolith.orders.transitions import cancel
+from legacy_monolith.payments.ledger import authorise
+from legacy_monolith.reporting.sales import sales_by_category, top_customers
+from legacy_monolith.testing import make_product
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.database import DatabaseFacts, find_unseen
+from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.middleware import TraceMiddleware
+from migration_tools.analysis.observation import Observer, scope
+from migration_tools.analysis.trace import Trace
+from migration_tools.analysis.traced import find_traced
+from migration_tools.testing.postgres import EmbeddedPostgres
+from tests.architecture.tree import ROOT
+from tests.conftest import Pair
+
+DEBIAN = Path("/usr/lib/postgresql/15/lib/pg_stat_statements.so")
+PURCHASE = (
+    "accounts_user",
+    "inventory_movement",
+    "inventory_stock",
+    "orders_order",
+    "orders_orderline",
+    "payments_payment",
+)
+
+
+@contextmanager
+def tracing() -> Iterator[Trace]:
+    trace = Trace(load_contexts())
+    observer = Observer(trace.contexts, [trace])
+    observer.install()
+    try:
+        yield trace
+    finally:
+        observer.uninstall()
+
+
+def found(trace: Trace, rule: str) -> list[Finding]:
+    return [each for each in find_traced(trace) if each.rule == rule]
+
+
+def together(trace: Trace) -> dict[str, tuple[tuple[str, ...], int]]:
+    """Function → tables it writes in one transaction, and how often."""
+    return {each.function.rpartition(".")[2]: (each.tables, each.count) for each in trace.written.values()}
+
+
+def customer() -> User:
+    return User.objects.create_user("ada@example.com", "long enough", first_name="Ada", last_name="Lovelace")
+
+
+MODES = [
+    pytest.param("savepoints", marks=pytest.mark.django_db),
+    pytest.param("transactions", marks=pytest.mark.django_db(transaction=True)),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_transactions_are_told_apart_in_a_test_as_in_production(mode: str) -> None:
+    user, product = customer(), make_product()
+    with tracing() as trace:
+        order = purchase(user, [Item(product_id=product.pk, quantity=1)])
+        cancel(user, order.public_id)
+        cancel(user, order.public_id)  # changes nothing, so writes nothing
+        purchase(user, [Item(product_id=product.pk, quantity=1)])
+        authorise(order.pk, order.total)  # one table, in a transaction of its own
+        Order.objects.filter(pk=order.pk).update(note="by itself")
+    assert together(trace) == {
+        "purchase": (PURCHASE, 2),
+        "cancel": (("inventory_movement", "inventory_stock", "orders_order", "payments_payment"), 1),
+    }
+    places = {str(each.place).rpartition(":")[0] for each in found(trace, "SFA202")}
+    assert places == {f"legacy_monolith/orders/{name}.py" for name in ("purchase", "transitions")}
+    assert {each.source for each in found(trace, "SFA202")} == {"orders"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_is_rolled_back_does_not_run_into_the_next() -> None:
+    user, product = customer(), make_product()
+    with tracing() as trace:
+        with transaction.atomic():
+            user.save()
+            transaction.set_rollback(True)
+        with transaction.atomic():
+            product.save()
+    assert trace.written == {}
+
+
+@pytest.mark.django_db
+def test_joins_foreign_writers_and_loops_have_their_line_and_their_contexts() -> None:
+    user, product = customer(), make_product()
+    with tracing() as trace, scope("GET /reports"):
+        purchase(user, [Item(product_id=product.pk, quantity=1)])
+        sales_by_category(2026)
+        top_customers(3)
+    joins = {(each.source, each.target): each for each in found(trace, "SFA201")}
+    assert set(joins) == {("reporting", name) for name in ("accounts", "catalog", "orders", "payments")}
+    report = joins["reporting", "catalog"]
+    assert report.place.file == "legacy_monolith/reporting/sales.py"
+    assert "for row in rows" in (ROOT / report.place.file).read_text().splitlines()[report.place.line - 1]
+    assert ["catalog_product.id", "orders_orderline.product_id"] in report.detail["on"]
+    (writer,) = found(trace, "SFA203")
+    assert (writer.source, writer.target, writer.tables) == ("orders", "accounts", ("accounts_user",))
+    assert writer.message.startswith("legacy_monolith.orders.signals.remember_last_order writes")
+
+
+@pytest.mark.django_db
+def test_statements_in_a_loop_are_calls_after_the_cut() -> None:
+    """The code is planted in the module of orders, so that the statements are that context's."""
+    user, products = customer(), [make_product() for _ in range(6)]
+    order = purchase(user, [Item(product_id=each.pk, quantity=1) for each in products])
+    planted: dict[str, Any] = {"__name__": "legacy_monolith.orders.planted"}
+    exec(  # noqa: S102
+        compile(
+            "def names(order):\n    return [line.product.name for line in order.lines.all()]",
+            str(ROOT / "legacy_monolith" / "orders" / "planted.py"),
+            "exec",
+        ),
+        planted,
+    )
+    with tracing() as trace:
+        with scope("GET /one"):
+            planted["names"](order)
+        assert [each.detail["most"] for each in found(trace, "SFA204")] == [6]
+        with scope("GET /two"):
+            planted["names"](order)
+    (loop,) = found(trace, "SFA204")
+    assert (loop.source, loop.target, loop.detail["most"], loop.weight) == ("orders", "catalog", 6, 12)
+    assert str(loop.place) == "legacy_monolith/orders/planted.py:2"
+
+
+@pytest.mark.django_db
+def test_traces_of_several_processes_and_the_middleware_add_up(tmp_path: Path) -> None:
+    user, product = customer(), make_product()
+    with override_settings(MIGRATION_TOOLS={"TRACES": str(tmp_path), "CONTEXTS": "legacy_monolith/contexts.toml"}):
+
+        def view(request: Any) -> HttpResponse:
+            purchase(user, [Item(product_id=product.pk, quantity=1)])
+            return HttpResponse()
+
+        middleware = TraceMiddleware(view)
+        try:
+            middleware(RequestFactory().post("/buy"))
+        finally:
+            middleware.observer.uninstall()
+        (written,) = tmp_path.iterdir()
+        (tmp_path / "another.json").write_text(written.read_text())
+        trace = Trace.read([tmp_path], load_contexts())
+    assert together(trace)["purchase"] == (PURCHASE, 2)
+    assert max(each.most for each in trace.sent.values()) == 1
+
+
+@pytest.mark.django_db
+def test_threads_and_late_connections_are_observed_too() -> None:
+    with tracing() as trace:
+
+        def ask() -> None:
+            planted: dict[str, Any] = {"__name__": "legacy_monolith.orders.planted", "Order": Order}
+            exec("def count():\n    return Order.objects.count()", planted)  # noqa: S102
+            planted["count"]()
+            connection.close()
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    assert [each.function for each in trace.sent.values()] == ["legacy_monolith.orders.planted.count"]
+
+
+def run(*args: str, **options: Any) -> str:
+    out = StringIO()
+    call_command("strangle_analyze", *args, stdout=out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.django_db
+def test_impact_names_readers_and_writers_of_a_column_by_context(tmp_path: Path) -> None:
+    user, product = customer(), make_product()
+    with tracing() as trace:
+        order = purchase(user, [Item(product_id=product.pk, quantity=1)])
+        cancel(user, order.public_id)
+        top_customers(3)
+    trace.save(tmp_path / "trace.json")
+    told = json.loads(run("--impact", "orders.Order.status", "--trace", str(tmp_path), "--format", "json"))
+    uses = {(use["context"], use["how"], use["what"]) for use in told["uses"] if use["count"]}
+    assert ("reporting", "read", "legacy_monolith.reporting.sales.top_customers") in uses
+    assert ("orders", "write", "legacy_monolith.orders.transitions.cancel") in uses
+    assert told["owner"] == "orders"
+    mentions = {(use["context"], use["place"]["file"]) for use in told["uses"] if use["how"] == "mention"}
+    assert ("reporting", "legacy_monolith/reporting/sales.py") in mentions
+    assert not any(context == "catalog" for context, _, _ in uses)
+    with pytest.raises(CommandError, match="names no field"):
+        run("--impact", "orders.Order.stauts")
+
+
+def test_capacity_is_what_the_database_counted_between_two_reports(pair: Pair, tmp_path: Path) -> None:
+    def report(*args: str) -> dict[str, Any]:
+        with pair.connect("shop") as conn:
+            conn.execute("SELECT pg_stat_clear_snapshot()")
+        return dict(json.loads(run("--format", "json", *args)))
+
+    def settle(inserted: int) -> None:
+        with pair.connect("shop") as conn:
+            counted = conn.execute("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'catalog_category'")
+            assert counted.fetchone() == (inserted,)
+
+    with pair.connect("shop") as conn:
+        conn.execute("INSERT INTO catalog_category (name) SELECT 'before ' || n FROM generate_series(1, 5) n")
+        conn.execute("SELECT pg_stat_force_next_flush()")
+    settle(5)
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(json.dumps(report()))
+    with pair.connect("shop") as conn:
+        conn.execute("INSERT INTO catalog_category (name) SELECT 'after ' || n FROM generate_series(1, 40) n")
+        conn.execute("UPDATE catalog_category SET name = name || '!' WHERE name LIKE 'after%'")
+        conn.execute("DELETE FROM catalog_category WHERE name LIKE 'before%'")
+        conn.execute("SELECT pg_stat_force_next_flush()")
+    settle(45)
+    later = report("--since", str(earlier))
+    table = next(each for each in later["tables"] if each["name"] == "catalog_category")
+    assert (table["inserted"], table["updated"], table["deleted"]) == (40, 40, 5)
+    catalog = next(each for each in later["contexts"] if each["name"] == "catalog")
+    assert catalog["written"] == 85
+    assert catalog["writes_per_second"] == pytest.approx(85 / later["seconds"], rel=0.01)
+    assert catalog["bytes"] > 0
+
+
+def test_what_if_two_contexts_were_one(tmp_path: Path) -> None:
+    apart = json.loads(run("--no-database", "--format", "json"))
+    joined = json.loads(run("--no-database", "--format", "json", what_if=["orders+payments"]))
+    assert {each["context"] for each in joined["plan"]} == {"accounts", "catalog", "inventory", "orders+payments"}
+    pair = next(each for each in apart["pairs"] if each["contexts"] == ["orders", "payments"])
+    total = sum(each["cost"] for each in apart["pairs"])
+    assert sum(each["cost"] for each in joined["pairs"]) <= total - pair["cost"]
+    assert pair["cost"] == 7  # a foreign key, its cascade, and two imports
+    with pytest.raises(CommandError, match="must join two contexts or more of"):
+        run("--no-database", what_if=["orders+paiments"])
+
+
+STATEMENT = "UPDATE payments_payment SET status = {} FROM orders_order o WHERE o.id = order_id AND o.status = {}"
+
+
+def test_a_statement_that_only_the_database_saw_is_found_by_its_text() -> None:
+    contexts = load_contexts()
+    facts = DatabaseFacts(statements=((STATEMENT.format("$1", "$2"), 7, "nightly"), ("SELECT 1", 9, "x")))
+    trace = Trace(contexts)
+    (unseen,) = find_unseen(facts, trace, contexts)
+    assert (unseen.source, unseen.target, unseen.weight) == ("payments", "orders", 7)
+    assert "role nightly sent 7 times" in unseen.message
+    seen = {"shape": STATEMENT.format("$1", "$1"), "context": None, "function": "f", "count": 1, "most": 1}
+    trace.add({"sent": [{**seen, "place": {"file": "f.py", "line": 1}}], "written": []})
+    assert list(find_unseen(facts, trace, contexts)) == []
+
+
+@pytest.mark.skipif(
+    not DEBIAN.exists(), reason="pg_stat_statements comes with Debian's PostgreSQL 15, not with the wheel"
+)
+def test_a_statement_past_django_is_found_by_pg_stat_statements(django_db_blocker: Any) -> None:
+    """A driver's own cursor is a blind spot of the tracer, which the database is not."""
+    from migration_tools.analysis.database import read_facts
+
+    with EmbeddedPostgres(version=15, options={"shared_preload_libraries": "pg_stat_statements"}) as server:
+        import psycopg
+
+        with psycopg.connect(server.dsn(), autocommit=True) as conn:
+            conn.execute("CREATE EXTENSION pg_stat_statements")
+            conn.execute("CREATE TABLE orders_order (id int, status text)")
+            conn.execute("CREATE TABLE payments_payment (order_id int, status text)")
+            for _ in range(3):
+                conn.execute(STATEMENT.format("'x'", "'y'"))
+            contexts = load_contexts()
+            facts = read_facts(conn)
+            (unseen,) = find_unseen(facts, Trace(contexts), contexts)
+            assert (unseen.weight, unseen.detail["roles"]) == (3, "postgres")
