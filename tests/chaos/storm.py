@@ -21,7 +21,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child
 from tests.chaos.trial import reach, settle
 from tests.chaos.wire import Wire
-from tests.chaos.world import GATE_NOT_MET, GATE_TRIES, SERVERS, World, eventually
+from tests.chaos.world import CALM_SECONDS, GATE_NOT_MET, GATE_TRIES, SERVERS, World, eventually
 
 SUPERVISOR_SECONDS = 0.2
 DEATH_SECONDS = 10.0
@@ -147,13 +147,14 @@ class Run:
     def _command(self, command: str, points: str, at_a_stop: Callable[[], None] | None = None) -> int:
         child = self.operator = self.world.start(command, points=points)
         deadline = time.monotonic() + 90
-        while child.wait(0.05) is None:
-            if at_a_stop is not None and _stopped(child.pid):
-                at_a_stop()
-                child.send(signal.SIGCONT)
-                at_a_stop = None
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{command} did not end within 90 s: {child.said()}")
+        with self.world.calmer_after(CALM_SECONDS):
+            while child.wait(0.05) is None:
+                if at_a_stop is not None and _stopped(child.pid):
+                    at_a_stop()
+                    child.send(signal.SIGCONT)
+                    at_a_stop = None
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{command} did not end within 90 s: {child.said()}")
         self._note(child.status or 0, child.said())
         return child.status or 0
 

@@ -3,7 +3,8 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.conftest import Cluster, Pair
 from tests.operators import IMPATIENT, owners
 
 SECONDS = 60.0
+CALM_SECONDS = 12.0
 GATE_NOT_MET = 4
 WHEN_QUIETER = "Try when it is quieter"
 GATE_TRIES = 60
@@ -100,11 +102,26 @@ class World:
     def run(self, command: str, **options: Any) -> Child:
         """Run an operator's command to its end, whatever that is."""
         child = self.start(command, **options)
-        if child.wait(SECONDS) is None:
-            said = child.said()
-            child.kill()
-            raise AssertionError(f"{command} did not end within {SECONDS:.0f} s: {said}")
+        with self.calmer_after(CALM_SECONDS):
+            if child.wait(SECONDS) is None:
+                said = child.said()
+                child.kill()
+                raise AssertionError(f"{command} did not end within {SECONDS:.0f} s: {said}")
         return child
+
+    @contextmanager
+    def calmer_after(self, seconds: float) -> Iterator[None]:
+        """Let customers write less once the block takes so long: a copy waits while the consumer cannot keep up."""
+        before = self.calm.is_set()
+        timer = threading.Timer(seconds, self.calm.set)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            if not before:
+                self.calm.clear()
 
     def run_past_gates(self, command: str, **options: Any) -> Child:
         """Run a command again while a gate refuses it; customers write less meanwhile: a slow machine must catch up."""
