@@ -22,6 +22,7 @@ from migration_tools.stores.postgres import (
     describe_failure,
     errors,
     is_lost,
+    is_transient,
     transaction,
 )
 
@@ -57,7 +58,7 @@ def hold_lease(conn: Connection, *, in_tick_seconds: float | None = None) -> Non
 
 
 class Relay:
-    """Numbers one stream until told to stop; survives a lost database; a second relay stands by."""
+    """Numbers one stream until told to stop; survives a database that is lost or full; a second relay stands by."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class Relay:
                 with connect(self.alias, f"relay {self.stream}") as conn:
                     self._lead(conn, stop, on_tick)
             except Exception as error:
-                if not (is_lost(error) or isinstance(error, StrangleError)):
+                if not (is_lost(error) or is_transient(error) or isinstance(error, StrangleError)):
                     raise
                 log.warning(
                     "relay %s: %s; trying again",

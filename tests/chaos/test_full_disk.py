@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,16 @@ import pytest
 from django.core.management import CommandError
 from psycopg import sql
 
+from migration_tools.capture.projector import RelationProjector
+from migration_tools.messaging.relay import Relay
 from migration_tools.playbook import seconds
 from playbooks.orders import Orders
 from tests.chaos.world import eventually
 from tests.conftest import SMALL_SHOP, Cluster, Pair, cloned_pair
 from tests.integration.test_phases import PHASES, ROAD, Road
 from tests.operators import owners
+from tests.races.scene import Background
+from tests.stage import Stage
 
 pytestmark = pytest.mark.thorough
 
@@ -53,18 +58,27 @@ class Disk:
         self.ballast.unlink()
 
 
+@contextlib.contextmanager
+def on_a_small_disk(
+    cluster: Cluster, templates: tuple[str, str], blocker: Any, side: str
+) -> Iterator[tuple[Pair, Disk]]:
+    """A pair of databases with a small shop in it, one of them on a small disk."""
+    with _small_disk(cluster) as disk, cloned_pair(cluster, templates, blocker) as pair:
+        with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+            name = sql.Identifier(getattr(pair, side))
+            conn.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE cramped").format(name))
+        with pair.connect("shop") as conn:
+            conn.execute(SMALL_SHOP)
+        yield pair, disk
+
+
 @pytest.fixture(params=["shop", "orders"])
 def cramped(
     request: Any, cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Road, Disk]]:
-    """A seeded shop with everything running, one side's database on a small disk."""
+    """A seeded shop with everything running."""
     monkeypatch.setattr(Orders, "gates", replace(Orders.gates, soak=seconds(0), quiet=seconds(0.2)))
-    with _small_disk(cluster) as disk, cloned_pair(cluster, templates, django_db_blocker) as pair:
-        with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
-            name = sql.Identifier(getattr(pair, request.param))
-            conn.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE cramped").format(name))
-        with pair.connect("shop") as conn:
-            conn.execute(SMALL_SHOP)
+    with on_a_small_disk(cluster, templates, django_db_blocker, request.param) as (pair, disk):
         road = Road(pair)
         with road.processes():
             yield road, disk
@@ -105,6 +119,30 @@ def write_much(pair: Pair, side: str, number: int) -> bool:
             assert found == (0,), "half a statement"
             return False
     return True
+
+
+def test_a_relay_that_finds_no_room_goes_on_when_there_is_some(
+    cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = threading.Event()
+    with on_a_small_disk(cluster, templates, django_db_blocker, "shop") as (pair, disk):
+        stage = Stage(pair)
+        for number in range(3):
+            assert write_much(pair, "shop", number)
+        disk.fill()
+        working = Background(lambda: Relay("orders", RelationProjector()).run(stop))
+        assert eventually(lambda: "No space left on device; trying again" in caplog.text or not working.running())
+        disk.free()
+        try:
+            assert eventually(lambda: _numbered(stage) >= 300 or not working.running())
+        finally:
+            stop.set()
+            stage.close()
+        working.outcome()
+
+
+def _numbered(stage: Stage) -> int:
+    return int(stage.shop.execute("SELECT count(*) FROM strangle_stream").fetchone()[0])
 
 
 def test_a_disk_that_is_full_in_each_phase_stops_what_needs_room_and_loses_nothing(cramped: tuple[Road, Disk]) -> None:
