@@ -20,6 +20,7 @@ from migration_tools.kernel.locks import LockClass
 from migration_tools.kernel.ownership import Resume, key_to_draw_from, next_epoch, resume
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.inbox import positions
+from migration_tools.messaging.stream import head
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.playbook.pairs import PairedColumns, paired_columns
 from migration_tools.routing import publishing, streams
@@ -174,11 +175,7 @@ def _shorten_tail(env: Surroundings, ends: Ends) -> None:
     deadline = time.monotonic() + settings().CUTOVER_BUDGET_SECONDS
     while True:
         drained = pre_drain(ends)
-        behind = lags.consumers(ends.sender, env.context)
-        waiting = max(
-            (each.events for each in behind if each.silent_seconds < settings().CONSUMER_ALIVE_SECONDS),
-            default=0,
-        )
+        waiting = _not_handled(env, ends)
         if drained <= SMALL_TAIL and waiting <= SMALL_TAIL:
             return
         if time.monotonic() > deadline:
@@ -189,6 +186,17 @@ def _shorten_tail(env: Surroundings, ends: Ends) -> None:
                 f"it is quieter"
             )
         env.wait(0.02)
+
+
+def _not_handled(env: Surroundings, ends: Ends) -> int:
+    """How far the new owner's consumer is behind, by its own inbox; 0 when nobody was heard of it lately.
+
+    Not by its receipts: a consumer that listens to a broker sends one a second, and would seem to be a second behind.
+    """
+    alive = settings().CONSUMER_ALIVE_SECONDS
+    if all(each.silent_seconds >= alive for each in lags.consumers(ends.sender, env.context)):
+        return 0
+    return max(head(ends.sender.cursor(), env.context) - positions(ends.receiver, env.context)[0], 0)
 
 
 def _paired_sequences(env: Surroundings, ends: Ends, to: Side) -> list[PairedColumns]:

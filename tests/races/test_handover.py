@@ -1,6 +1,7 @@
 """Hand-overs against writers: who is in the way is not cut off, who comes late is refused, and no row is lost."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,12 @@ from migration_tools.capture.models import Side
 from migration_tools.errors import FenceBusy
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
+from migration_tools.messaging.lag import consumers
 from migration_tools.phases import handover
-from migration_tools.phases.handover import HandOver, hand_over
+from migration_tools.phases.handover import SMALL_TAIL, HandOver, hand_over
 from migration_tools.phases.surroundings import surroundings
 from migration_tools.playbook.registry import get
+from tests import stage as stages
 from tests.races.scene import NEW_ORDER, NEW_SALE, Background, open_transaction, until, waiters
 from tests.stage import STREAM, Stage
 
@@ -62,6 +65,47 @@ def test_a_writer_in_an_open_transaction_makes_the_hand_over_step_back_until_it_
     arrived(live)
     assert both(live, "in the way") == (1, 1)
     assert both(live, "others write on meanwhile") == (1, 1)
+
+
+def test_a_consumer_whose_receipts_come_once_a_second_does_not_keep_the_hand_over_waiting(
+    stage: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is with a broker: by its receipts the consumer is always a second's records behind."""
+    told: dict[str, float] = {}
+    note_receipt = stages.note_receipt
+
+    def late(cursor: Any, stream: str, consumer: str, position: int) -> None:
+        if time.monotonic() - told.get(stream, 0.0) > 1.0:
+            told[stream] = time.monotonic()
+            note_receipt(cursor, stream, consumer, position)
+
+    monkeypatch.setattr(stages, "note_receipt", late)
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "CUTOVER_BUDGET_SECONDS": 5}
+    stop = threading.Event()
+    with stage.running(), stage.running(reverse=True):
+        stage.backfill()
+        writing = Background(lambda: write_steadily(stage, stop))
+        until(lambda: lags(stage) > 2 * SMALL_TAIL, "a second's records are more than a small tail")
+        move(Side.TARGET)
+        stop.set()
+        writing.outcome()
+        arrived(stage)
+
+
+def write_steadily(stage: Stage, stop: threading.Event) -> None:
+    """Some hundred records a second, until told to stop or refused."""
+    with stage.pair.connect("shop", "shop_app") as conn:
+        while not stop.wait(0.02):
+            try:
+                conn.execute("UPDATE orders_order SET note = clock_timestamp()::text WHERE id <= 8")
+            except psycopg.OperationalError as error:
+                assert error.sqlstate == FENCED, error  # noqa: PT017
+                return
+
+
+def lags(stage: Stage) -> int:
+    """How far the consumer is behind by its receipts."""
+    return max((each.events for each in consumers(stage.shop, STREAM)), default=0)
 
 
 def test_a_writer_that_never_ends_leaves_the_old_owner_writing(live: Any, settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Suites that switch schema migrations off: what stands beside the tables comes after `migrate` all the same."""
+"""Suites that switch schema migrations off: what the toolkit needs beside tables comes after `migrate` all the same."""
 
 from collections.abc import Iterator
 
