@@ -3,6 +3,7 @@
 from migration_tools.capture.models import Side
 from migration_tools.messaging import lag as lags
 from migration_tools.phases.archive import incoming_references, old_tables
+from migration_tools.phases.code_locks import code_locks
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.phases.trying import try_mapping
@@ -88,6 +89,11 @@ class DryRunExecutor:
         side: Routed = "new" if to is Side.SOURCE else "old"
         found = streams.count(self.env.context, side)
         seconds = self.env.options.get("drain_seconds") or 0.0
+        if to is Side.TARGET and (locks := code_locks()):
+            self._say(
+                f"Locks that the monolith's code takes protect nothing that is written elsewhere then; see that none "
+                f"of these is needed for it: {', '.join(map(str, locks))}."
+            )
         return self._say(
             f"Hold writes at {len(publishing.live_proxies())} proxies.",
             f"End the {to.other.value}'s open sockets and event streams (now {found}), waiting at most {seconds:g} s; "

@@ -111,12 +111,19 @@ def _servers() -> Iterator[Cell]:
 
 
 def in_every_test_run(cells: list[Cell]) -> list[Cell]:
-    """What CI runs: each point of each move under the operator's feet, each way out of a hand-over, one of 24 others.
+    """What CI runs: each point of each move under the operator's feet, each way out of a hand-over, one of 24 others,
+    and PostgreSQL's own death in every move.
 
     Points of the stream, which every move passes alike, are cut off in the hand-overs.
     """
     always = [c for c in cells if c.victim == "operator" and _own(c)]
-    return [*always, *[c for c in cells if c not in always][::EVERY]]
+    some = [*always, *[c for c in cells if c not in always][::EVERY]]
+    restarted = {c.move for c in some if c.victim == "postgresql"}
+    for move in moves():
+        here = [c for c in cells if (c.move, c.victim) == (move, "postgresql") and c.point not in OF_THE_STREAM]
+        if move not in restarted:
+            some.append(here[len(here) // 2])
+    return some
 
 
 def _own(cell: Cell) -> bool:

@@ -69,6 +69,10 @@ def test_every_point_of_the_code_has_a_cell() -> None:
     assert missing_cells(points_of_the_code(), cells.measured()) == []
 
 
+def test_the_database_dies_in_every_move_of_every_test_run() -> None:
+    assert {cell.move for cell in CELLS if cell.victim == "postgresql"} == set(cells.moves())
+
+
 def test_a_point_without_a_cell_is_named() -> None:
     assert missing_cells({"copy.rows_written", "copy.new"}, cells.measured()) == ["copy.new"]
 

@@ -213,6 +213,15 @@ def test_a_dry_run_tells_the_plan_and_touches_nothing(road: Road) -> None:
     assert road.stage.shop.execute("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'strangle%'").fetchone() == (0,)
 
 
+def test_the_plan_of_a_cutover_names_locks_of_the_code_that_protect_nothing_any_more(road: Road) -> None:
+    road.walk_to("switch_reads")
+    plan = road.run("strangle_cutover", "--dry-run")["plan"]
+    (sentence,) = [each for each in plan if each.startswith("Locks that the monolith's code takes")]
+    assert "legacy_monolith/orders/transitions.py:" in sentence
+    assert "select_for_update" in sentence
+    assert "migration_tools" not in sentence
+
+
 def test_verification_finds_what_was_planted_and_repair_mends_it(road: Road) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     plants = [
