@@ -9,14 +9,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
+import psutil
 import psycopg
 
 from migration_tools.testing.brokers import EmbeddedBroker
 from tests.chaos.cells import Cell, all_cells, measured
 from tests.chaos.crossroads import Crossroads
+from tests.chaos.edge import Edge, edge_of
 from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child
 from tests.chaos.trial import reach, settle
@@ -27,6 +29,8 @@ SUPERVISOR_SECONDS = 0.2
 DEATH_SECONDS = 10.0
 FAULTS = ["kill", "pause", "postgresql", "second operator", "interrupt", "deaf", "cut", "broker"]
 WIRES = ["feed", "feed back", "database"]
+AT_THE_EDGE = ["kill", "pause", "envoy"]
+SHARE_WITH_A_PROXY = 0.3
 # What a command may say when something was broken under it: error, gate, another operator, interrupted.
 EXCUSED = {0, 1, 4, 5, 6, -signal.SIGKILL}
 
@@ -56,10 +60,11 @@ class Plan:
     transport: str
     second_kill: str
     faults: tuple[Fault, ...]
+    edge: bool = False
 
     def __str__(self) -> str:
         second = f", then at {self.second_kill}" if self.second_kill else ""
-        faults = "".join(f"; {fault}" for fault in self.faults)
+        faults = "; a live proxy" * self.edge + "".join(f"; {fault}" for fault in self.faults)
         return f"{self.cell.name} (passage {self.passage}{second}; {self.writers} writers; {self.transport}{faults})"
 
 
@@ -84,7 +89,7 @@ def plan(seed: int, cell: Cell | None = None, *, transports: tuple[str, ...] = (
         faults.append(
             Fault(what=what, whom=whom, after=round(choose.uniform(0, 2.5), 2), lasts=round(choose.uniform(0.1, 2), 2))
         )
-    return Plan(
+    made = Plan(
         seed=seed,
         cell=cell,
         passage=choose.randint(1, max(points.get(cell.point, 1), 1)),
@@ -94,6 +99,15 @@ def plan(seed: int, cell: Cell | None = None, *, transports: tuple[str, ...] = (
         second_kill=choose.choice([*points, *[""] * len(points)]),
         faults=tuple(sorted(faults, key=lambda fault: fault.after)),
     )
+    return _at_the_edge(made, choose) if choose.random() < SHARE_WITH_A_PROXY else made
+
+
+def _at_the_edge(made: Plan, choose: random.Random) -> Plan:
+    """The same plan with a live proxy, whose agent or Envoy may be struck as well; drawn last, so that seeds stay."""
+    what = choose.choice([*AT_THE_EDGE, ""])
+    after, lasts = round(choose.uniform(0, 2.5), 2), round(choose.uniform(0.1, 2), 2)
+    struck = (Fault(what=what, whom="proxy", after=after, lasts=lasts),) if what else ()
+    return replace(made, edge=True, faults=tuple(sorted((*made.faults, *struck), key=lambda fault: fault.after)))
 
 
 @dataclass
@@ -104,6 +118,7 @@ class Run:
     world: World
     wires: dict[str, Wire]
     broker: EmbeddedBroker | None
+    edge: Edge | None = None
     exits: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     operator: Child | None = None
@@ -197,12 +212,17 @@ class Run:
             case "postgresql":
                 self._crash_the_database()
             case "interrupt":
+                # Before that Django is being set up, and whatever it says then is not ours.
+                eventually(lambda: operator.status is not None or _is_connected(operator.pid))
                 operator.send(signal.SIGINT)
             case "second operator":
                 # Of the two only one can move; a rollback that comes late would undo one phase more.
                 if self.plan.cell.forward and self.plan.cell.then == "again":
                     child = self.world.run(self.plan.cell.command)
                     self._note(child.status or 0, child.said())
+            case "envoy":
+                assert self.edge is not None
+                self.edge.kill_envoy()
             case "deaf":
                 self.wires[fault.whom].deafen()
                 pause.wait(fault.lasts)
@@ -236,6 +256,13 @@ def _stopped(pid: int) -> bool:
         return False
 
 
+def _is_connected(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).net_connections("tcp"))
+    except psutil.Error:
+        return False
+
+
 @contextmanager
 def _wired(crossroads: Crossroads, made: Plan, kind: type[EmbeddedBroker] | None) -> Iterator[Run]:
     """A world whose feeds and databases are reached by wires, with a broker of its own."""
@@ -248,13 +275,18 @@ def _wired(crossroads: Crossroads, made: Plan, kind: type[EmbeddedBroker] | None
         world = stack.enter_context(crossroads.at(made.cell.before, **env))
         wires = {name: stack.enter_context(Wire(port)) for name, port in world.ports.items()}
         world.addresses = {name: f"127.0.0.1:{wire.port}" for name, wire in wires.items()}
-        yield Run(made, world, {**wires, "database": database}, broker)
+        edge = stack.enter_context(edge_of(world)) if made.edge else None
+        yield Run(made, world, {**wires, "database": database}, broker, edge)
 
 
 def run(crossroads: Crossroads, made: Plan, kind: type[EmbeddedBroker] | None) -> tuple[Run, Ledger]:
     """Carry a plan out; AssertionError tells what is wrong, and everything of the run is kept then."""
     with _wired(crossroads, made, kind) as under_way:
-        with crossroads.busy(under_way.world, seed=made.seed, writers=made.writers, pause=made.pause) as ledger:
+        edge, world = under_way.edge, under_way.world
+        with (
+            crossroads.busy(world, seed=made.seed, writers=made.writers, pause=made.pause) as ledger,
+            edge.customers(ledger, made.seed) if edge else nullcontext(),
+        ):
             under_way.carry_out()
         assert under_way.faults == [], under_way.faults
         settle(under_way.world, ledger)

@@ -85,6 +85,7 @@ class World:
         self.living: dict[str, Child] = {}
         self.deaths: list[tuple[str, int]] = []
         self.calm = threading.Event()
+        self._hired: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._number = 0
 
     def connect(self, side: str, user: str = "postgres") -> psycopg.Connection[Any]:
@@ -150,10 +151,23 @@ class World:
 
     def serve(self, name: str, *, points: str = "", seen: Path | None = None) -> Child:
         """Start one of SERVERS."""
-        of_service, argv = SERVERS[name]
+        argv, env = self._hired.get(name, ([], {}))
+        of_service, argv = SERVERS.get(name, (False, argv))
         argv = [*argv, str(self.ports[name])] if argv == ["serve"] else argv
-        self.living[name] = self._fork(of_service, argv, operator=False, points=points, seen=seen)
+        self.living[name] = self._fork(of_service, argv, operator=False, points=points, seen=seen, **env)
         return self.living[name]
+
+    def hire(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+        """Run one more process of the monolith, with an environment of its own, which is revived as the others are."""
+        self._hired[name] = (argv, env)
+        self.serve(name)
+
+    def dismiss(self, name: str) -> None:
+        """End a hired process."""
+        child = self.living.pop(name, None)
+        if child is not None:
+            child.send(signal.SIGCONT)
+            child.kill()
 
     def serve_all(self, **seen: Path) -> None:
         """Start all of SERVERS, the feeds first."""
@@ -185,7 +199,9 @@ class World:
         """The sides whose own fence lets applications write."""
         return owners(self.pair)
 
-    def _fork(self, of_service: bool, argv: list[str], *, operator: bool, points: str, seen: Path | None) -> Child:
+    def _fork(
+        self, of_service: bool, argv: list[str], *, operator: bool, points: str, seen: Path | None, **own: str
+    ) -> Child:
         env = {
             **self.pair.environment(operator=operator),
             **IMPATIENT,
@@ -196,6 +212,7 @@ class World:
             if of_service
             else "legacy_monolith.settings",
             **self.env,
+            **own,
             "STRANGLE_POINTS": points,
             "STRANGLE_POINTS_SEEN": str(seen or ""),
         }
