@@ -73,7 +73,7 @@ class Agent:
         self._report = report
         self._measure = measure
         self._farewell = farewell
-        self._directory = Directory(options.directory)
+        self._directory = Directory(options.directory, options.ids)
         self._envoy_binary = find_envoy(options.envoy)
         self._envoy = EnvoyProcess(options, self._envoy_binary)
         self._meter = TrafficMeter(self._envoy)

@@ -17,12 +17,15 @@ LOCK = "agent.lock"
 
 
 class Directory:
-    """A private directory that Envoy watches and that survives the control plane."""
+    """A private directory that Envoy watches and that survives the control plane; `owner` is who Envoy runs as."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: tuple[int, int] | None = None) -> None:
         self.path = path
+        self._owner = owner
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.chmod(0o700)
+        if owner is not None:
+            os.chown(path, *owner)
 
     def write(self, files: Mapping[str, Any]) -> list[str]:
         """Replace the files whose content changed, in the given order; returns their names."""
@@ -74,5 +77,7 @@ class Directory:
             temporary.write(data)
             temporary.flush()
             os.fsync(temporary.fileno())
+            if self._owner is not None:
+                os.fchown(temporary.fileno(), *self._owner)
         Path(temporary.name).rename(target)
         return True

@@ -1,6 +1,8 @@
 """How one proxy runs: where it listens, which upstreams it knows, its limits; read from MIGRATION_TOOLS."""
 
 import difflib
+import os
+import pwd
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -52,6 +54,15 @@ class ProxyOptions:
     poll_seconds: float = 0.05
     confirm_seconds: float = 5.0
     shadow: Address | None = None
+    user: str = ""
+
+    @property
+    def ids(self) -> tuple[int, int] | None:
+        """User and group that Envoy runs as, where that is not the agent's own."""
+        if not self.user:
+            return None
+        account = pwd.getpwnam(self.user)
+        return None if account.pw_uid == os.geteuid() else (account.pw_uid, account.pw_gid)
 
     @property
     def name(self) -> str:
@@ -96,9 +107,22 @@ def read_options(**overrides: Any) -> ProxyOptions:
         values["upstreams"] = {name: parse_upstream(text) for name, text in conf.UPSTREAMS.items()}
     except RoutingError as error:
         mistakes.append(str(error))
+    mistakes += _mistakes_of_user(str(values.get("user", "")))
     if mistakes:
         raise RoutingError("; ".join(mistakes))
     return ProxyOptions(**values)
+
+
+def _mistakes_of_user(user: str) -> list[str]:
+    if not user:
+        return []
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return [f"MIGRATION_TOOLS['PROXY']['USER'] is {user!r}, whom this machine does not know"]
+    if os.geteuid() not in (0, account.pw_uid):
+        return [f"MIGRATION_TOOLS['PROXY']['USER'] is {user!r}, but only root can start Envoy as somebody else"]
+    return []
 
 
 def parse_upstream(text: str) -> tuple[Address, ...]:

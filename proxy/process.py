@@ -152,7 +152,9 @@ class EnvoyProcess:
         takeover = ["--use-dynamic-base-id", "--base-id-path", str(self._base_id)]
         if before is not None:
             takeover = ["--base-id", self._base_id.read_text().strip(), "--restart-epoch", str(before.epoch + 1)]
-        launcher = [sys.executable, "-IS", str(Path(launch.__file__)), str(self._log)]
+        ids = self._options.ids
+        user = ":".join(map(str, ids)) if ids is not None else ""
+        launcher = [sys.executable, "-IS", str(Path(launch.__file__)), str(self._log), user]
         started = subprocess.run(
             [*launcher, *self._command(), *takeover], stdout=subprocess.PIPE, text=True, check=True, umask=0o077
         )

@@ -198,6 +198,7 @@ def rig(**options: Any) -> Iterator[Rig]:
     """A running rig whose table has one context, orders, still wholly on the old side."""
     old, new = Upstream("old"), Upstream("new")
     directory = Path(tempfile.mkdtemp(prefix="sx"))  # short: the kernel limits the length of socket paths
+    directory.chmod(0o711)  # Envoy may run as somebody else, in the private directory below it
     made = Rig(
         options=ProxyOptions(
             directory=directory / "envoy",
