@@ -118,7 +118,15 @@ MIGRATION_TOOLS = {
     "SIDE": "monolith",
     "PLAYBOOKS": ["playbooks.orders"],
     "CONTEXTS": str(HERE / "contexts.toml"),
-    "FEED_TOKENS": {"orders": env("FEED_TOKEN_ORDERS", "development-feed-token-of-orders")},
+    # An empty token means that nobody may read, never that an empty token is enough.
+    "FEED_TOKENS": {
+        name: token
+        for name, token in (
+            ("orders", env("FEED_TOKEN_ORDERS", "development-feed-token-of-orders")),
+            ("gateway", env("FEED_TOKEN_GATEWAY", "")),
+        )
+        if token
+    },
     "FEEDS": {
         "orders": {
             "url": f"http://{ORDERS_ADDRESS}/strangle/feed/",

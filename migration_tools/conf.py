@@ -49,6 +49,8 @@ class Settings:
     SERVICE_CALLS_AT_ONCE: int = 32
     DEADLINE_SECONDS: float = 2.0
     CHAIN_DEPTH_MAXIMUM: int = 5
+    READ_REPLICAS: Mapping[str, float] = field(default_factory=dict)
+    REPLICA_LAG_SECONDS: float = 30.0
     IDENTITY: str = ""
     IDENTITY_KEYS: tuple[str, ...] = ()
     IDENTITY_ISSUER: str = "monolith"

@@ -25,7 +25,7 @@ def products_of(got: Mapping[str, Any]) -> Iterable[int]:
     return [line["product"] for order in got["recent_orders"] for line in order["lines"]]
 
 
-CUSTOMER = Part(name="customer", source="users", path="/api/users/{customer}/", required=True, stale_seconds=600)
+CUSTOMER = Part(name="customer", source="users", path="/api/accounts/me/", required=True, stale_seconds=600)
 RECENT_ORDERS = Part(
     name="recent_orders", source="orders", path="/api/orders/", shape=newest, fallback=[], stale_seconds=600
 )
@@ -43,12 +43,12 @@ DASHBOARD = Composition(
     calls_at_most=4,
 )
 
-# Service DX of the seeds: verify the user, take the orders, fetch the products. That the user exists is asked at the
+# Service DX of the seeds: verify the user, take the orders, fetch the products. Whether the user exists is asked at the
 # same time as what was ordered: its 404 is the whole answer's either way.
 ORDERED_PRODUCTS = Composition(
     "products ordered by a user",
     [
-        Part(name="user", source="users", path="/api/users/{customer}/", required=True),
+        Part(name="user", source="users", path="/api/accounts/me/", required=True),
         Part(name="ordered", source="orders", path="/api/orders/products/", required=True),
         Part(
             name="products", source="catalog", path="/api/products/", after=("ordered",), fallback={},

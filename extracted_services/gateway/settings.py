@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     *SERVICE_APPS,
     "migration_tools.composition",
+    "migration_tools.replication",
     "extracted_services.gateway.apps.GatewayConfig",
 ]
 

@@ -10,6 +10,7 @@ urlpatterns = [
     path("api/web/dashboard/", api.WebView.as_view()),
     path("api/mobile/dashboard/", api.MobileView.as_view()),
     path("api/users/<int:user>/ordered-products/", api.OrderedProductsView.as_view()),
+    path("api/users/<int:user>/ordered-products/projected/", api.ProjectedProductsView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view()),
     path("strangle/", include("migration_tools.urls")),
     path("livez", health.livez),

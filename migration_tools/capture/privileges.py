@@ -5,7 +5,12 @@ from typing import Any
 from django.db import connections
 
 # What a role that owns nothing may do beside reading.
-ALLOWED = {"strangle_outbox": "INSERT", "strangle_consumer": "INSERT, UPDATE"}
+ALLOWED = {
+    "strangle_outbox": "INSERT",
+    "strangle_consumer": "INSERT, UPDATE",
+    "strangle_command": "INSERT",
+    "strangle_command_taken": "INSERT, UPDATE",
+}
 # What it may not even read: the token by which the apply path's marks in the log are believed.
 SECRET = {"strangle_log_source"}
 

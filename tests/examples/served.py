@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from django.db import connections
 from psycopg import sql
 
 from migration_tools.testing.postgres import grant_side, provision
@@ -55,12 +56,12 @@ class Served:
 
 def command(side: str, *args: str) -> list[str]:
     """A management command of a service."""
-    return [sys.executable, "manage.py", *args, "--settings", f"extracted_services.{side}.settings"]
+    return [sys.executable, "manage.py", args[0], "--settings", f"extracted_services.{side}.settings", *args[1:]]
 
 
 @contextmanager
-def served(cluster: Cluster, side: str, log: Path, **environment: str) -> Iterator[Served]:
-    """Serve a service as role <side>_app on a fresh database; everything that was started ends with the block."""
+def provisioned(cluster: Cluster, side: str, log: Path, **environment: str) -> Iterator[Served]:
+    """A service's fresh database, migrated, and its commands; everything that was started ends with the block."""
     provision(cluster, sides=(side,))  # type: ignore[arg-type]
     database = f"{side}_{os.urandom(4).hex()}"
     name = sql.Identifier(database)
@@ -74,26 +75,52 @@ def served(cluster: Cluster, side: str, log: Path, **environment: str) -> Iterat
         "DJANGO_SETTINGS_MODULE": f"extracted_services.{side}.settings",
         "STRANGLE_IDENTITY_JWKS": identity_rig.jwks(), "STRANGLE_IDENTITY_URL": "", **environment,
     }  # fmt: skip
+    made = Served(side=side, url="", database=database, dsn=cluster.dsn, environment=env, log=log)
+    try:
+        migrated = made.manage("migrate", "-v0")
+        assert migrated.returncode == 0, migrated.stderr
+        yield made
+    finally:
+        for process in reversed(made.started):
+            process.terminate()
+        for process in made.started:
+            process.wait(timeout=30)
+        with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@contextmanager
+def served(cluster: Cluster, side: str, log: Path, **environment: str) -> Iterator[Served]:
+    """The same behind gunicorn, as role <side>_app."""
     # The socket listens before the server starts: the first request waits, and no port is raced for.
-    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as output:
-        made = Served(side=side, url=f"http://127.0.0.1:{listener.getsockname()[1]}", database=database,
-                      dsn=cluster.dsn, environment=env, log=log)  # fmt: skip
+    with (
+        provisioned(cluster, side, log, **environment) as made,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        log.open("a") as output,
+    ):
+        made.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        made.started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", f"extracted_services.{side}.wsgi", "--threads", "8",
+                 "--bind", f"fd://{listener.fileno()}", "--no-control-socket"],
+                cwd=ROOT, env={**made.environment, f"{side.upper()}_DB_USER": f"{side}_app"}, stdout=output,
+                stderr=output, pass_fds=[listener.fileno()],
+            )
+        )  # fmt: skip
+        yield made
+
+
+@contextmanager
+def in_process(made: Served, cluster: Cluster, blocker: Any) -> Iterator[None]:
+    """Let this process's alias 'default' be the service's database for the block."""
+    before = dict(connections["default"].settings_dict)
+    with blocker.unblock():
+        connections["default"].close()
+        connections["default"].settings_dict.update(
+            NAME=made.database, PORT=str(cluster.port), PASSWORD=cluster.password, USER="postgres"
+        )
         try:
-            migrated = made.manage("migrate", "-v0")
-            assert migrated.returncode == 0, migrated.stderr
-            made.started.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "gunicorn", f"extracted_services.{side}.wsgi", "--threads", "8",
-                     "--bind", f"fd://{listener.fileno()}", "--no-control-socket"],
-                    cwd=ROOT, env={**env, f"{prefix}_DB_USER": f"{side}_app"}, stdout=output, stderr=output,
-                    pass_fds=[listener.fileno()],
-                )
-            )  # fmt: skip
-            yield made
+            yield
         finally:
-            for process in reversed(made.started):
-                process.terminate()
-            for process in made.started:
-                process.wait(timeout=30)
-            with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+            connections["default"].close()
+            connections["default"].settings_dict.update(before)

@@ -1,6 +1,8 @@
 """The gateway over HTTP, before services that answer, fail and vanish: screens, shapes, and the seeds' Service DX."""
 
-from collections.abc import Iterator, Mapping
+import os
+import subprocess
+import sys
 from typing import Any
 
 import httpx2
@@ -11,111 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests import identity_rig
-from tests.conftest import SMALL_SHOP, Cluster, recreate
-from tests.examples.served import Served, served
-from tests.leaf import Leaf, serving
+from tests.conftest import ROOT
+from tests.examples.gateway_rig import ORACLE, away, client, elsewhere, gateway, get, monolith, shop
+from tests.examples.served import Served
+from tests.integration.proxy_rig import await_until
+from tests.integration.site_rig import Gunicorn
+from tests.leaf import Leaf
 
-ORACLE = """SELECT l.product_id, p.name, sum(l.quantity)::int
-            FROM accounts_user u JOIN orders_order o ON o.user_id = u.id
-            JOIN orders_orderline l ON l.order_id = o.id JOIN catalog_product p ON p.id = l.product_id
-            WHERE u.id = %s GROUP BY 1, 2 ORDER BY 1"""
-
-
-@pytest.fixture(scope="module")
-def shop(cluster: Cluster, templates: tuple[str, str]) -> Iterator["psycopg.Connection[Any]"]:
-    """The monolith's database with a small shop: the oracle, and where the services' answers come from."""
-    recreate(cluster, "shop_of_gateway", owner="shop_owner", template=templates[0])
-    with psycopg.connect(cluster.dsn("shop_of_gateway"), autocommit=True) as conn:
-        conn.execute(SMALL_SHOP)
-        yield conn
-
-
-def customer_of(headers: Mapping[str, str]) -> int:
-    """Who asks, by the token that the gateway handed on."""
-    import base64
-    import json
-
-    cookies = dict(each.strip().split("=", 1) for each in headers["Cookie"].split(";"))
-    payload = cookies["sx_identity"].split(".")[1]
-    return int(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["uid"])
-
-
-@pytest.fixture(scope="module")
-def elsewhere(shop: "psycopg.Connection[Any]") -> Iterator[dict[str, Leaf]]:
-    """Users, orders, catalogue and recommendations, each answering from its own tables alone."""
-
-    def query(statement: str, *args: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(shop.info.dsn, password=shop.info.password, autocommit=True) as conn:
-            return conn.execute(statement.encode(), args).fetchall()
-
-    def lines(order: int) -> list[dict[str, int]]:
-        found = query("SELECT product_id FROM orders_orderline WHERE order_id = %s", order)
-        return [{"product": product} for (product,) in found]
-
-    def users(path: str, _: Any, headers: Any) -> tuple[int, Any]:
-        found = query("SELECT id, first_name || ' ' || last_name FROM accounts_user WHERE id = %s", path.split("/")[3])
-        return (200, {"id": found[0][0], "name": found[0][1]}) if found else (404, {"detail": "nobody"})
-
-    def orders(path: str, _: Any, headers: Any) -> tuple[int, Any]:
-        who = customer_of(headers)
-        if path.endswith("/products/"):
-            sums = query("SELECT l.product_id, sum(l.quantity)::int FROM orders_order o JOIN orders_orderline l "
-                         "ON l.order_id = o.id WHERE o.user_id = %s GROUP BY 1 ORDER BY 1", who)  # fmt: skip
-            return 200, [{"product": product, "name": "", "quantity": quantity} for product, quantity in sums]
-        mine = query("SELECT public_id::text, status, total::text, currency, id FROM orders_order WHERE user_id = %s "
-                     "ORDER BY placed_at DESC, id DESC LIMIT 20", who)  # fmt: skip
-        results = [
-            {"id": public, "status": status, "total": total, "currency": currency,
-             "lines": lines(id)}
-            for public, status, total, currency, id in mine
-        ]  # fmt: skip
-        return 200, {"count": len(mine), "results": results}
-
-    def catalog(_: str, asked: Mapping[str, str], headers: Any) -> tuple[int, Any]:
-        ids = [int(each) for each in asked["ids"].split(",")]
-        found = query("SELECT id, name, price::text FROM catalog_product WHERE id = ANY(%s)", ids)
-        return 200, {"results": [{"id": number, "name": name, "price": price} for number, name, price in found]}
-
-    def recommendations(path: str, _: Any, headers: Any) -> tuple[int, Any]:
-        return 200, [{"product": 1}]
-
-    with serving(users=users, orders=orders, catalog=catalog, recommendations=recommendations) as leaves:
-        yield leaves
-
-
-@pytest.fixture(scope="module")
-def gateway(cluster: Cluster, elsewhere: dict[str, Leaf], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    urls = {f"{name.upper()}_URL": leaf.url for name, leaf in elsewhere.items()}
-    # Time is what test_composition.py is about; here a busy machine must not be taken for a failing service.
-    urls["GATEWAY_DEADLINE_SECONDS"] = "20"
-    with served(cluster, "gateway", tmp_path_factory.mktemp("gateway") / "log", **urls) as made:
-        yield made
-
-
-@pytest.fixture
-def away(elsewhere: dict[str, Leaf]) -> Iterator[Any]:
-    """Let services be away until the test's end."""
-    gone: list[Leaf] = []
-
-    def leave(*names: str) -> None:
-        for name in names:
-            elsewhere[name].stop()
-            gone.append(elsewhere[name])
-
-    yield leave
-    for leaf in gone:
-        leaf.start()
-
-
-def client(gateway: Served, uid: int) -> httpx2.Client:
-    token = identity_rig.token(uid, "Ada", audience=("gateway", "orders"))
-    cookies = {"sx_identity": token, "sessionid": identity_rig.SESSION}
-    return httpx2.Client(base_url=gateway.url, cookies=cookies, timeout=30, verify=False)
-
-
-def get(gateway: Served, uid: int, path: str) -> httpx2.Response:
-    with client(gateway, uid) as one:
-        return one.get(path)
+__all__ = ["away", "elsewhere", "gateway", "monolith", "shop"]
 
 
 def test_products_ordered_by_a_user_are_what_the_monoliths_join_says(
@@ -206,6 +111,7 @@ def test_a_request_from_too_deep_a_chain_or_without_time_is_refused(gateway: Ser
             assert one.get("/api/web/dashboard/", headers=headers).status_code == status
 
 
+@pytest.mark.thorough
 def test_every_answer_is_one_that_the_openapi_document_declares(gateway: Served) -> None:
     document = schemathesis.openapi.from_url(f"{gateway.url}/api/schema/")
     cookies = {"sx_identity": identity_rig.token(1, "Ada", audience=("gateway",)), "sessionid": identity_rig.SESSION}
@@ -221,6 +127,72 @@ def test_every_answer_is_one_that_the_openapi_document_declares(gateway: Served)
         check()
 
 
+@pytest.mark.thorough
 def test_the_committed_schema_migrations_are_what_the_models_say(gateway: Served) -> None:
     done = gateway.manage("makemigrations", "--check", "--dry-run", "gateway_service")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+PUBLISH = """
+from django.db import transaction
+from legacy_monolith.accounts.models import User
+from legacy_monolith.catalog.models import Product
+from legacy_monolith.orders.models import Order
+from migration_tools.messaging import outbox
+def say(what, kind, key, stream, **payload):
+    outbox.publish(what, aggregate_type=kind, aggregate_id=key, payload=payload, stream=stream)
+with transaction.atomic():
+    for user in User.objects.all():
+        say("customer.created", "customer", user.pk, "users", customer_id=user.pk, version=1, name=user.name)
+    for product in Product.objects.all():
+        say("product.changed", "product", product.pk, "catalog", product=product.pk, sku=product.sku, name=product.name,
+            price_cents=int(product.price * 100), currency=product.currency, active=product.active)
+    for order in Order.objects.all():
+        say("order.placed", "order", order.public_id, "orders", order_id=order.pk, public_id=str(order.public_id),
+            user_id=order.user_id, total=str(order.total), currency=order.currency,
+            lines=[{"product": line.product_id, "quantity": line.quantity} for line in order.lines.all()])
+"""
+RENAME = """
+from django.db import transaction
+from migration_tools.messaging import outbox
+with transaction.atomic():
+    outbox.publish("customer.deleted", aggregate_type="customer", aggregate_id=4, stream="users",
+                   payload={"customer_id": 4, "version": 9})
+"""
+
+
+def run_in_shop(script: str) -> None:
+    """Run something in the monolith, as its owner."""
+    env = {**os.environ, "SHOP_DB_NAME": "shop_of_gateway", "SHOP_DB_USER": "shop_owner", "ORDERS_DB_NAME": ""}
+    arguments = [sys.executable, "manage.py", "shell", "-v0", "-c", script, "--settings", "legacy_monolith.settings"]
+    done = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.thorough
+def test_from_events_alone_the_answer_is_the_monoliths_too_with_every_other_service_gone(
+    gateway: Served, monolith: Gunicorn, shop: "psycopg.Connection[Any]", away: Any
+) -> None:
+    for stream in ("users", "orders", "catalog"):
+        gateway.start("strangle_consume", stream)
+    run_in_shop(PUBLISH)
+    counts = """SELECT (SELECT count(DISTINCT (order_id, product_id)) FROM orders_orderline),
+                (SELECT count(*) FROM accounts_user), (SELECT count(*) FROM catalog_product)"""
+    wanted = shop.execute(counts.encode()).fetchone()
+    has = """SELECT (SELECT count(*) FROM gateway_orderedline), (SELECT count(*) FROM gateway_user),
+             (SELECT count(*) FROM gateway_product)"""
+    await_until(lambda: gateway.rows(has) == [wanted], 60, "everything arrived")
+    run_in_shop(RENAME)
+    await_until(lambda: not gateway.rows("SELECT 1 FROM gateway_user WHERE id = 4"), 30, "the deletion arrived")
+    monolith.stop()
+    away("users", "orders", "catalog", "recommendations")
+    for uid in range(5, 21, 3):
+        answer = get(gateway, uid, f"/api/users/{uid}/ordered-products/projected/")
+        assert answer.status_code == 200, answer.text
+        shown = [(row["product"], row["name"], row["quantity"]) for row in answer.json()["products"]]
+        assert shown == shop.execute(ORACLE, [uid]).fetchall() != []
+        assert answer.json()["as_of"] is not None
+    for unknown in (4, 901):
+        path = f"/api/users/{unknown}/ordered-products/projected/"
+        assert get(gateway, unknown, path).status_code == 404
+    assert get(gateway, 5, "/api/users/5/ordered-products/").status_code == 502

@@ -1,0 +1,28 @@
+"""Which entities of other services the gateway keeps, and what becomes of them when they are deleted there."""
+
+from migration_tools.replication.asking import HttpSource
+from migration_tools.replication.declaration import Copy, OnDelete, Target
+
+USERS = Copy(
+    "users",
+    stream="users",
+    says=["customer.created", "customer.updated"],
+    ends=["customer.deleted"],
+    key="customer_id",
+    version="version",
+    targets=[
+        Target(table="gateway_user", key="id", columns={"name": "name"}, on_delete=OnDelete.CASCADE, own_row=True)
+    ],
+    source=HttpSource(service="users", path="/api/users/", names={"customer_id": "id"}),
+)
+
+PRODUCTS = Copy(
+    "products",
+    stream="catalog",
+    says=["product.changed"],
+    key="product",
+    targets=[
+        # What was bought keeps its name when the catalogue drops it.
+        Target(table="gateway_product", key="id", columns={"name": "name"}, on_delete=OnDelete.KEEP, own_row=True)
+    ],
+)

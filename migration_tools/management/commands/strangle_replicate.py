@@ -1,0 +1,115 @@
+"""What is kept of other services: show it, compare it with its source, build it anew, poll, send commands."""
+
+import json
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_tools.errors import ExitCode, ReplicationError, StrangleError
+from migration_tools.management.operation import heed_signals
+
+IDLE_SECONDS = 0.5
+
+
+class Command(BaseCommand):
+    """Runs in the service that keeps the copies."""
+
+    help = "Copies of other services' data, polls and commands. Example: strangle_replicate reconcile customers"
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        tasks = parser.add_subparsers(dest="task", required=True)
+        for name, text in (
+            ("status", "copies, polls and commands, with their ages"),
+            ("poll", "ask what is declared as polls, when it is due, until SIGTERM"),
+            ("send", "send commands, until SIGTERM"),
+            ("dead", "list commands that were given up"),
+        ):
+            task = tasks.add_parser(name, help=text)
+            task.add_argument("--format", choices=["text", "json"], default="text", help="how to print")
+            if name in ("poll", "send"):
+                task.add_argument("--once", action="store_true", help="do what is due now, then end")
+        for name, text in (
+            ("reconcile", "compare a copy with its source; exit code 3 if they differ"),
+            ("rebuild", "learn every row of a copy from its source again"),
+        ):
+            task = tasks.add_parser(name, help=text)
+            task.add_argument("copy", help="the copy's name")
+            task.add_argument("--format", choices=["text", "json"], default="text", help="how to print")
+            if name == "reconcile":
+                task.add_argument("--repair", action="store_true", help="make the copy equal")
+        task = tasks.add_parser("retry", help="send a command again that was given up, under its old key")
+        task.add_argument("key", help="the command's id")
+        task.add_argument("--format", choices=["text", "json"], default="text", help="how to print")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            code = getattr(self, f"_{options['task']}")(options)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        if code:
+            raise SystemExit(int(code))
+
+    def _status(self, options: dict[str, Any]) -> None:
+        from migration_tools.replication.status import status
+
+        self._print(options, status())
+
+    def _reconcile(self, options: dict[str, Any]) -> ExitCode:
+        from migration_tools.replication.declaration import named
+        from migration_tools.replication.reconciling import reconcile
+
+        found = reconcile(named(options["copy"]), repair=options["repair"])
+        self._print(options, found.to_json())
+        return ExitCode.DONE if found.equal or options["repair"] else ExitCode.DIFFERENCES
+
+    def _rebuild(self, options: dict[str, Any]) -> None:
+        from migration_tools.replication.declaration import named
+        from migration_tools.replication.reconciling import rebuild
+
+        self._print(options, rebuild(named(options["copy"])).to_json())
+
+    def _poll(self, options: dict[str, Any]) -> None:
+        from migration_tools.replication import polling
+
+        stop = threading.Event()
+        with heed_signals(stop):
+            while not stop.is_set():
+                for poll in polling.due():
+                    try:
+                        polling.ask(poll)
+                    except ReplicationError as error:
+                        self.stderr.write(str(error))
+                if options["once"]:
+                    return
+                stop.wait(IDLE_SECONDS)
+
+    def _send(self, options: dict[str, Any]) -> None:
+        from migration_tools.replication import commands
+
+        stop = threading.Event()
+        with heed_signals(stop):
+            if not options["once"]:
+                commands.run(stop)
+            while options["once"] and not stop.is_set() and commands.send_due() is not None:
+                pass
+
+    def _dead(self, options: dict[str, Any]) -> None:
+        from migration_tools.replication import commands
+
+        self._print(options, {"dead": commands.listed()})
+
+    def _retry(self, options: dict[str, Any]) -> None:
+        from migration_tools.replication import commands
+
+        if not commands.retry(options["key"]):
+            raise ReplicationError(f"no dead command has the id {options['key']!r}; strangle_replicate dead lists them")
+        self._print(options, {"retried": options["key"]})
+
+    def _print(self, options: dict[str, Any], found: dict[str, Any]) -> None:
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(found))
+            return
+        for name, value in found.items():
+            self.stdout.write(f"{name}: {value if isinstance(value, str | int) else json.dumps(value)}")
