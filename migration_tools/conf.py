@@ -50,7 +50,8 @@ class Settings:
     DEADLINE_SECONDS: float = 2.0
     CHAIN_DEPTH_MAXIMUM: int = 5
     READ_REPLICAS: Mapping[str, float] = field(default_factory=dict)
-    REPLICA_LAG_SECONDS: float = 30.0
+    READ_REPLICA_LAG_SECONDS: float = 30.0
+    SHARDS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     IDENTITY: str = ""
     IDENTITY_KEYS: tuple[str, ...] = ()
     IDENTITY_ISSUER: str = "monolith"

@@ -14,6 +14,7 @@ class LockClass(IntEnum):
     OPERATOR = 0x5357_4605  # exclusive, session: the one operator who moves a context
     CONSUMER = 0x5357_4606  # exclusive, session: the one consumer of a stream
     SLEEP = 0x5357_4608  # exclusive, session: a relay that sleeps; shared, tried: every writer of the outbox
+    SHARD = 0x5357_4610  # shared: whoever reads or writes a bucket; exclusive: its move
 
 
 def lock_keys(purpose: LockClass, name: str) -> tuple[int, int]:

@@ -106,7 +106,7 @@ class ReplicaRouter:
 
 
 def choose(wanted: str) -> str | None:
-    """A replica that has replayed `wanted` and is not further behind than REPLICA_LAG_SECONDS; None: the primary."""
+    """A replica that has replayed `wanted` and is at most READ_REPLICA_LAG_SECONDS behind; None: the primary."""
     weights = dict(settings().READ_REPLICAS)
     while weights:
         [alias] = random.choices(list(weights), weights=list(weights.values()))  # noqa: S311  (no secret)
@@ -157,4 +157,4 @@ def _far_enough(alias: str, wanted: str) -> bool:
         connections[alias].close()
         log.warning("replica %s is passed over: %s", alias, type(error).__name__)
         return False
-    return bool(in_recovery and replayed and behind <= settings().REPLICA_LAG_SECONDS)
+    return bool(in_recovery and replayed and behind <= settings().READ_REPLICA_LAG_SECONDS)

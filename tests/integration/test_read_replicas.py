@@ -160,10 +160,10 @@ def test_a_browser_carries_its_position_from_the_write_to_the_read(routed: Embed
 
 def test_a_replica_too_far_behind_or_gone_is_passed_over(routed: EmbeddedPostgres, settings: Any) -> None:
     caught_up(routed, written())
-    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "REPLICA_LAG_SECONDS": -1.0}
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "READ_REPLICA_LAG_SECONDS": -1.0}
     with from_replicas():
         assert alias_of() == "default"
-    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "REPLICA_LAG_SECONDS": 30.0}
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "READ_REPLICA_LAG_SECONDS": 30.0}
     connections["replica"].close()
     connections["replica"].settings_dict["PORT"] = "1"
     with from_replicas():
