@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "legacy_monolith.payments",
     "legacy_monolith.reporting",
     *MONOLITH_APPS,
+    "migration_tools.projections",
 ]
 
 MIDDLEWARE = [

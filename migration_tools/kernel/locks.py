@@ -15,6 +15,8 @@ class LockClass(IntEnum):
     CONSUMER = 0x5357_4606  # exclusive, session: the one consumer of a stream
     SLEEP = 0x5357_4608  # exclusive, session: a relay that sleeps; shared, tried: every writer of the outbox
     SHARD = 0x5357_4610  # shared: whoever reads or writes a bucket; exclusive: its move
+    READ_MODELS = 0x5357_4660  # exclusive, transaction: whoever writes read models of a group; the swap of a rebuild
+    REBUILD = 0x5357_4661  # exclusive, session: the one rebuild of a read model, the one publication of state events
 
 
 def lock_keys(purpose: LockClass, name: str) -> tuple[int, int]:

@@ -1,0 +1,304 @@
+"""The read models: a customer's orders, an order's summary and its details, and the feed of what happened."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from migration_tools.messaging.envelope import Envelope
+from migration_tools.projections import (
+    Change,
+    Copied,
+    Counted,
+    Gathered,
+    Gone,
+    Largest,
+    Latest,
+    Put,
+    ReadModel,
+    Reference,
+    Steps,
+    Summed,
+    Table,
+    on,
+)
+
+# One consumer per stream serves them all.
+GROUP = "dashboard"
+NOBODY = "deleted customer"
+
+STATUS = Steps("placed", "paid", "shipped", "cancelled")
+CUSTOMER = {"name": Latest("text")}
+
+
+def customers(name: str) -> Table:
+    """What a read model knows of customers, to copy it into its rows."""
+    return Table(name=name, key={"customer_id": "bigint"}, source="users", columns=CUSTOMER, private=True)
+
+
+def erased(to: str) -> Reference:
+    """When a customer is deleted their rows stay, without the name."""
+    return Reference(to=to, on_gone="anonymise", anonymous={"customer_name": NOBODY})
+
+
+def named(table: str, event: Envelope) -> list[Change]:
+    """A customer's name, as the users service says it."""
+    return [Put(table, {"customer_id": event.payload["user_id"]}, {"name": event.payload["name"]})]
+
+
+def deleted(table: str, event: Envelope) -> list[Change]:
+    """A customer who is no more."""
+    return [Gone(table, {"customer_id": event.payload["user_id"]})]
+
+
+def order_key(event: Envelope) -> dict[str, Any]:
+    """An order by the id that the world knows."""
+    return {"order_id": event.payload["public_id"]}
+
+
+class OrderSummary(ReadModel):
+    """One row an order, as it stands in a list."""
+
+    name = "order_summary"
+    group = GROUP
+    tables = (
+        customers("order_summary_customer"),
+        Table(
+            name="order_summary",
+            key={"order_id": "uuid"},
+            source="orders",
+            columns={
+                "customer_id": Latest("bigint"),
+                "customer_name": Copied("customer_id", "name", default=""),
+                "order_date": Latest("timestamptz"),
+                "total_amount": Latest("numeric"),
+                "currency": Latest("text"),
+                "status": STATUS,
+                "items_count": Latest("integer"),
+                "last_updated": Largest("timestamptz"),
+            },
+            references={"customer_id": erased("order_summary_customer")},
+            indexes=(("customer_id", "-order_date"),),
+        ),
+    )
+
+    @on("user.renamed", stream="users")
+    def renamed(self, event: Envelope) -> Iterable[Change]:
+        return named("order_summary_customer", event)
+
+    @on("user.deleted", stream="users")
+    def deleted(self, event: Envelope) -> Iterable[Change]:
+        return deleted("order_summary_customer", event)
+
+    @on("order.placed", stream="orders")
+    def placed(self, event: Envelope) -> Iterable[Change]:
+        said = event.payload
+        values = {
+            "customer_id": said["user_id"],
+            "order_date": event.timestamp,
+            "total_amount": said["total"],
+            "currency": said["currency"],
+            "items_count": sum(line["quantity"] for line in said["lines"]),
+            "status": "placed",
+            "last_updated": event.timestamp,
+        }
+        return [Put("order_summary", order_key(event), values)]
+
+    @on("order.paid", stream="orders")
+    @on("order.shipped", stream="orders")
+    @on("order.cancelled", stream="orders")
+    def moved(self, event: Envelope) -> Iterable[Change]:
+        status = event.event_type.removeprefix("order.")
+        return [Put("order_summary", order_key(event), {"status": status, "last_updated": event.timestamp})]
+
+
+class OrderDetails(ReadModel):
+    """One row an order with its customer and its items as a document: three sources, whichever speaks first."""
+
+    name = "order_details"
+    group = GROUP
+    tables = (
+        customers("order_details_customer"),
+        Table(
+            name="order_details_product",
+            key={"product_id": "bigint"},
+            source="catalog",
+            columns={"name": Latest("text"), "sku": Latest("text")},
+            private=True,
+        ),
+        Table(
+            name="order_details_item",
+            key={"order_id": "uuid", "number": "integer"},
+            source="orders",
+            columns={
+                "product": Latest("bigint"),
+                "name": Copied("product", "name", default=""),
+                "sku": Copied("product", "sku", default=""),
+                "quantity": Latest("integer"),
+            },
+            references={"product": Reference(to="order_details_product", on_gone="keep")},
+            private=True,
+        ),
+        Table(
+            name="order_details_view",
+            key={"order_id": "uuid"},
+            source="orders",
+            columns={
+                "customer_id": Latest("bigint"),
+                "customer_name": Copied("customer_id", "name", default=""),
+                "items": Gathered("order_details_item", "order_id", ("product", "sku", "name", "quantity")),
+                "order_total": Latest("numeric"),
+                "currency": Latest("text"),
+                "order_status": STATUS,
+            },
+            references={"customer_id": erased("order_details_customer")},
+        ),
+    )
+
+    @on("user.renamed", stream="users")
+    def renamed(self, event: Envelope) -> Iterable[Change]:
+        return named("order_details_customer", event)
+
+    @on("user.deleted", stream="users")
+    def deleted(self, event: Envelope) -> Iterable[Change]:
+        return deleted("order_details_customer", event)
+
+    @on("product.changed", stream="catalog")
+    def product_changed(self, event: Envelope) -> Iterable[Change]:
+        said = event.payload
+        return [
+            Put("order_details_product", {"product_id": said["product"]}, {"name": said["name"], "sku": said["sku"]})
+        ]
+
+    @on("order.placed", stream="orders")
+    def placed(self, event: Envelope) -> Iterable[Change]:
+        said = event.payload
+        values = {
+            "customer_id": said["user_id"],
+            "order_total": said["total"],
+            "currency": said["currency"],
+            "order_status": "placed",
+        }
+        yield Put("order_details_view", order_key(event), values)
+        for number, line in enumerate(said["lines"], 1):
+            key = {**order_key(event), "number": number}
+            yield Put("order_details_item", key, {"product": line["product"], "quantity": line["quantity"]})
+
+    @on("order.paid", stream="orders")
+    @on("order.shipped", stream="orders")
+    @on("order.cancelled", stream="orders")
+    def moved(self, event: Envelope) -> Iterable[Change]:
+        return [Put("order_details_view", order_key(event), {"order_status": event.event_type.removeprefix("order.")})]
+
+
+class UserOrders(ReadModel):
+    """One row a customer: their name, how many orders, for how much, and the orders themselves."""
+
+    name = "user_orders"
+    group = GROUP
+    tables = (
+        Table(
+            name="user_orders_order",
+            key={"order_id": "uuid"},
+            source="orders",
+            columns={
+                "customer_id": Latest("bigint"),
+                "placed_at": Latest("timestamptz"),
+                "total": Latest("numeric"),
+                "currency": Latest("text"),
+                "status": STATUS,
+            },
+            private=True,
+        ),
+        Table(
+            name="user_orders_view",
+            key={"customer_id": "bigint"},
+            source="orders",
+            columns={
+                "name": Latest("text", source="users"),
+                "orders_count": Counted("user_orders_order", "customer_id"),
+                "orders_total": Summed("user_orders_order", "customer_id", "total"),
+                "orders": Gathered(
+                    "user_orders_order", "customer_id", ("order_id", "placed_at", "total", "currency", "status")
+                ),
+            },
+        ),
+    )
+
+    @on("user.renamed", stream="users")
+    def renamed(self, event: Envelope) -> Iterable[Change]:
+        return named("user_orders_view", event)
+
+    @on("user.deleted", stream="users")
+    def deleted(self, event: Envelope) -> Iterable[Change]:
+        return deleted("user_orders_view", event)
+
+    @on("order.placed", stream="orders")
+    def placed(self, event: Envelope) -> Iterable[Change]:
+        said = event.payload
+        values = {
+            "customer_id": said["user_id"],
+            "placed_at": event.timestamp,
+            "total": said["total"],
+            "currency": said["currency"],
+            "status": "placed",
+        }
+        return [
+            Put("user_orders_order", order_key(event), values),
+            Put("user_orders_view", {"customer_id": said["user_id"]}),
+        ]
+
+    @on("order.paid", stream="orders")
+    @on("order.shipped", stream="orders")
+    @on("order.cancelled", stream="orders")
+    def moved(self, event: Envelope) -> Iterable[Change]:
+        return [Put("user_orders_order", order_key(event), {"status": event.event_type.removeprefix("order.")})]
+
+
+class Feed(ReadModel):
+    """One row an event of an order: who did what, and when. It shows a second kind of view of the same events."""
+
+    name = "feed"
+    group = GROUP
+    tables = (
+        customers("feed_customer"),
+        Table(
+            name="feed_order",
+            key={"order_id": "uuid"},
+            source="orders",
+            columns={"customer_id": Latest("bigint"), "customer_name": Copied("customer_id", "name", default="")},
+            references={"customer_id": erased("feed_customer")},
+            private=True,
+        ),
+        Table(
+            name="feed",
+            key={"event_id": "uuid"},
+            source="orders",
+            columns={
+                "order_id": Latest("uuid"),
+                "what": Latest("text"),
+                "at": Latest("timestamptz"),
+                "customer_id": Copied("order_id", "customer_id"),
+                "customer_name": Copied("order_id", "customer_name", default=""),
+            },
+            references={"order_id": Reference(to="feed_order")},
+            indexes=(("-at",), ("customer_id", "-at")),
+        ),
+    )
+
+    @on("user.renamed", stream="users")
+    def renamed(self, event: Envelope) -> Iterable[Change]:
+        return named("feed_customer", event)
+
+    @on("user.deleted", stream="users")
+    def deleted(self, event: Envelope) -> Iterable[Change]:
+        return deleted("feed_customer", event)
+
+    @on("order.placed", stream="orders")
+    @on("order.paid", stream="orders")
+    @on("order.shipped", stream="orders")
+    @on("order.cancelled", stream="orders")
+    def happened(self, event: Envelope) -> Iterable[Change]:
+        if event.event_type == "order.placed":
+            yield Put("feed_order", order_key(event), {"customer_id": event.payload["user_id"]})
+        what = event.event_type.removeprefix("order.")
+        values = {**order_key(event), "what": what, "at": event.timestamp}
+        yield Put("feed", {"event_id": event.event_id}, values)

@@ -1,0 +1,52 @@
+"""Open the store of a read model that lives outside the database."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from migration_tools.conf import settings
+from migration_tools.errors import SettingsError
+from migration_tools.projections.declaration import Change, ReadModel
+from migration_tools.projections.slots import Slot
+
+
+class Elsewhere(Protocol):
+    """Rows of a read model in another store; see Note [rows outside the database] in projections.redis_rows."""
+
+    def apply(self, slot: Slot, changes: Iterable[Change], *, stream: str, position: int, shown: bool) -> None:
+        """Merge changes into a slot, each row atomically; with `shown`, readers see this slot afterwards."""
+        ...
+
+    def show(self, number: int) -> None:
+        """Let readers see a slot."""
+        ...
+
+    def drop(self, number: int) -> None:
+        """Remove a slot's rows."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+@contextmanager
+def opened(model: ReadModel) -> Iterator[Elsewhere]:
+    """The store that the model names, for the block.
+
+    Raises:
+        SettingsError: there is none of that name, or it is not Redis.
+    """
+    from migration_tools.projections.redis_rows import RedisRows
+
+    store = settings().STORES.get(model.store)
+    if store is None or store.get("ENGINE") != "redis":
+        raise SettingsError(
+            f"read model {model.name!r} has the store {model.store!r}; MIGRATION_TOOLS['STORES'] must name it with "
+            f"ENGINE 'redis', but has {sorted(settings().STORES)}"
+        )
+    rows = RedisRows(model, str(store["URL"]))
+    try:
+        yield rows
+    finally:
+        rows.close()
