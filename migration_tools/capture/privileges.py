@@ -10,6 +10,8 @@ ALLOWED = {
     "strangle_consumer": "INSERT, UPDATE",
     "strangle_command": "INSERT",
     "strangle_command_taken": "INSERT, UPDATE",
+    "strangle_event": "INSERT",
+    "strangle_snapshot": "INSERT, UPDATE, DELETE",
 }
 # What it may not even read: the token by which the apply path's marks in the log are believed.
 SECRET = {"strangle_log_source"}

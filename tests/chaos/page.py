@@ -16,6 +16,24 @@ PAGE = ROOT / "docs" / "reference" / "fault-matrix.md"
 
 # Cells whose victim or surroundings are not a pair of databases alone, by the tests that hold them.
 ELSEWHERE = {
+    **{
+        point: (
+            "tests/integration/test_read_model_rebuild.py",
+            "test_a_rebuild_killed_anywhere_goes_on_and_ends_equal",
+            "a rebuild of a read model is killed, then run again",
+        )
+        for point in ("rebuild.before_begun", "rebuild.batch", "rebuild.before_swap", "rebuild.swapped")
+    },
+    "state.chunk": (
+        "tests/integration/test_read_model_rebuild.py",
+        "test_history_before_the_events_comes_from_published_state",
+        "a publication of state is cut off between two chunks, then run again",
+    ),
+    "transformation.before_commit": (
+        "tests/integration/test_event_store.py",
+        "test_a_copy_cut_off_goes_on_with_the_next_aggregate",
+        "a copy into another type of aggregate is cut off, then run again",
+    ),
     "handover.held": (
         "tests/chaos/test_killed_while_held.py",
         "test_writes_held_by_a_killed_operator_reach_the_owner_once",

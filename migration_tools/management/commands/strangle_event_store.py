@@ -1,0 +1,79 @@
+"""Tend an event store: take the snapshots that are due, drop them, write out what happened."""
+
+import datetime as dt
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.utils import Error as DatabaseFailure
+
+from migration_tools.errors import ExitCode, SettingsError, StrangleError
+from migration_tools.management.operation import heed_signals
+from migration_tools.stores.postgres import describe_failure
+
+
+class Command(BaseCommand):
+    """`snapshots --every` works until SIGTERM; everything else ends by itself."""
+
+    help = "Take or drop snapshots, or export events for audit. Example: strangle_event_store snapshots account"
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        take = actions.add_parser("snapshots", help="take those that are due")
+        take.add_argument("--events", type=int, default=100, help="due after so many events since the last one")
+        take.add_argument("--hours", type=float, default=24.0, help="or so long after the last one, if it changed")
+        take.add_argument("--every", type=float, help="look again every so many seconds, until SIGTERM")
+        drop = actions.add_parser("drop-snapshots", help="drop all; the next read takes longer, nothing else changes")
+        audit = actions.add_parser("audit", help="one JSON object a line: who, when, why and what, as it was stored")
+        audit.add_argument("--aggregate", type=UUID, help="of this one only")
+        audit.add_argument("--since", type=dt.datetime.fromisoformat, help="stored at or after this moment")
+        for each in (take, drop, audit):
+            each.add_argument("aggregate_type", help="as its Aggregates declare it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        try:
+            with heed_signals(stop):
+                self._operate(options, stop)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        except DatabaseFailure as error:
+            raise CommandError(
+                f"the database failed: {describe_failure(error)}; run the same command again", returncode=ExitCode.ERROR
+            ) from error
+
+    def _operate(self, options: dict[str, Any], stop: threading.Event) -> None:
+        try:
+            from migration_tools.eventstore.store import find
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"{error.name!r} is not installed; pip install 'django-strangler[eventstore]'"
+            ) from error
+        from migration_tools.eventstore import snapshots
+
+        aggregates, name = find(options["aggregate_type"]), options["aggregate_type"]
+        match options["action"]:
+            case "snapshots":
+                policy = snapshots.Policy(events=options["events"], hours=options["hours"])
+                while True:
+                    taken = len(list(snapshots.take_due(aggregates, policy, stop)))
+                    self.stdout.write(f"{taken} snapshots of {name!r} taken")
+                    if options["every"] is None or stop.wait(options["every"]):
+                        break
+            case "drop-snapshots":
+                self.stdout.write(f"{snapshots.drop(aggregates)} snapshots of {name!r} dropped")
+            case _:
+                for line in _lines(aggregates.history(options["aggregate"], since=options["since"])):
+                    self.stdout.write(line)
+
+
+def _lines(events: Iterator[Any]) -> Iterator[str]:
+    from migration_tools.eventstore.values import plain
+
+    for event in events:
+        yield json.dumps(plain({name: plain(value) for name, value in asdict(event).items()}), ensure_ascii=False)
