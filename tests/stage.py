@@ -11,6 +11,7 @@ from migration_tools.capture.installation import install
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.consumer import Consumer
+from migration_tools.messaging.lag import consumers, unnumbered
 from migration_tools.messaging.relay import Relay, tick
 from migration_tools.messaging.stream import note_receipt, read_batch
 from migration_tools.playbook import Playbook
@@ -148,9 +149,20 @@ def _thread(work: Callable[[threading.Event], None], stop: threading.Event) -> t
     return thread
 
 
-def write_at_random(pair: Pair, seed: int, stop: threading.Event, user: str = "shop_app") -> int:
+def behind(conn: Any) -> int:
+    """What was written on this side, and did not arrive on the other yet."""
+    return unnumbered(conn, STREAM).rows + max((each.events for each in consumers(conn, STREAM)), default=0)
+
+
+def write_at_random(
+    pair: Pair, seed: int, stop: threading.Event, user: str = "shop_app", patience: int | None = None
+) -> int:
     """Insert, update, delete and re-key orders and lines by plain SQL until told to stop; returns how many
-    statements."""
+    statements.
+
+    With `patience` it waits a moment before a write while more than so many records are under way, so that a hand-over
+    finds a small tail on a busy machine too.
+    """
     import random
 
     choose = random.Random(seed)
@@ -159,6 +171,10 @@ def write_at_random(pair: Pair, seed: int, stop: threading.Event, user: str = "s
         while not stop.is_set():
             done += 1
             stop.wait(0.004)
+            if patience is not None:
+                for _ in range(25):
+                    if behind(conn) <= patience or stop.wait(0.01):
+                        break
             _one_write(conn, choose, seed * 1_000_000 + done)
     return done
 

@@ -104,7 +104,7 @@ def _patient(pair: Pair, seed: int, stop: threading.Event) -> None:
     """Write until told to stop; a refusal by the fence is an answer, not an error."""
     while not stop.is_set():
         try:
-            write_at_random(pair, seed, stop)
+            write_at_random(pair, seed, stop, patience=30)
         except psycopg.errors.OperationalError as error:
             assert error.sqlstate in {"40S01", "40P01"}, error  # noqa: PT017
             stop.wait(0.02)

@@ -33,7 +33,7 @@ def test_a_table_that_envoy_rejects_leaves_the_last_good_one_and_says_why() -> N
         await_until(lambda: proxy.agent.state.rejected_version == refused)
         assert "PathSeparatedPrefix: value does not match" in proxy.agent.state.rejected_reason
         assert proxy.agent.state.applied_version == refused - 1
-        assert proxy.reports[-1].rejected_version == refused
+        await_until(lambda: proxy.reports[-1].rejected_version == refused, what="it is reported")
         assert proxy.ask("GET", "/api/orders/").side == "new"
         proxy.publish(lambda table: with_context(table, "orders", replace(wrong, paths=("/api/orders",))))
         assert (proxy.agent.state.rejected_version, proxy.agent.state.rejected_reason) == (None, "")

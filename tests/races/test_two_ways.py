@@ -15,7 +15,6 @@ import pytest
 from migration_tools.capture import triggers
 from migration_tools.capture.declaration import TableSpec
 from migration_tools.capture.models import Side
-from migration_tools.messaging.lag import consumers, unnumbered
 from migration_tools.stores.postgres import sql
 from migration_tools.transfer import sync
 from tests.conftest import SMALL_SHOP, Pair
@@ -23,7 +22,7 @@ from tests.integration.test_log import THOROUGH
 from tests.races.scene import NEW_ORDER, NEW_SALE, Background, until
 from tests.races.test_fence import own
 from tests.races.test_handover import move
-from tests.stage import STREAM, Stage
+from tests.stage import Stage, behind
 
 pytestmark = pytest.mark.thorough
 
@@ -113,11 +112,6 @@ def write(stage: Stage, side: str, seed: int, traffic: Traffic, stop: threading.
                 assert error.sqlstate == FENCED, error  # noqa: PT017
                 traffic.refused += 1
                 stop.wait(0.002)
-
-
-def behind(conn: psycopg.Connection[Any]) -> int:
-    """What was written on this side, and did not arrive on the other yet."""
-    return unnumbered(conn, STREAM).rows + max((each.events for each in consumers(conn, STREAM)), default=0)
 
 
 def _shop(conn: psycopg.Connection[Any], dice: random.Random, text: str) -> None:
