@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "legacy_monolith.reporting",
     *MONOLITH_APPS,
     "migration_tools.projections",
+    "migration_tools.sagas",
 ]
 
 MIDDLEWARE = [

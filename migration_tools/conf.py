@@ -92,6 +92,7 @@ class Settings:
     OUTBOX_RETENTION_SECONDS: float = 600.0
     CONSUMER_ALIVE_SECONDS: float = 15.0
     HANDLER_ATTEMPTS: int = 3
+    SAGA_BROKER_URL: str = ""
     CONTRACTS: str = "playbooks/contracts"
     CONTEXTS: str = "contexts.toml"
     TRACES: str = "var/traces"

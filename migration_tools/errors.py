@@ -21,6 +21,9 @@ StrangleError
 ├── CaptureDrift             what is installed in a database is not what is declared
 │   └── LogLost              the log was dropped, or read by somebody else, before a tick had taken it
 ├── ContractError            an event is not what its contract says, or a contract cannot be used
+├── SagaError                a saga cannot be declared, begun or settled so
+│   ├── PastPivot            a saga cannot be undone (any more)
+│   └── IntakeClosed         no saga of the context begins while it is handed over
 ├── TransportError           a feed or a broker did not answer
 ├── CompositionError         an answer from several services is declared wrongly, or cannot be had
 ├── ReplicationError         data kept of another service, or a command to one, is declared wrongly or failed
@@ -170,6 +173,22 @@ class CaptureDrift(StrangleError):
 
 class LogLost(CaptureDrift):
     """A part of the log is gone that no tick has taken: writes are missing, and the stream stands still."""
+
+
+class SagaError(StrangleError):
+    """A saga cannot be declared, begun or settled in this way; nothing was changed."""
+
+
+class PastPivot(SagaError):
+    """A saga cannot be undone: it is past its pivot, or the pivot was asked for and may have been done."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
+class IntakeClosed(SagaError):
+    """No saga of a context begins while it is handed over; try again in a moment."""
+
+    exit_code = ExitCode.GATE_NOT_MET
 
 
 class TransportError(StrangleError):

@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     *SERVICE_APPS,
+    "migration_tools.sagas",
     "extracted_services.orders.apps.OrdersServiceConfig",
 ]
 

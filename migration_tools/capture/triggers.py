@@ -22,10 +22,10 @@ cannot be read as JSON is left out, since a setting that anybody may make must n
 from migration_tools.capture.declaration import Fence, TableSpec
 from migration_tools.capture.models import Side
 from migration_tools.kernel.locks import LockClass, lock_keys
+from migration_tools.kernel.ownership import FENCED_SQLSTATE
 from migration_tools.stores.postgres import sql
 
 APPLYING = "strangle.applying"
-FENCED_SQLSTATE = "40S01"
 
 _TRUSTED = sql.SQL(
     "coalesce(current_setting('strangle.applying', true), '') <> '' AND pg_has_role(session_user, {owner}, 'MEMBER')"

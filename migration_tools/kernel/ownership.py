@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+#: What the fence of a side that does not own the context answers to a write.
+FENCED_SQLSTATE = "40S01"
+
 
 class Resume(StrEnum):
     """What a hand-over has to do, read from both fences."""

@@ -5,8 +5,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils.deprecation import MiddlewareMixin
 
+from migration_tools.kernel.ownership import FENCED_SQLSTATE
+
 FENCED_HEADER = "x-strangler-fenced"
-FENCED_SQLSTATE = "40S01"
 _CHUNK_BYTES = 65_536
 
 
