@@ -18,6 +18,7 @@ class Cutover:
             *gates.capture_installed(env),
             *gates.verified(env),
             *gates.no_dead_letters(env),
+            *gates.no_open_sagas(env),
             *gates.soaked(env),
             *gates.writes_can_wait(env),
         ]

@@ -12,8 +12,13 @@ class Decommission:
     """Undone by bringing the tables back and carrying the service's rows into them."""
 
     def check(self, env: Surroundings) -> list[str]:
-        """Soaked, both consumers timely, nothing parked, no shadow read of the monolith."""
-        missing = [*gates.soaked(env), *gates.no_dead_letters(env), *gates.not_shadowed(env)]
+        """Soaked, both consumers timely, nothing parked, no saga left in the monolith, no shadow read of it."""
+        missing = [
+            *gates.soaked(env),
+            *gates.no_dead_letters(env),
+            *gates.no_pinned_sagas(env),
+            *gates.not_shadowed(env),
+        ]
         for side in Side:
             missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]
         return missing

@@ -5,6 +5,7 @@ from migration_tools.messaging import lag as lags
 from migration_tools.phases.archive import incoming_references, old_tables
 from migration_tools.phases.code_locks import code_locks
 from migration_tools.phases.ports import Evidence
+from migration_tools.phases.settling import found_open
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.phases.trying import try_mapping
 from migration_tools.routing import publishing, streams
@@ -94,6 +95,7 @@ class DryRunExecutor:
                 f"Locks that the monolith's code takes protect nothing that is written elsewhere then; see that none "
                 f"of these is needed for it: {', '.join(map(str, locks))}."
             )
+        self._say_sagas()
         return self._say(
             f"Hold writes at {len(publishing.live_proxies())} proxies.",
             f"End the {to.other.value}'s open sockets and event streams (now {found}), waiting at most {seconds:g} s; "
@@ -107,6 +109,20 @@ class DryRunExecutor:
             f"Close the {to.other.value}, open the {to.value} (epoch {(owner.epoch if owner else 0) + 1}), release "
             f"the writes to it.",
         )
+
+    def _say_sagas(self) -> None:
+        found = found_open(self.env)
+        if not found:
+            return
+        count = sum(each.count for each in found.values())
+        patience = self.env.options.get("drain_sagas") or 0.0
+        what = (
+            f"Leave the open sagas (now {count}) on the side where they began; what they write there the fence refuses "
+            f"until the context is back."
+            if self.env.options.get("pin_sagas")
+            else f"Wait at most {patience:g} s until the open ones (now {count}) have ended, or change nothing."
+        )
+        self._say(f"Let no saga of {self.env.context!r} begin.", what)
 
     def cut_references(self) -> Evidence:
         found = incoming_references(self.env.source, old_tables(self.env))

@@ -12,6 +12,7 @@ from migration_tools.kernel.planes import Plane
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.messaging.inbox import standstill
+from migration_tools.phases.settling import found_open, say_open
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
 from migration_tools.routing.planes.capabilities import capabilities
@@ -91,6 +92,27 @@ def no_dead_letters(env: Surroundings) -> list[str]:
         if reason:
             missing.append(f"the {side.value}'s consumer of {env.context!r} stands still: {reason}")
     return missing
+
+
+def no_open_sagas(env: Surroundings) -> list[str]:
+    """No saga of the context is under way on either side, or the operator lets them end or leaves them where they are.
+
+    Asked again, with the intake closed, when the owner changes; see Note [open sagas].
+    """
+    if env.options.get("drain_sagas") or env.options.get("pin_sagas"):
+        return []
+    return [say_open(env.context, side, sagas) for side, sagas in found_open(env).items() if sagas.count]
+
+
+def no_pinned_sagas(env: Surroundings) -> list[str]:
+    """No saga of the context is left in the monolith, whose tables are about to go."""
+    sagas = found_open(env).get(Side.SOURCE)
+    if sagas is None or not sagas.count:
+        return []
+    return [
+        f"{sagas.count} sagas of {env.context!r} are open on the source ({', '.join(sagas.oldest)}), whose tables are "
+        f"about to go; settle them (strangle_sagas list --context {env.context})"
+    ]
 
 
 def writes_can_wait(env: Surroundings) -> list[str]:

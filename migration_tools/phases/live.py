@@ -18,6 +18,7 @@ from migration_tools.phases import archive
 from migration_tools.phases.copying import carry_back, copy_history
 from migration_tools.phases.handover import CONFIRM_SECONDS, hand_over, publish_owner
 from migration_tools.phases.ports import Evidence
+from migration_tools.phases.settling import sagas_settled
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.trying import try_mappings
 from migration_tools.routing import publishing
@@ -121,8 +122,9 @@ class LiveExecutor:
         return {"percent": percent, "version": table.version, "proxies": len(live)}
 
     def hand_over(self, to: Side) -> Evidence:
-        """See phases.handover."""
-        return hand_over(self.env, to).evidence()
+        """See phases.handover; no saga of the context is open meanwhile, see phases.settling."""
+        with sagas_settled(self.env, to) as sagas:
+            return {**hand_over(self.env, to).evidence(), **sagas}
 
     def cut_references(self) -> Evidence:
         """See phases.archive."""

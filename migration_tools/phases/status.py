@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from migration_tools.capture.drift import compare_made
@@ -17,6 +18,7 @@ from migration_tools.messaging.inbox import lag_percentile
 from migration_tools.messaging.stream import head
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.routing import publishing
+from migration_tools.sagas.intake import open_sagas
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import Verification
 from migration_tools.stores.postgres import Connection, advisory, connect
@@ -85,6 +87,7 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         [context],
     ).fetchone()
     histogram = inbox[3] if inbox else []
+    sagas = open_sagas(conn, context)
     return {
         "owner": owner.owner.value if owner else None,
         "epoch": owner.epoch if owner else None,
@@ -126,6 +129,7 @@ def _read_side(conn: Connection, context: str) -> dict[str, Any]:
         },
         "lag_ms": {"p50": _rounded(lag_percentile(histogram, 0.5)), "p99": _rounded(lag_percentile(histogram, 0.99))},
         "dead_letters": dead_letters(conn, context),
+        "sagas": None if sagas is None else asdict(sagas),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from migration_tools.management.operation import Operation
+from migration_tools.management.saga_options import add_saga_options
 from migration_tools.state.phase import Phase
 
 
@@ -28,6 +29,7 @@ class Command(Operation):
             default=0.0,
             help="while writes are held, end the monolith's open sockets and event streams and wait so long at most",
         )
+        add_saga_options(parser)
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:

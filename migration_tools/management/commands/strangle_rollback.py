@@ -4,7 +4,10 @@ import threading
 import time
 from typing import Any
 
+from django.core.management.base import CommandParser
+
 from migration_tools.management.operation import Operation
+from migration_tools.management.saga_options import add_saga_options
 from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.live import LiveExecutor
 from migration_tools.phases.machine import MOVES, move_back
@@ -17,6 +20,10 @@ class Command(Operation):
 
     help = "Undo the present phase of the context; after a cutover nothing that was written since is lost."
     purpose = "rollback"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        add_saga_options(parser)
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:

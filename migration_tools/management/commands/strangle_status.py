@@ -71,6 +71,12 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
         oldest = side["oldest_transaction"]
         if oldest and oldest["old"]:
             lines.append(f"  {name}: an old transaction keeps rows alive: {oldest['session']}; {oldest['remedy']}")
+        if side["sagas"] and side["sagas"]["count"]:
+            sagas = side["sagas"]
+            lines.append(
+                f"  {name}: {sagas['count']} sagas are open ({sagas['alarmed']} need somebody), the oldest for "
+                f"{sagas['oldest_seconds']:.0f} s; a hand-over waits for them"
+            )
         if side["dead_letters"]:
             lines.append(f"  {name}: {side['dead_letters']} events are parked")
     last = status["verification"]
