@@ -125,6 +125,38 @@ ELSEWHERE = {
         "a backfill is cut off (by an exception) while it puts in references that waited",
     ),
     **{
+        f"sagas.{point}": (
+            "tests/sagas/test_crash_points.py",
+            "test_a_service_cut_off_at_any_point_ends_the_saga_all_the_same",
+            "a service of a saga is cut off (by an exception): before its commit, the conductor and participants",
+        )
+        for point in (
+            *("claimed", "effect_written", "answer_written", "reacted", "reaction_published"),
+            *("answer_read", "state_written", "command_written", "done_here", "answer_taken"),
+        )
+    },
+    **{
+        f"sagas.{point}": (
+            "tests/sagas/test_crash_points.py",
+            "test_a_runner_cut_off_at_any_point_leaves_the_saga_to_the_next_one",
+            "the runner of sagas is cut off (by an exception) before and after its commit",
+        )
+        for point in ("due_read", "woken", "wake_committed")
+    },
+    **{
+        f"sagas.{point}": (
+            "tests/sagas/test_processes.py",
+            "test_an_operators_wish_cut_off_is_done_or_not_at_all",
+            "strangle_sagas retry is killed before and after its commit",
+        )
+        for point in ("wish_noted", "wish_committed")
+    },
+    "sagas.started": (
+        "tests/sagas/test_processes.py",
+        "test_a_conductor_killed_as_it_begins_has_begun_nothing",
+        "the conductor is killed when a saga is begun and not committed",
+    ),
+    **{
         point: (
             "tests/integration/test_replicas.py",
             "test_a_copy_killed_at_a_point_goes_on_where_it_stopped",

@@ -21,6 +21,8 @@ from migration_tools.phases.machine import COMMANDS as MOVE_COMMANDS
 from migration_tools.phases.machine import MOVES
 from migration_tools.playbook import Gates, Playbook, Projection, Route
 from migration_tools.routing import edge_settings
+from migration_tools.sagas import flow as saga_flow
+from migration_tools.sagas import validation as saga_validation
 from migration_tools.state.phase import Phase
 from migration_tools.verification.report import DifferenceKind
 from proxy.options import ProxyOptions
@@ -30,6 +32,8 @@ from tests.examples.test_docs import COMMANDS
 REFERENCE = ROOT / "docs" / "reference"
 RUNBOOKS = ROOT / "playbooks" / "runbooks"
 SECTIONS = ["What it does", "Command", "Gates", "Watch", "Undo", "What can go wrong"]
+# Modules that name the ids of checks, beside each room's checks.py.
+DECLARING = (checks, edge_settings, context_file, saga_flow, saga_validation)
 ACCIDENTS = ["kill -9", "database", "broker", "Envoy"]
 
 
@@ -134,7 +138,7 @@ def test_every_option_of_the_proxy_is_explained() -> None:
 
 def test_every_check_is_listed() -> None:
     rooms = "".join(page(path) for path in sorted((ROOT / "migration_tools").glob("*/checks.py")))
-    sources = rooms + "".join(inspect.getsource(module) for module in (checks, edge_settings, context_file))
+    sources = rooms + "".join(inspect.getsource(module) for module in DECLARING)
     ids = set(re.findall(r'"(strangle\.[EW]\d+)"', sources))
     listed = {name for name in rows(page(REFERENCE / "settings.md")) if name.startswith("strangle.")}
     assert ids == listed != set()
