@@ -19,6 +19,8 @@ Note [context]. Who caused a write is read from one setting of the transaction, 
 cannot be read as JSON is left out, since a setting that anybody may make must not fail a write.
 """
 
+import hashlib
+
 from migration_tools.capture.declaration import Fence, TableSpec
 from migration_tools.capture.models import Side
 from migration_tools.kernel.locks import LockClass, lock_keys
@@ -32,10 +34,17 @@ _TRUSTED = sql.SQL(
 )
 
 
+EVENTS = ("ins", "upd", "del", "trunc", "fence")
+LONGEST_STEM = 48
+
+
 def function_names(spec: TableSpec) -> dict[str, str]:
-    """Names of the trigger functions of a table, by event; PostgreSQL's 63 bytes are respected by the hash."""
-    stem = f"strangle_{spec.stream}_{spec.table}"[:48]
-    return {event: f"{stem}_{event}" for event in ("ins", "upd", "del", "trunc", "fence")}
+    """Names of the trigger functions of a table, by event, within PostgreSQL's 63 bytes: long ones end in a hash."""
+    stem = f"strangle_{spec.stream}_{spec.table}"
+    if len(stem.encode()) > LONGEST_STEM:
+        digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
+        stem = f"{stem.encode()[: LONGEST_STEM - 9].decode(errors='ignore')}_{digest}"
+    return {event: f"{stem}_{event}" for event in EVENTS}
 
 
 def drop_statements(spec: TableSpec, *, exists: bool) -> list[sql.Composed]:
