@@ -96,6 +96,8 @@ class Settings:
     CONTRACTS: str = "playbooks/contracts"
     CONTEXTS: str = "contexts.toml"
     TRACES: str = "var/traces"
+    GUARD: str = "off"
+    GUARD_BASELINE: str = "strangle-baseline.json"
 
 
 def settings() -> Settings:
@@ -144,6 +146,8 @@ def find_mistakes(raw: Any) -> list[str]:
     lease = raw.get("RELAY_LEASE_SECONDS", 1.5)
     if isinstance(lease, bool) or not isinstance(lease, int | float) or not 1 <= lease <= 60:
         mistakes.append(f"MIGRATION_TOOLS['RELAY_LEASE_SECONDS'] is {lease!r}; it must be a number from 1 to 60")
+    if raw.get("GUARD", "off") not in {"off", "log", "raise"}:
+        mistakes.append(f"MIGRATION_TOOLS['GUARD'] is {raw['GUARD']!r}; it must be 'off', 'log' or 'raise'")
     planes = [plane.value for plane in Plane]
     if raw.get("DATA_PLANE", "envoy") not in planes:
         mistakes.append(f"MIGRATION_TOOLS['DATA_PLANE'] is {raw['DATA_PLANE']!r}; it must be one of {planes}")

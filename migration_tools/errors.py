@@ -29,6 +29,8 @@ StrangleError
 ├── ReplicationError         data kept of another service, or a command to one, is declared wrongly or failed
 ├── ShardingError            a shard map cannot be used, or a bucket not be moved
 ├── StoreError               a replica's store did not answer or refused its rows
+├── SeamError                a seam is declared or used wrongly
+├── ExtractedModelQueried    the ORM was asked for a model that a service owns; the message holds the call to use
 └── AnalysisError            the analysis lacks a library, or was given what it cannot use
     └── CouplingRefused      the guard refused a coupling of two contexts that is not in the baseline
 """
@@ -217,3 +219,11 @@ class AnalysisError(StrangleError):
 
 class CouplingRefused(AnalysisError):
     """The guard refused a statement that couples two contexts anew; the message holds the remedy."""
+
+
+class SeamError(StrangleError):
+    """A seam is declared or used wrongly, or an instance that came through one was to be saved."""
+
+
+class ExtractedModelQueried(StrangleError):
+    """The ORM was asked for a model that belongs to a service since its cutover; the message holds the call to use."""

@@ -1,5 +1,6 @@
 """The context map as a file: contexts.toml, read, checked whole, and every mistake reported at once."""
 
+import datetime as dt
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -10,11 +11,20 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings as django_settings
 
-from migration_tools.analysis.context_map import FRAMEWORK, Context, ContextMap, all_tables, by_app_labels, tables_of
+from migration_tools.analysis.context_map import (
+    Context,
+    ContextMap,
+    Exemption,
+    all_tables,
+    by_app_labels,
+    is_frameworks,
+    tables_of,
+)
+from migration_tools.analysis.rules import RULES
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError
 
-KEYS = ("apps", "models", "tables", "code", "owner", "team", "store", "services")
+KEYS = ("apps", "models", "tables", "code", "owner", "team", "store", "services", "framework")
 TEXTS = ("owner", "team", "store")
 
 
@@ -55,7 +65,8 @@ def load_contexts(path: Path | None = None) -> ContextMap:
         _context(name, given, [table for table, (owner, *_) in claims.items() if owner == name])
         for name, given in contexts.items()
     ]
-    return ContextMap(made, ignored=document.get("ignore", ()))
+    exemptions = [Exemption(**given) for given in document.get("exemptions", [])]
+    return ContextMap(made, ignored=document.get("ignore", ()), exemptions=exemptions)
 
 
 def read_document(path: Path) -> Mapping[str, Any] | None:
@@ -73,16 +84,21 @@ def read_document(path: Path) -> Mapping[str, Any] | None:
 
 
 def find_map_mistakes(document: Mapping[str, Any]) -> Iterator[MapMistake]:
-    """E120: not understood. E121: a table in no context, or in two. E122: nobody answers for a context."""
+    """E120: not understood. E121: a table in no context, or in two. E122: nobody answers for a context. E123: an
+    exemption without rule, function, issue or expiry.
+    """
     contexts = document.get("contexts")
     if not isinstance(contexts, Mapping) or not contexts:
         yield MapMistake(id="strangle.E120", text="it has no [contexts.<name>] table")
         return
     shaped = True
     for key in document:
-        if key not in ("contexts", "ignore"):
-            text = f"it has an unknown key {key!r}; it may have ignore and [contexts.<name>]"
+        if key not in ("contexts", "ignore", "exemptions"):
+            text = f"it has an unknown key {key!r}; it may have ignore, [contexts.<name>] and [[exemptions]]"
             yield MapMistake(id="strangle.E120", text=text)
+    for text in exemption_mistakes(document.get("exemptions", [])):
+        shaped = False
+        yield MapMistake(id="strangle.E123", text=text)
     for name, given in contexts.items():
         for text in _shape_mistakes(name, given):
             shaped = False
@@ -114,8 +130,9 @@ def _shape_mistakes(name: str, given: Any) -> Iterator[str]:
             yield f"context {name!r} has an unknown key {key!r}; " + (
                 f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(KEYS)}"
             )
-        elif (key in TEXTS) != isinstance(value, str):
-            yield f"context {name!r}: {key!r} is {value!r}; it must be a {'text' if key in TEXTS else 'list'}"
+        elif not isinstance(value, kind := str if key in TEXTS else bool if key == "framework" else list):
+            said = {str: "a text", bool: "true or false", list: "a list"}[kind]
+            yield f"context {name!r}: {key!r} is {value!r}; it must be {said}"
     for label in given.get("apps", ()):
         if label not in apps.app_configs:
             near = difflib.get_close_matches(str(label), apps.app_configs, n=1)
@@ -127,6 +144,25 @@ def _shape_mistakes(name: str, given: Any) -> Iterator[str]:
             apps.get_model(label)
         except (LookupError, ValueError):
             yield f"context {name!r} names model {label!r}, which is not installed; write 'app_label.Model'"
+
+
+def exemption_mistakes(given: Any) -> Iterator[str]:
+    """What is wrong with [[exemptions]]: each names a rule and a function, an issue by its URL, and the day it ends."""
+    if not isinstance(given, list):
+        yield "exemptions must be [[exemptions]] tables"
+        return
+    keys = {"rule", "function", "issue", "expires"}
+    for number, each in enumerate(given, 1):
+        where = f"exemption {number}"
+        if not isinstance(each, Mapping) or set(each) != keys:
+            yield f"{where} must have {', '.join(sorted(keys))}, and nothing else"
+            continue
+        if each["rule"] not in RULES:
+            yield f"{where} names rule {each['rule']!r}; known are {', '.join(RULES)}"
+        if not str(each["issue"]).startswith(("https://", "http://")):
+            yield f"{where}: issue is {each['issue']!r}; it must be the URL of the issue that ends it"
+        if not isinstance(each["expires"], dt.date) or isinstance(each["expires"], dt.datetime):
+            yield f"{where}: expires is {each['expires']!r}; write a day, like 2027-01-31"
 
 
 def _claims(contexts: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -147,7 +183,9 @@ def _claims(contexts: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _is_framework(given: Mapping[str, Any]) -> bool:
     labels = given.get("apps", ())
-    return bool(labels) and all(apps.get_app_config(label).name.startswith(FRAMEWORK) for label in labels)
+    if "framework" in given:
+        return bool(given["framework"])
+    return bool(labels) and all(is_frameworks(apps.get_app_config(label)) for label in labels)
 
 
 def _context(name: str, given: Mapping[str, Any], tables: list[str]) -> Context:

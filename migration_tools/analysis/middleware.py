@@ -1,4 +1,4 @@
-"""Trace a running site: `TraceMiddleware` records every statement and keeps the sum in a file for each process."""
+"""Watch a running site: `TraceMiddleware` records what it couples, `GuardMiddleware` logs or refuses what is new."""
 
 import os
 import threading
@@ -7,10 +7,13 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
+from migration_tools.analysis.baseline import Baseline, path_of_baseline
 from migration_tools.analysis.context_file import load_contexts, path_in_project
+from migration_tools.analysis.guard import Guard, Mode
 from migration_tools.analysis.observation import Observer, scope
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
@@ -54,6 +57,20 @@ class TraceMiddleware(MiddlewareMixin):
             self.trace.save(trace_directory() / f"trace-{os.getpid()}.json")
         finally:
             self._saving.release()
+
+
+class GuardMiddleware(MiddlewareMixin):
+    """Installs the guard on all connections of the process, by GUARD of the settings; `off` costs nothing."""
+
+    def __init__(self, get_response: Any):
+        super().__init__(get_response)
+        mode = Mode(settings().GUARD)
+        if mode is Mode.OFF:
+            raise MiddlewareNotUsed("MIGRATION_TOOLS['GUARD'] is 'off'")
+        contexts = load_contexts()
+        self.guard = Guard(contexts, Baseline.read(path_of_baseline()), mode)
+        self.observer = Observer(contexts, [self.guard])
+        self.observer.install()
 
 
 def trace_directory() -> Path:

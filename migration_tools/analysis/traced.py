@@ -1,7 +1,6 @@
 """Findings of a trace: JOINs, transactions, foreign writers and readers, N+1 after the cut."""
 
 from collections.abc import Iterator
-from itertools import combinations
 
 from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.findings import Finding
@@ -16,11 +15,16 @@ def find_traced(trace: Trace) -> Iterator[Finding]:
     """SFA201 to SFA205; couplings with a framework's tables are left out, since every side has those."""
     contexts = trace.contexts
     for sent in trace.sent.values():
-        if sent.function:  # else a test's own statement, or a shell's
-            yield from _join(sent, contexts)
-            yield from _foreign(sent, contexts)
+        yield from of_statement(sent, contexts)
     for written in trace.written.values():
-        yield from _transaction(written, contexts)
+        yield from of_transaction(written, contexts)
+
+
+def of_statement(sent: Sent, contexts: ContextMap) -> Iterator[Finding]:
+    """SFA201, SFA203 to SFA205 of one shape from one line."""
+    if sent.function:  # else a test's own statement, or a shell's
+        yield from _join(sent, contexts)
+        yield from _foreign(sent, contexts)
 
 
 def touched(tables: frozenset[str], contexts: ContextMap) -> dict[str, list[str]]:
@@ -60,7 +64,8 @@ def _join(sent: Sent, contexts: ContextMap) -> Iterator[Finding]:
         )
 
 
-def _transaction(written: Written, contexts: ContextMap) -> Iterator[Finding]:
+def of_transaction(written: Written, contexts: ContextMap) -> Iterator[Finding]:
+    """SFA202, once for each other context that it writes."""
     wrote = touched(frozenset(written.tables), contexts)
     if not written.function or len(wrote) < 2:
         return  # a test's own arrangement, or a shell's
@@ -114,13 +119,3 @@ def _foreign(sent: Sent, contexts: ContextMap) -> Iterator[Finding]:
             weight=sent.count,
             detail={"shape": sent.shape, "most": sent.most, "key": sent.function},
         )
-
-
-def written_together(trace: Trace) -> dict[tuple[str, str], int]:
-    """(context, context) → how many functions write both in one transaction."""
-    pairs: dict[tuple[str, str], int] = {}
-    for written in trace.written.values():
-        if written.function:
-            for pair in combinations(sorted(touched(frozenset(written.tables), trace.contexts)), 2):
-                pairs[pair] = pairs.get(pair, 0) + 1
-    return pairs

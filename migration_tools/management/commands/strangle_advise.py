@@ -1,0 +1,52 @@
+"""Say which patterns a context needs once it is on its own, from what the analysis measured."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_tools.analysis.advice import advise
+from migration_tools.analysis.analyse import Evidence, analyse
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.database import DatabaseFacts, read_facts
+from migration_tools.analysis.trace import Trace
+from migration_tools.conf import settings
+from migration_tools.errors import StrangleError
+from migration_tools.stores.postgres import connect
+
+
+class Command(BaseCommand):
+    """Reads only."""
+
+    help = "Which patterns a context needs. Example: strangle_advise orders --trace var/traces"
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("context", help="the bounded context, as the map names it")
+        parser.add_argument(
+            "--trace", action="append", default=[], metavar="PATH", help="a trace, or a directory of traces; repeatable"
+        )
+        parser.add_argument("--no-database", action="store_true", help="leave the database alone")
+        parser.add_argument("--format", choices=["text", "json"], default="text")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            contexts = load_contexts()
+            traces = [Path(each) for each in options["trace"]]
+            facts = DatabaseFacts()
+            if not options["no_database"]:
+                with connect(settings().DATABASE, "advise") as conn:
+                    facts = read_facts(conn)
+            evidence = Evidence(trace=Trace.read(traces, contexts) if traces else None, facts=facts)
+            given = advise(analyse(contexts, evidence), options["context"])
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        if options["format"] == "json":
+            self.stdout.write(json.dumps({"context": options["context"], "advice": [asdict(each) for each in given]}))
+            return
+        for each in given:
+            self.stdout.write(f"{'yes' if each.applies else 'no ':3}  {each.pattern}: {each.because}")
+            if each.applies:
+                self.stdout.write(f"     {each.how}")

@@ -1,0 +1,100 @@
+"""Keep contexts apart that are not cut yet: a baseline of known couplings, import contracts, database roles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_tools.analysis.baseline import Baseline, Coupling, couplings_of, path_of_baseline
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.context_map import ContextMap
+from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.guard import refusal
+from migration_tools.analysis.import_contracts import render_contracts
+from migration_tools.analysis.roles import sequences, statements
+from migration_tools.analysis.trace import Trace
+from migration_tools.analysis.traced import find_traced
+from migration_tools.conf import settings
+from migration_tools.errors import AnalysisError, ExitCode, StrangleError
+from migration_tools.stores.postgres import connect
+
+
+class Command(BaseCommand):
+    """check | baseline | contracts | roles."""
+
+    help = "Let couplings of contexts become fewer and never more. Example: strangle_guard check --trace var/traces"
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=["check", "baseline", "contracts", "roles"])
+        parser.add_argument(
+            "--trace", action="append", default=[], metavar="PATH", help="a trace, or a directory of traces; repeatable"
+        )
+        parser.add_argument(
+            "--accept", action="store_true", help="baseline: take new couplings in, instead of refusing"
+        )
+        parser.add_argument("--prefix", default="", help="roles: what their names begin with")
+        parser.add_argument("--apply", action="store_true", help="roles: run the statements instead of printing them")
+        parser.add_argument("--format", choices=["text", "json"], default="text")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            contexts = load_contexts()
+            if options["action"] == "contracts":
+                self.stdout.write(render_contracts(contexts), ending="")
+            elif options["action"] == "roles":
+                self._roles(contexts, options)
+            else:
+                self._ratchet(contexts, options)
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+
+    def _ratchet(self, contexts: ContextMap, options: dict[str, Any]) -> None:
+        if not options["trace"]:
+            raise AnalysisError("give --trace: a directory that pytest --strangle-trace or TraceMiddleware has written")
+        trace = Trace.read([Path(each) for each in options["trace"]], contexts)
+        found = couplings_of(find_traced(trace))
+        before = Baseline.read(path_of_baseline())
+        new = {each: finding for each, finding in found.items() if not before.accepts(each)}
+        gone = before.couplings - set(found)
+        if options["action"] == "baseline" and (not new or options["accept"] or not before.couplings):
+            Baseline(frozenset(found)).save(path_of_baseline())
+            new = {}
+            told = f"{len(found)} couplings are accepted in {path_of_baseline().name}, {len(gone)} are gone"
+        else:
+            told = f"{len(found)} couplings, {len(new)} of them new; {len(gone)} of the baseline are gone"
+        self._tell(told, new, sorted(gone), options["format"])
+        if new:
+            raise CommandError(
+                f"{len(new)} couplings are new; undo them, or accept them with strangle_guard baseline --accept",
+                returncode=ExitCode.DIFFERENCES,
+            )
+
+    def _tell(self, told: str, new: dict[Coupling, Finding], gone: list[Coupling], form: str) -> None:
+        if form == "json":
+            result = {
+                "message": told,
+                "new": [{**finding.to_json(), "coupling": str(each)} for each, finding in sorted(new.items())],
+                "gone": [str(each) for each in gone],
+                "exit_code": int(ExitCode.DIFFERENCES if new else ExitCode.DONE),
+            }
+            self.stdout.write(json.dumps(result))
+            return
+        for coupling, finding in sorted(new.items()):
+            self.stdout.write(refusal(coupling, finding))
+        for coupling in gone:
+            self.stdout.write(f"gone: {coupling}")
+        self.stdout.write(told)
+
+    def _roles(self, contexts: ContextMap, options: dict[str, Any]) -> None:
+        with connect(settings().DATABASE, "guard") as conn:
+            made = [*statements(contexts, options["prefix"]), *sequences(conn, contexts, options["prefix"])]
+            if options["apply"]:
+                with conn.transaction():
+                    for statement in made:
+                        conn.execute(statement)
+                self.stdout.write(f"{len(made)} statements were run")
+                return
+            for statement in made:
+                self.stdout.write(f"{statement.as_string(conn)};")

@@ -1,0 +1,122 @@
+"""Who may write what, and which patterns a context needs: from map, playbooks, phases and figures."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+
+from legacy_monolith.orders.models import Order
+from migration_tools.analysis.advice import advise
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.context_map import all_tables
+from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.report import Analysis, ContextFacts
+from migration_tools.analysis.system_of_record import Record, systems_of_record, writer_in
+from migration_tools.capture.ownership import read_owner
+from migration_tools.errors import AnalysisError
+from migration_tools.playbook.registry import load
+from migration_tools.state.models import Context
+from migration_tools.state.phase import ORDER, Phase
+
+
+def records(phase: Phase) -> list[Record]:
+    return list(systems_of_record(load_contexts(), load(), {"orders": phase}))
+
+
+@pytest.mark.parametrize("phase", ORDER)
+def test_in_every_phase_every_field_has_exactly_one_writer(phase: Phase) -> None:
+    found = records(phase)
+    columns = [each.column for each in found]
+    assert len(columns) == len(set(columns))
+    assert {column.partition(".")[0] for column in columns} == set(all_tables())
+    after = ORDER.index(phase) >= ORDER.index(Phase.CUTOVER)
+    assert {each.writer for each in found if each.context == "orders"} == {"orders" if after else "monolith"}
+    assert {each.writer for each in found if each.context != "orders"} == {"monolith"}
+    assert writer_in(phase, "orders") in ("monolith", "orders")
+
+
+def test_a_copied_name_keeps_its_own_system_of_record() -> None:
+    (name,) = [each for each in records(Phase.CUTOVER) if (each.model, each.field) == ("accounts.User", "first_name")]
+    assert (name.writer, name.copies) == ("monolith", ("orders:sales_order.customer_name",))
+    (status,) = [each for each in records(Phase.CUTOVER) if each.column == "orders_order.status"]
+    assert (status.writer, status.copies, status.team) == ("orders", ("orders:sales_order.state",), "sales")
+    (price,) = [each for each in records(Phase.CUTOVER) if each.column == "catalog_product.price"]
+    assert (price.writer, price.copies) == ("monolith", ("orders:sales_product.price_cents",))
+
+
+def test_what_is_said_is_what_the_fence_enforces(stage: Any) -> None:
+    """The command's answer, and a write by the monolith's role, before the service owns orders and after."""
+    from migration_tools.capture.models import Side
+    from migration_tools.capture.ownership import set_owner
+    from migration_tools.stores.postgres import connect
+
+    def told() -> set[tuple[str, str]]:
+        out = StringIO()
+        call_command("strangle_sor", "orders", "--format", "json", stdout=out)
+        return {(each["writer"], each["enforced_by"]) for each in json.loads(out.getvalue())["records"]}
+
+    def may_write() -> bool:
+        try:
+            with stage.pair.connect("shop", "shop_app") as conn:
+                conn.execute("UPDATE orders_order SET note = 'x' WHERE id = 1")
+        except psycopg.Error as error:
+            return error.sqlstate != "40S01"
+        return True
+
+    Context.objects.update_or_create(name="orders", defaults={"phase": Phase.DUAL_WRITE})
+    assert (told(), may_write()) == ({("monolith", "fence")}, True)
+    with connect("default", "test") as conn:
+        owner = read_owner(conn, "orders")
+        assert owner is not None
+        set_owner(conn, "orders", Side.TARGET, owner.epoch + 1)
+    Context.objects.update_or_create(name="orders", defaults={"phase": Phase.CUTOVER})
+    assert (told(), may_write()) == ({("orders", "fence")}, False)
+    assert Order.objects.filter(note="x").count() == 1
+
+
+def analysis(*findings: Finding, **figures: Any) -> Analysis:
+    tables = figures.pop("tables", ())
+    contexts = (ContextFacts(name="a", tables=("a_t",), **figures), ContextFacts(name="b", tables=("b_t",)))
+    return Analysis(project="p", made_at="now", contexts=contexts, findings=findings, tables=tables)
+
+
+def finding(rule: str, **detail: Any) -> Finding:
+    return Finding(rule=rule, source="a", target="b", message="m", tables=("a_t", "b_t"), detail=detail)
+
+
+def counted(inserted: int, updated: int) -> dict[str, Any]:
+    return {"name": "a_t", "context": "a", "inserted": inserted, "updated": updated, "deleted": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "patterns"),
+    [
+        (analysis(finding("SFA202", entry="buy", contexts=["a", "b"])), {"saga"}),
+        (analysis(finding("SFA201")), {"read model (CQRS)"}),
+        (analysis(finding("SFA205")), {"API composition"}),
+        (analysis(finding("SFA204")), {"API composition", "batch endpoint"}),
+        (analysis(finding("SFA101", model="A", field="b")), {"loose foreign keys"}),
+        (analysis(tables=(counted(1000, 3),)), {"event sourcing"}),
+        (analysis(tables=(counted(1000, 900),)), set()),
+        (analysis(bytes=600_000_000_000), {"sharding"}),
+        (analysis(writes_per_second=2500.0), {"sharding"}),
+        (analysis(rows=200, scans=90_000, written=3), {"shared data service"}),
+        (analysis(), set()),
+    ],
+)
+def test_each_figure_leads_to_its_pattern(given: Analysis, patterns: set[str]) -> None:
+    assert {each.pattern for each in advise(given, "a") if each.applies} == patterns
+
+
+def test_the_command_says_no_with_its_figures_too() -> None:
+    out = StringIO()
+    call_command("strangle_advise", "orders", no_database=True, stdout=out)
+    assert "yes  loose foreign keys: 5 keys cross its border" in out.getvalue()
+    assert "no   saga: 0 functions write it and another context in one transaction" in out.getvalue()
+    with pytest.raises(CommandError, match="no context is called 'odrers'"):
+        call_command("strangle_advise", "odrers", no_database=True)
+    with pytest.raises(AnalysisError):
+        advise(analysis(), "c")
