@@ -1,0 +1,111 @@
+"""After the cutover the monolith's tables are a copy: an ORM query on them raises, with the call to use instead."""
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from migration_tools.errors import ExtractedModelQueried
+from migration_tools.playbook.paths import source_model
+from migration_tools.playbook.registry import load
+from migration_tools.seams.seam import offered_by
+from migration_tools.state.journal import phase_of
+from migration_tools.state.phase import ORDER, Phase
+
+FRESH_SECONDS = 1.0
+
+_allowed: ContextVar[bool] = ContextVar("strangle_extracted_allowed", default=False)
+
+
+class ExtractedGuard:
+    """On every connection of the process; Django quotes each table it names, which is how a query is known by its text.
+
+    Phases are read at most once a second. Raw SQL that names a table without quotes passes: the fence refuses its
+    writes, and the analysis finds its reads (SFA111).
+    """
+
+    def __init__(self) -> None:
+        self._gone: frozenset[str] = frozenset()
+        self._read_at = 0.0
+
+    def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        """Refuse a statement that names an extracted model's table.
+
+        Raises:
+            ExtractedModelQueried: it does, and nobody allowed it.
+        """
+        if isinstance(sql, str) and not _allowed.get():
+            for quoted in self._pattern.findall(sql):
+                name, label = self._tables[quoted.strip('"')]
+                if name in self._extracted():
+                    raise ExtractedModelQueried(_message(name, label))
+        return execute(sql, params, many, context)
+
+    @cached_property
+    def _tables(self) -> dict[str, tuple[str, str]]:
+        """Table → context and model, of all playbooks; read when the first statement is sent, not at start."""
+        return {
+            source_model(projection.model)._meta.db_table: (context, source_model(projection.model)._meta.label)
+            for context, playbook in load().items()
+            for projection in playbook.projections
+        }
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(f'"{re.escape(table)}"' for table in self._tables) or r"(?!)")
+
+    def _extracted(self) -> frozenset[str]:
+        now = time.monotonic()
+        if now - self._read_at > FRESH_SECONDS or not self._read_at:
+            self._read_at = now  # first, since reading the phase is a query too
+            names = {name for name, _ in self._tables.values()}
+            cut = ORDER.index(Phase.CUTOVER)
+            self._gone = frozenset(name for name in names if ORDER.index(phase_of(name)) >= cut)
+        return self._gone
+
+    def install(self) -> None:
+        """Guard the connections that there are in this thread, and every one that is made from now on."""
+        connection_created.connect(self._created, weak=False, dispatch_uid=id(self))
+        for connection in connections.all(initialized_only=True):
+            self._wrap(connection)
+
+    def uninstall(self) -> None:
+        """Leave every connection that this thread can reach."""
+        connection_created.disconnect(dispatch_uid=id(self))
+        for connection in connections.all(initialized_only=True):
+            if self in connection.execute_wrappers:
+                connection.execute_wrappers.remove(self)
+
+    def _created(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+        self._wrap(connection)
+
+    def _wrap(self, connection: BaseDatabaseWrapper) -> None:
+        if self not in connection.execute_wrappers:
+            connection.execute_wrappers.append(self)
+
+
+@contextmanager
+def old_tables_on_purpose() -> Any:
+    """Queries on extracted models pass in the block: for a seam's local adapter in compare mode, and for archives."""
+    token = _allowed.set(True)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def _message(context: str, label: str) -> str:
+    calls = offered_by(context)
+    instead = (
+        f"call seam({context!r}).{calls[0]}()" + (f", or one of {', '.join(calls[1:])}" if calls[1:] else "")
+        if calls
+        else f"declare a seam for {context!r} and call it"
+    )
+    return f"{label} belongs to the service since the cutover of {context!r}, and the tables here are a copy; {instead}"
