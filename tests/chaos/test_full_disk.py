@@ -39,8 +39,8 @@ BIG = "repeat(md5(random()::text), 40)"
 class Disk:
     """A file system of SIZE megabytes, and a tablespace on it."""
 
-    def __init__(self, cluster: Cluster, place: Path):
-        self.cluster, self.place = cluster, place
+    def __init__(self, place: Path, space: str):
+        self.place, self.space = place, space
         self.ballast = place / "ballast"
 
     def fill(self) -> None:
@@ -66,7 +66,7 @@ def on_a_small_disk(
     with _small_disk(cluster) as disk, cloned_pair(cluster, templates, blocker) as pair:
         with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
             name = sql.Identifier(getattr(pair, side))
-            conn.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE cramped").format(name))
+            conn.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE {}").format(name, sql.Identifier(disk.space)))
         with pair.connect("shop") as conn:
             conn.execute(SMALL_SHOP)
         yield pair, disk
@@ -87,6 +87,7 @@ def cramped(
 @contextlib.contextmanager
 def _small_disk(cluster: Cluster) -> Iterator[Disk]:
     place = Path(tempfile.mkdtemp(prefix="strangle-disk-"))
+    space = f"cramped_{os.urandom(4).hex()}"  # others use the same cluster at the same time
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}m,mode=755", "tmpfs", str(place)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         place.rmdir()
@@ -97,12 +98,13 @@ def _small_disk(cluster: Cluster) -> Iterator[Disk]:
             owner = Path(data).stat()
             (place / "space").mkdir()
             os.chown(place / "space", owner.st_uid, owner.st_gid)
-            conn.execute(sql.SQL("CREATE TABLESPACE cramped LOCATION {}").format(sql.Literal(str(place / "space"))))
+            location = sql.Literal(str(place / "space"))
+            conn.execute(sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(sql.Identifier(space), location))
         try:
-            yield Disk(cluster, place)
+            yield Disk(place, space)
         finally:
             with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
-                conn.execute("DROP TABLESPACE cramped")
+                conn.execute(sql.SQL("DROP TABLESPACE {}").format(sql.Identifier(space)))
     finally:
         subprocess.run(["umount", str(place)], check=True)
         shutil.rmtree(place, ignore_errors=True)
