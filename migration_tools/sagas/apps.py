@@ -5,7 +5,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class SagasConfig(AppConfig):
-    """Finds `sagas` modules (definitions, participants, reactions) and registers the checks of what they declare."""
+    """Finds `sagas` modules (definitions, participants, reactions) and registers their checks and metrics."""
 
     name = "migration_tools.sagas"
     label = "strangle_sagas"
@@ -13,6 +13,11 @@ class SagasConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from migration_tools.sagas import checks  # noqa: F401  (registers the checks)
+        from migration_tools.messaging.metrics import contribute
+        from migration_tools.sagas import (
+            checks,  # noqa: F401  (registers the checks)
+            metrics,
+        )
 
+        contribute(metrics.FAMILIES, metrics.collect)
         autodiscover_modules("sagas")

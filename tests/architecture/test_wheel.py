@@ -105,7 +105,12 @@ def test_a_project_that_has_psycopg2_needs_no_other_driver(apps: str, environmen
         import django, migration_tools
         from django.conf import settings
         settings.configure(
-            INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *migration_tools.{apps}],
+            INSTALLED_APPS=[
+                "django.contrib.contenttypes",
+                "django.contrib.auth",
+                *migration_tools.{apps},
+                "migration_tools.sagas",
+            ],
             DATABASES={{"default": dict(ENGINE="django.db.backends.postgresql", NAME="x", HOST="127.0.0.1", PORT="1")}},
             ROOT_URLCONF="migration_tools.urls",
             MIGRATION_TOOLS={{}},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from migration_tools.messaging.metrics import collect
 from migration_tools.sagas import choreography
 from migration_tools.sagas.flow import hops, to_json
 from tests.sagas import services
@@ -88,6 +89,10 @@ def test_a_saga_that_is_open_for_too_long_is_stuck_without_having_failed(world: 
     world.conns["orders"].execute("UPDATE saga_state SET alarm_at = now() WHERE saga_id = %s", [saga])
     [row] = [each for each in run(world, "list", "--stuck")["sagas"] if each["saga_id"] == saga]
     assert row["why"] == "it is open for longer than its definition expects"
+    samples = {(each.name, each.labels.get("state")): each.value for each in collect(world.conns["orders"])}
+    assert samples["strangle_sagas_stuck", None] >= 1
+    assert samples["strangle_sagas", "running"] >= 1
+    assert samples["strangle_sagas_oldest_age_seconds", None] > 0
     world.settle()
 
 
