@@ -1,0 +1,1 @@
+"""Sharding on three real databases."""
