@@ -71,6 +71,7 @@ def test_the_toolkit_requires_django_alone() -> None:
                 "contracts",
                 "eventstore",
                 "mongodb",
+                "parquet",
                 "redis",
                 "demo",
                 "testing",
