@@ -1,0 +1,62 @@
+"""A context's first playbook: every table to one of the same columns; what is to be decided is said in comments."""
+
+from collections.abc import Iterator
+
+from migration_tools.generation.shape import Column, Shape
+
+WIDTH = 100
+
+
+def render_playbook(context: str, shapes: list[Shape], *, target: str) -> str:
+    """The module's text."""
+    return "\n".join(_lines(context, shapes, target)) + "\n"
+
+
+def _lines(context: str, shapes: list[Shape], target: str) -> Iterator[str]:
+    outside = sorted({each.leads_outside for shape in shapes for each in shape.columns if each.leads_outside})
+    yield f'"""The {context} context: from the monolith into a service of its own, and back."""'
+    yield ""
+    yield "from migration_tools.playbook import Gates, Playbook, Projection, Route, minutes, seconds"
+    yield ""
+    yield ""
+    yield f"class {_class_name(context)}(Playbook):"
+    yield f'    """From {len(shapes)} models, by strangle_init; rename columns and routes as the service has them."""'
+    yield ""
+    yield f"    context = {_quoted(context)}"
+    yield '    source = "default"'
+    yield f"    target = {_quoted(target)}"
+    yield "    projections = ["
+    for shape in shapes:
+        yield from _projection(shape)
+    yield "    ]"
+    if outside:
+        yield "    # Keys that lead outside stay plain columns. What the service must show of their rows is"
+        yield "    # replicated by projections in `references`; the monolith alone writes it:"
+        yield from (f"    #   {label}" for label in outside)
+    yield f'    routes = [Route("/api/{context}", service={_quoted(target)})]'
+    yield "    gates = Gates(max_lag=seconds(2), clean_verifications=2, soak=minutes(30), quiet=minutes(10))"
+
+
+def _projection(shape: Shape) -> Iterator[str]:
+    yield "        Projection("
+    yield f"            {_quoted(shape.source)},"
+    yield f"            into={_quoted(shape.table)},"
+    yield f"            key={{{_quoted(shape.key.column)}: {_quoted(shape.key.source)}}},"
+    yield "            columns={"
+    for column in shape.columns:
+        if column is not shape.key:
+            yield f"                {_quoted(column.column)}: {_quoted(column.source)},{_note(column)}"
+    yield "            },"
+    yield "        ),"
+
+
+def _note(column: Column) -> str:
+    return f"  # a key of {column.leads_outside}" if column.leads_outside else ""
+
+
+def _class_name(context: str) -> str:
+    return "".join(part.title() for part in context.replace("-", "_").replace("+", "_").split("_"))
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'

@@ -1,0 +1,160 @@
+"""The tables of a context as its service will have them: the same columns, and no key that leads outside."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import ForeignKey, Model
+
+from migration_tools.analysis.context_map import ContextMap, model_of_table
+from migration_tools.errors import AnalysisError
+
+KEPT = ("max_length", "max_digits", "decimal_places", "null", "blank", "unique", "primary_key")
+# Types of Django's own whose column is another's: what the service gets in their place.
+REPLACED = {"FileField": "CharField", "ImageField": "CharField", "FilePathField": "CharField"}
+SIZED = {"CharField", "SlugField", "EmailField", "URLField", "FileField", "ImageField", "FilePathField", "TextField"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column. `code` is the field's declaration; `refers_to` names the model of the same context it leads to."""
+
+    field: str
+    source: str
+    column: str
+    kind: str
+    options: tuple[tuple[str, Any], ...]
+    refers_to: str = ""
+    leads_outside: str = ""
+
+    @property
+    def code(self) -> str:
+        """As models.py has it."""
+        options = [f"{name}={value!r}" for name, value in self.options]
+        if self.refers_to:
+            related = ['related_name="+"', "on_delete=models.DO_NOTHING"]
+            if self.column != f"{self.field}_id":
+                related.append(f'db_column="{self.column}"')
+            return f"models.{self.kind}({', '.join([chr(34) + self.refers_to + chr(34), *related, *options])})"
+        return f"models.{self.kind}({', '.join(options)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """One model of the service."""
+
+    name: str
+    table: str
+    source: str
+    source_table: str
+    columns: tuple[Column, ...]
+
+    @property
+    def key(self) -> Column:
+        """The primary key."""
+        return next(each for each in self.columns if dict(each.options).get("primary_key"))
+
+
+def shapes_of(context: str, contexts: ContextMap) -> list[Shape]:
+    """The models of a context's service, in the order of the monolith's.
+
+    Raises:
+        AnalysisError: there is no such context, it has no models, or a model has a key of several columns.
+    """
+    if context not in contexts.contexts:
+        known = sorted(each.name for each in contexts.candidates)
+        raise AnalysisError(f"no context is called {context!r}; those with tables are {known}")
+    models = model_of_table()
+    own = [models[table] for table in contexts.contexts[context].tables if table in models]
+    if not own:
+        raise AnalysisError(f"context {context!r} has no models to write anything from")
+    composite = [model._meta.label for model in own if len(model._meta.pk_fields) > 1]
+    if composite:
+        raise AnalysisError(f"{', '.join(composite)} have keys of several columns; write their projections by hand")
+    names = {model: _class_name(model, own) for model in own}
+    return [
+        Shape(
+            name=names[model],
+            table=f"{_slug(context)}_{names[model].lower()}",
+            source=_source(model),
+            source_table=model._meta.db_table,
+            columns=tuple(_columns(model, names)),
+        )
+        for model in own
+    ]
+
+
+def _class_name(model: type[Model], own: list[type[Model]]) -> str:
+    same = [each for each in own if each.__name__ == model.__name__]
+    name = model.__name__ if len(same) == 1 else f"{model._meta.app_label.title()}{model.__name__}"
+    return re.sub(r"\W|_", "", name)
+
+
+def _source(model: type[Model]) -> str:
+    """As a projection names it: the table behind a many-to-many field by the field."""
+    made_for: Any = model._meta.auto_created
+    if not made_for:
+        return str(model._meta.label)
+    field = next(f for f in made_for._meta.local_many_to_many if f.remote_field.through is model)
+    return f"{made_for._meta.label}.{field.name}.through"
+
+
+def _columns(model: type[Model], names: dict[type[Model], str]) -> Iterator[Column]:
+    for field in model._meta.local_concrete_fields:
+        target: Any = field
+        while isinstance(target, ForeignKey):
+            target = target.target_field
+        options = _options(field, target)
+        if not isinstance(field, ForeignKey):
+            yield Column(
+                field=field.name, source=field.name, column=str(field.column), kind=_kind(field), options=options
+            )
+            continue
+        other: Any = field.remote_field.model._meta.concrete_model
+        common = {"column": str(field.column), "source": field.attname}
+        if other in names and field.target_field.primary_key:
+            one = "OneToOneField" if field.unique else "ForeignKey"
+            kept = tuple(each for each in options if each[0] in ("null", "blank", "primary_key"))
+            yield Column(field=field.name, kind=one, options=kept, refers_to=names[other], **common)
+        else:
+            indexed = options if field.unique else (*options, ("db_index", True))
+            yield Column(
+                field=field.attname,
+                kind=_plain_kind(target),
+                options=indexed,
+                leads_outside=other._meta.label,
+                **common,
+            )
+
+
+def _options(field: Any, target: Any) -> tuple[tuple[str, Any], ...]:
+    found: dict[str, Any] = {}
+    for name in KEPT:
+        value = getattr(target if name in ("max_length", "max_digits", "decimal_places") else field, name, None)
+        if value and not (name == "max_length" and target.get_internal_type() not in SIZED):
+            found[name] = value
+    if found.get("primary_key"):
+        found.pop("unique", None)
+        found.pop("blank", None)
+    if field.column != (field.attname if not isinstance(field, ForeignKey) else field.column):
+        found["db_column"] = field.column
+    return tuple(found.items())
+
+
+def _kind(field: Any) -> str:
+    """A field class of Django's own with the same column; identities stay, since the service makes keys too."""
+    kind = str(field.get_internal_type())
+    return REPLACED.get(kind, kind)
+
+
+def _plain_kind(field: Any) -> str:
+    """The same for a key of another table: the number without what makes it."""
+    kind = _kind(field)
+    return {"AutoField": "IntegerField", "SmallAutoField": "SmallIntegerField", "BigAutoField": "BigIntegerField"}.get(
+        kind, kind
+    )
+
+
+def _slug(context: str) -> str:
+    return re.sub(r"\W", "_", context)

@@ -1,0 +1,66 @@
+"""Write the skeleton of a context's service: models, serializers, API, settings, schema migrations, contracts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.errors import AnalysisError, StrangleError
+from migration_tools.generation.service import render_service, secret_of
+from migration_tools.generation.shape import shapes_of
+
+
+class Command(BaseCommand):
+    """new: writes a folder, and never into one that exists."""
+
+    help = "Write a service's skeleton. Example: strangle_service new orders --package services.orders"
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=["new"])
+        parser.add_argument("context", help="the bounded context: an app label, or a name of the context map")
+        parser.add_argument("--package", required=True, help="the service's package, such as services.orders")
+        parser.add_argument("--root", default=".", help="the folder that holds the package; default: this one")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        context, package = options["context"], options["package"]
+        try:
+            files = render_service(context, package, shapes_of(context, load_contexts()))
+            folder = _write(Path(options["root"]), package, files)
+            _make_migrations(Path(options["root"]), package, secret_of(context))
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        self.stdout.write(
+            f"{len(files) + 1} files are written to {folder}; set its settings' environment, then migrate"
+        )
+
+
+def _write(root: Path, package: str, files: dict[str, str]) -> Path:
+    folder = root.joinpath(*package.split("."))
+    if folder.exists():
+        raise AnalysisError(f"{str(folder)!r} exists; remove it, or choose another --package")
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def _make_migrations(root: Path, package: str, secret: str) -> None:
+    """By the service's own settings, in a process of its own: its models are not this process's."""
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": f"{package}.settings"}
+    env["PYTHONPATH"] = os.pathsep.join([str(root.resolve()), os.getcwd(), env.get("PYTHONPATH", "")])
+    label = f"{package.rpartition('.')[2]}_service"
+    made = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "django", "makemigrations", label, "--name", "initial", "-v", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**env, secret: "to make migrations"},
+    )
+    if made.returncode:
+        raise AnalysisError(f"makemigrations of {package!r} failed: {made.stderr[-2000:]}")

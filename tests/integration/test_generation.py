@@ -1,0 +1,135 @@
+"""Generated code as its user gets it: linted, typed, migrated, checked, and rows carried by the generated playbook."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from migration_tools.analysis.context_file import load_contexts
+from migration_tools.errors import AnalysisError
+from migration_tools.generation.shape import shapes_of
+from migration_tools.playbook import Playbook
+from migration_tools.playbook.validation import find_static_mistakes
+from tests.architecture.tree import ROOT
+from tests.conftest import SMALL_SHOP, Pair
+from tests.stage import Stage
+
+PACKAGE = "written.orders"
+
+
+def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A program of the virtual environment, with the generated package importable."""
+    program = [sys.executable, "-W", "ignore", "-m", *args]
+    found = os.pathsep.join([str(cwd), str(ROOT)])
+    return subprocess.run(
+        program, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": found, **env}
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a generated service and a generated playbook."""
+    root = tmp_path_factory.mktemp("generated")
+    (root / "written").mkdir()
+    (root / "written" / "__init__.py").write_text('"""Generated."""\n')
+    call_command("strangle_service", "new", "orders", package=PACKAGE, root=str(root), stdout=StringIO())
+    call_command("strangle_init", "orders", output=str(root / "playbook.py"), stdout=StringIO())
+    return root
+
+
+def generated_playbook(root: Path) -> type[Playbook]:
+    spec = importlib.util.spec_from_file_location("generated_playbook", root / "playbook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: type[Playbook] = module.Orders
+    return found
+
+
+def test_it_passes_the_linter_as_generated(written: Path) -> None:
+    options = ["--config", str(ROOT / "pyproject.toml")]
+    checked = run("ruff", "check", *options, ".", cwd=written)
+    assert checked.returncode == 0, checked.stdout
+    formatted = run("ruff", "format", "--check", "--diff", *options, ".", cwd=written)
+    assert formatted.returncode == 0, formatted.stdout + formatted.stderr
+
+
+@pytest.mark.thorough
+def test_it_passes_the_type_checker_as_generated(written: Path) -> None:
+    (written / "mypy.ini").write_text(
+        "[mypy]\nstrict = True\nplugins = mypy_django_plugin.main\nfollow_imports = silent\n"
+        f"[mypy.plugins.django-stubs]\ndjango_settings_module = {PACKAGE}.settings\n"
+    )
+    checked = run("mypy", "--config-file", "mypy.ini", "written", "playbook.py", cwd=written, ORDERS_SECRET_KEY="x")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_playbook_has_no_mistake_and_no_key_of_the_models_leads_outside(written: Path) -> None:
+    assert find_static_mistakes(generated_playbook(written)) == []
+    models = (written / "written" / "orders" / "models.py").read_text()
+    assert 'order = models.ForeignKey("Order", related_name="+", on_delete=models.DO_NOTHING' in models
+    assert "product_id = models.BigIntegerField(db_index=True)" in models
+    assert "accounts" not in models
+    contract = json.loads((written / "written" / "orders" / "contracts" / "orders_order.json").read_text())
+    assert contract["properties"]["public_id"] == {"type": "string", "format": "uuid"}
+    assert contract["properties"]["discount"] == {"type": ["string", "null"], "pattern": r"^-?\d+(\.\d+)?$"}
+
+
+def test_the_service_migrates_and_the_generated_playbook_carries_the_rows(written: Path, pair: Pair) -> None:
+    env = {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings", "ORDERS_SECRET_KEY": "x", "ORDERS_DB_USER": "orders_owner"}
+    env |= {
+        "ORDERS_DB_NAME": pair.orders,
+        "ORDERS_DB_PORT": str(pair.cluster.port),
+        "ORDERS_DB_PASSWORD": pair.cluster.password,
+    }
+    checked = run("django", "check", "--fail-level", "ERROR", cwd=written, **env)
+    assert checked.returncode == 0, checked.stderr
+    migrated = run("django", "migrate", "-v", "0", cwd=written, **env)
+    assert migrated.returncode == 0, migrated.stderr
+    schema = run("django", "spectacular", "--validate", "--fail-on-warn", cwd=written, **env)
+    assert schema.returncode == 0, schema.stderr
+    assert "/api/orders/orderline/{id}/" in schema.stdout
+
+    class Generated(Stage):
+        def playbook(self) -> type[Playbook]:
+            return generated_playbook(written)
+
+    with pair.connect("shop") as conn:
+        conn.execute(SMALL_SHOP)
+    stage = Generated(pair)
+    try:
+        stage.settle()
+        stage.backfill()
+        with pair.connect("shop") as conn:
+            conn.execute("UPDATE orders_order SET note = 'written later' WHERE id < 20")
+            conn.execute("DELETE FROM orders_orderline WHERE order_id = 30")
+        stage.settle()
+        for table in ("orders_order", "orders_orderline"):
+            assert rows(pair, "shop", table) == rows(pair, "orders", table) != []
+    finally:
+        stage.close()
+
+
+def rows(pair: Pair, side: str, table: str) -> list[Any]:
+    with pair.connect(side) as conn:
+        found: list[Any] = conn.execute(f"SELECT to_jsonb(t)::text FROM {table} t ORDER BY id").fetchall()
+        return found
+
+
+def test_nothing_is_written_over_and_what_is_not_there_is_named(written: Path) -> None:
+    with pytest.raises(CommandError, match="exists; remove it"):
+        call_command("strangle_init", "orders", output=str(written / "playbook.py"))
+    with pytest.raises(CommandError, match="exists; remove it"):
+        call_command("strangle_service", "new", "orders", package=PACKAGE, root=str(written))
+    with pytest.raises(CommandError, match="no context is called 'odrers'; those with tables are"):
+        call_command("strangle_init", "odrers")
+    with pytest.raises(AnalysisError, match="has no models"):
+        shapes_of("reporting", load_contexts())
