@@ -23,6 +23,7 @@ from migration_tools.playbook import Gates, Playbook, Projection, Route
 from migration_tools.routing import edge_settings
 from migration_tools.sagas import flow as saga_flow
 from migration_tools.sagas import validation as saga_validation
+from migration_tools.seams import loose_key
 from migration_tools.state.phase import Phase
 from migration_tools.verification.report import DifferenceKind
 from proxy.options import ProxyOptions
@@ -33,7 +34,7 @@ REFERENCE = ROOT / "docs" / "reference"
 RUNBOOKS = ROOT / "playbooks" / "runbooks"
 SECTIONS = ["What it does", "Command", "Gates", "Watch", "Undo", "What can go wrong"]
 # Modules that name the ids of checks, beside each room's checks.py.
-DECLARING = (checks, edge_settings, context_file, saga_flow, saga_validation)
+DECLARING = (checks, edge_settings, context_file, loose_key, saga_flow, saga_validation)
 ACCIDENTS = ["kill -9", "database", "broker", "Envoy"]
 
 
