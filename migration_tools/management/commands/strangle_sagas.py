@@ -25,13 +25,13 @@ NEED_ONE = {"show", "retry", "compensate"}
 
 
 class Command(BaseCommand):
-    """list | show | retry | compensate | graph | run, on the sagas that this service orchestrates."""
+    """list | show | retry | compensate | graph | draft | run, on the sagas that this service orchestrates."""
 
     help = "List, show, retry or compensate sagas, draw their flow, or run what is due. Example: strangle_sagas list"
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=["list", "show", "retry", "compensate", "graph", "run"])
+        parser.add_argument("action", choices=["list", "show", "retry", "compensate", "graph", "draft", "run"])
         parser.add_argument("saga_id", nargs="?", default="", help="of show, retry and compensate")
         parser.add_argument("--stuck", action="store_true", help="list: only those that need somebody")
         parser.add_argument("--all", action="store_true", help="list: those that have ended, too")
@@ -41,6 +41,9 @@ class Command(BaseCommand):
         parser.add_argument("--reveal", action="store_true", help="show: with the payload, which may be personal data")
         parser.add_argument(
             "--with", action="append", default=[], metavar="FILE", help="graph: join another service's, made with json"
+        )
+        parser.add_argument(
+            "--trace", action="append", default=[], metavar="PATH", help="draft: a trace, or a directory of traces"
         )
         parser.add_argument("--celery", action="store_true", help="run: hand what is due to Celery's workers")
         parser.add_argument("--format", choices=["text", "json", "mermaid"], default="text")
@@ -58,6 +61,7 @@ class Command(BaseCommand):
             "retry": _retry,
             "compensate": _compensate,
             "graph": _graph,
+            "draft": _draft,
             "run": _run,
         }
         try:
@@ -146,6 +150,12 @@ def _told(found: Overview, message: str) -> dict[str, Any]:
 
 def _graph(options: dict[str, Any]) -> dict[str, Any]:
     return flow_result([Path(name) for name in options["with"]], mermaid=options["format"] == "mermaid")
+
+
+def _draft(options: dict[str, Any]) -> dict[str, Any]:
+    from migration_tools.management.saga_drafts import draft_result
+
+    return draft_result([Path(name) for name in options["trace"]])
 
 
 def _run(options: dict[str, Any]) -> dict[str, Any]:
