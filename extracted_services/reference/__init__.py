@@ -1,0 +1,1 @@
+"""The reference service: currencies, countries and taxes, in versions that never change."""
