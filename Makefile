@@ -14,7 +14,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-thorough chaos chaos-table bench-transfer bench-proxy lint format demo up lock wheel clean
+.PHONY: help venv test test-thorough chaos chaos-table bench-transfer bench-proxy bench-messaging lint format demo up lock wheel clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -47,6 +47,9 @@ bench-transfer: $(STAMP) ## Measure copy, verification and sync beside their lim
 
 bench-proxy: $(STAMP) ## Measure the proxy beside others, its flips and its held writes (ARGS="--seconds 3 --rounds 3 --cutovers 40")
 	$(PYTHON) -m benchmarks.proxy $(ARGS)
+
+bench-messaging: $(STAMP) ## Measure capture, relay, transports and their latency beside limits and a peer (ARGS="--rows 32000 --seconds 10")
+	$(PYTHON) -m benchmarks.messaging $(ARGS)
 
 lint: $(STAMP) ## Check style, types and import contracts: ruff, mypy --strict, import-linter
 	$(PYTHON) -m ruff check .

@@ -111,8 +111,15 @@ class Arena:
             with self.connect(name) as conn:
                 conn.execute(
                     "TRUNCATE strangle_outbox, strangle_stream, strangle_tick, strangle_inbox, "
-                    "strangle_copied_range, strangle_consumer"
+                    "strangle_copied_range, strangle_consumer, strangle_transport"
                 )
+
+    def vacuum(self) -> None:
+        """Leave no dead row and no old statistics."""
+        with self.connect(self.shop) as conn:
+            conn.execute(f"VACUUM (ANALYZE) {SOURCE}")
+        with self.connect(self.service) as conn:
+            conn.execute(f"VACUUM (ANALYZE) {TARGET}")
 
     def undo_writes(self) -> None:
         """Take out what live writers inserted into the shop."""

@@ -125,4 +125,6 @@ def _amount(value: float, unit: str) -> str:
         return f"{value:.2f} s"
     if unit == "rows/s":
         return f"{value / 1000:.1f} k/s" if value else "not here"
+    if unit == "ms":
+        return f"{value:.1f} ms"
     return f"{value:,.0f} {unit}"

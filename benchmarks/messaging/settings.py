@@ -19,6 +19,8 @@ MIGRATION_TOOLS = {
     "FEED_TOKENS": {"service": _TOKEN},
     "FEEDS": {"bench": {"url": os.environ.get("STRANGLE_BENCH_FEED", ""), "token": _TOKEN}} if _SERVICE else {},
     "RELAY_IDLE_SECONDS": float(os.environ.get("STRANGLE_BENCH_IDLE", "0.002")),
+    "TRANSPORT": "kombu" if os.environ.get("STRANGLE_BENCH_BROKER") else "feed",
+    "BROKER_URL": os.environ.get("STRANGLE_BENCH_BROKER", ""),
     "RELAY_SLEEPS": os.environ.get("STRANGLE_BENCH_SLEEPS", "auto"),
 }
 WSGI_APPLICATION = "benchmarks.messaging.wsgi.application"

@@ -58,3 +58,16 @@ class ServiceOrder(models.Model):
 
     def __str__(self) -> str:
         return str(self.public_id)
+
+
+class Handled(models.Model):
+    """An event that the service has handled."""
+
+    event = models.UUIDField(primary_key=True)
+
+    class Meta:
+        app_label = "shop"
+        db_table = "bench_handled"
+
+    def __str__(self) -> str:
+        return str(self.event)

@@ -1,0 +1,43 @@
+"""What capture adds to writes: the same updates of the captured table and of its twin without triggers."""
+
+import time
+
+from benchmarks.arena import SOURCE, Arena
+from benchmarks.messaging.load import update_anywhere
+from benchmarks.ratios import Samples
+
+PLAIN = "plain_order"
+BULK_ROWS = 10_000
+
+
+def prepare(arena: Arena) -> None:
+    """Make the twin, with the same rows and indexes."""
+    with arena.connect(arena.shop) as conn:
+        conn.execute(f"CREATE TABLE {PLAIN} (LIKE {SOURCE} INCLUDING ALL)")
+        conn.execute(f"INSERT INTO {PLAIN} SELECT * FROM {SOURCE}")
+        _tidy(arena)
+
+
+def capture_round(arena: Arena, found: Samples, clients: int, seconds: float) -> None:
+    """Single-row updates by many clients, then one update of 10,000 rows; by turns with and without capture."""
+    for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
+        found.add(f"tps, {name}", update_anywhere(arena, table, clients, seconds))
+        _tidy(arena)
+    for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
+        found.add(f"bulk update, {name}", _bulk(arena, table))
+        _tidy(arena)
+
+
+def _bulk(arena: Arena, table: str) -> float:
+    with arena.connect(arena.shop) as conn:
+        began = time.perf_counter()
+        conn.execute(f"UPDATE {table} SET status = 'paid', updated_at = clock_timestamp() WHERE id <= {BULK_ROWS}")
+        return time.perf_counter() - began
+
+
+def _tidy(arena: Arena) -> None:
+    """Both tables without dead rows, the outbox empty."""
+    arena.forget()
+    with arena.connect(arena.shop) as conn:
+        for table in (PLAIN, SOURCE):
+            conn.execute(f"VACUUM (ANALYZE) {table}")

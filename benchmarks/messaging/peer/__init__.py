@@ -1,0 +1,1 @@
+"""A project of django-outbox-pattern, run by a virtual environment of its own."""
