@@ -53,6 +53,12 @@ def test_the_examples_handlers_do_everything_once_in_any_order(stage: Any) -> No
     assert not DeadLetter.objects.exists()
 
 
+def test_no_handler_of_the_examples_stream_is_left_out() -> None:
+    """Who declares another one adds its event to `life`, and so has it delivered twice and shuffled."""
+    declared = {handler.event_type for handler in handlers.registered("orders") if not handler.group}
+    assert declared == {event.event_type for event in life(1)}
+
+
 def test_a_counter_that_is_not_idempotent_passes_because_the_inbox_is(counter: Any) -> None:
     @handles("test.thing", stream="orders")
     def take(event: Envelope) -> None:

@@ -113,6 +113,37 @@ def test_a_new_group_begins_anywhere_and_handles_what_went_by(stage: Any, seen: 
         replay("--group", "nobody", "--after", "0")
 
 
+def test_a_group_that_stands_still_holds_nobody_up_and_catches_up(stage: Any, seen: dict[str, list[str]]) -> None:
+    for number in range(4):
+        publish(stage, f"order {number}")
+        assert consume("") == consume("counts") == number + 1
+    assert seen["slow"] == []
+    assert consume("slow") == 4
+    assert seen["slow"] == seen["counts"] == [f"order {number}" for number in range(4)]
+
+
+def test_a_replay_from_the_beginning_makes_the_same_rows_byte_by_byte(stage: Any) -> None:
+    rows = "SELECT string_agg(t::text, E'\\n' ORDER BY id) FROM {} t"
+    for table in ("sales_order", "sales_orderitem"):
+        assert stage.orders.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    stage.shop.execute("UPDATE orders_order SET note = 'é ' || id, updated_at = clock_timestamp()")
+    stage.tick()
+    stage.shop.execute("UPDATE orders_orderline SET quantity = quantity + 1")
+    stage.shop.execute("UPDATE orders_order SET discount = 0.10 WHERE id % 2 = 0")
+    stage.tick()
+    stage.shop.execute("UPDATE orders_order SET note = NULL WHERE id % 3 = 0")
+    end = stage.tick()
+    stage.consume()
+    made = [stage.orders.execute(rows.format(table)).fetchone() for table in ("sales_order", "sales_orderitem")]
+    assert all(each[0] for each in made)
+    with stage.orders.transaction():
+        stage.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
+        stage.orders.execute("TRUNCATE sales_orderitem, sales_order CASCADE")
+        stage.orders.execute("UPDATE strangle_inbox SET position = 0, rows_position = 0")
+    assert stage.consume() == end
+    assert [stage.orders.execute(rows.format(t)).fetchone() for t in ("sales_order", "sales_orderitem")] == made
+
+
 def test_what_is_handled_is_handled_again_only_if_that_is_said(stage: Any, seen: dict[str, list[str]]) -> None:
     stage.shop.execute("UPDATE orders_order SET note = 'then' WHERE id = 1")
     publish(stage, "a")

@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 from migration_tools.capture.installation import Status, inspect, install
 from migration_tools.capture.log_installation import log_findings
 from migration_tools.capture.models import Side
+from migration_tools.capture.side_doors import side_doors
 from migration_tools.errors import StrangleError
 from migration_tools.management.operation import Operation
 from migration_tools.messaging.horizon import horizon
@@ -39,10 +40,15 @@ class Command(Operation):
                     for side in (Side.TARGET, Side.SOURCE):
                         install(env.connection(side), env.compiled.side(side), wait=env.wait)
                     record(env.context, "doctor", "mended")
+            warnings = _side_doors(env)
             findings = [*_capture(env), *_log(env), *_owners(env), *_sessions(env)]
         if findings:
-            raise StrangleError("found:\n" + "\n".join(f"  - {text}" for text in findings))
-        return {"evidence": {"findings": []}, "message": f"{options['context']!r}: nothing is wrong"}
+            found = [*findings, *(f"warning: {each}" for each in warnings)]
+            raise StrangleError("found:\n" + "\n".join(f"  - {text}" for text in found))
+        message = "\n".join(
+            [f"{options['context']!r}: nothing is wrong", *(f"  - warning: {each}" for each in warnings)]
+        )
+        return {"evidence": {"findings": [], "warnings": warnings}, "message": message}
 
 
 def _capture(env: Surroundings) -> list[str]:
@@ -82,6 +88,15 @@ def _owners(env: Surroundings) -> list[str]:
     return []
 
 
+def _side_doors(env: Surroundings) -> list[str]:
+    return [
+        f"on the {side.value} {door}; what it reads has no owner that could change it: follow events or ask the "
+        "service's API instead"
+        for side in Side
+        for door in side_doors(env.connection(side))
+    ]
+
+
 def _sessions(env: Surroundings) -> list[str]:
     findings = []
     for side in Side:
@@ -89,9 +104,13 @@ def _sessions(env: Surroundings) -> list[str]:
         oldest = horizon(conn)
         if oldest is not None and oldest.is_old() and not oldest.ours:
             findings.append(f"on the {side.value} an old transaction keeps rows alive: {oldest}; {oldest.remedy}")
-        row = conn.execute("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()").fetchone()
-        if row and row[0]:
-            findings.append(
-                f"on the {side.value} {row[0]} prepared transactions wait; commit or roll them back (pg_prepared_xacts)"
-            )
+        found = conn.execute(
+            "SELECT gid, owner, extract(epoch FROM clock_timestamp() - prepared)::int FROM pg_prepared_xacts "
+            "WHERE database = current_database() ORDER BY prepared"
+        )
+        findings += [
+            f"on the {side.value} the prepared transaction {gid!r} of role {owner} waits since {seconds} s and keeps "
+            "its locks; COMMIT PREPARED or ROLLBACK PREPARED, by whoever coordinates it"
+            for gid, owner, seconds in found
+        ]
     return findings
