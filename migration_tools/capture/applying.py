@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from migration_tools.stores.postgres import Connection
+from migration_tools.stores.postgres import Connection, served
 
 MARK: Final = "strangle.applying"
 
@@ -14,7 +14,7 @@ def mark_applying(conn: Connection, mode: str) -> None:
     is read from it the same mark is written into the transaction, with the token that only the owner of the
     toolkit's tables can read: nobody else's mark is believed. Both end with a savepoint that is rolled back.
     """
-    conn.execute(
+    served(conn).execute(
         """SELECT set_config('strangle.applying', %s, true), (
                SELECT count(pg_logical_emit_message(true, %s, token || ':' || %s)) FROM strangle_log_source)""",
         [mode, MARK, mode],

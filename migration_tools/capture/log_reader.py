@@ -80,6 +80,11 @@ class LogReader:
 
     def __init__(self) -> None:
         self._quiet: dict[str, int] = {}
+        self._sources: set[str] = set()
+
+    def has_source(self, stream: str) -> bool:
+        """Whether the last reading found that the stream is captured from the log."""
+        return stream in self._sources
 
     def read(self, conn: Connection, stream: str, previous: str | None) -> list[Touch]:
         """The touches of a tick; call inside its REPEATABLE READ transaction. See Note [ticks of the log].
@@ -89,6 +94,7 @@ class LogReader:
             CaptureDrift: a captured table was truncated, or a column that is reported is not in the log.
         """
         source = read_source(conn, stream)
+        (self._sources.discard if source is None else self._sources.add)(stream)
         if source is None or self._quiet.get(stream) == slots.log_end(conn):
             return []
         row = conn.execute("SELECT pg_current_snapshot()::text").fetchone()

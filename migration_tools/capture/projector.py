@@ -91,6 +91,17 @@ def keyed_query(relation: InstalledRelation, *, limit_to_keys: bool = True) -> s
     return query + sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}))").format(names, arrays)
 
 
+def insert_statement(relation: InstalledRelation, query: sql.Composable) -> sql.Composed:
+    """INSERT of the query's rows as records; gives their keys back."""
+    key = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(len(relation.key_types)))
+    values = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
+    return sql.SQL(
+        """INSERT INTO strangle_stream (stream, position, tick, kind, relation, key, values, occurred_at)
+           SELECT %s, %s + row_number() OVER (), %s, %s, %s, ARRAY[{key}], ARRAY[{values}], to_timestamp(%s)
+           FROM ({query}) r RETURNING key"""
+    ).format(key=key, values=values, query=query)
+
+
 def key_arrays(keys: Iterable[Key], width: int) -> list[list[str]]:
     """Keys as one array per key column."""
     rows = list(keys)
@@ -125,6 +136,11 @@ class RelationProjector:
 
     def __init__(self) -> None:
         self._log = LogReader()
+        self._statements: dict[tuple[object, ...], bytes] = {}
+
+    def awaits(self, stream: str) -> bool:
+        """Whether the log is the stream's source."""
+        return self._log.has_source(stream)
 
     def logged(self, conn: Connection, *, stream: str, previous: str | None) -> list[Touch]:
         """See capture.log_reader; nothing where the stream is captured by triggers."""
@@ -216,7 +232,7 @@ class RelationProjector:
         return self._insert(
             conn,
             relation,
-            keyed_query(relation),
+            self._keyed_insert(conn, relation),
             key_arrays(ordered, len(relation.key_types)),
             stream,
             tick,
@@ -243,25 +259,25 @@ class RelationProjector:
             found |= self._insert(conn, relation, query, params, stream, tick, base + len(found), occurred)
         return found
 
+    def _keyed_insert(self, conn: Connection, relation: InstalledRelation) -> bytes:
+        """The statement for these keys, written once: that takes longer than sending it."""
+        declared = (relation.query, relation.columns, relation.key_types)
+        if declared not in self._statements:
+            self._statements[declared] = insert_statement(relation, keyed_query(relation)).as_bytes(conn)
+        return self._statements[declared]
+
     def _insert(
         self,
         conn: Connection,
         relation: InstalledRelation,
-        query: sql.Composable,
+        query: sql.Composable | bytes,
         arrays: Sequence[Any],
         stream: str,
         tick: int,
         base: int,
         occurred: float,
     ) -> set[Key]:
-        width = len(relation.key_types)
-        key = sql.SQL(", ").join(sql.SQL(f"r.k{i}::text") for i in range(width))
-        values = sql.SQL(", ").join(sql.SQL("r.{}::text").format(sql.Identifier(name)) for name in relation.columns)
-        statement = sql.SQL(
-            """INSERT INTO strangle_stream (stream, position, tick, kind, relation, key, values, occurred_at)
-               SELECT %s, %s + row_number() OVER (), %s, %s, %s, ARRAY[{key}], ARRAY[{values}], to_timestamp(%s)
-               FROM ({query}) r RETURNING key"""
-        ).format(key=key, values=values, query=query)
+        statement = insert_statement(relation, query) if isinstance(query, sql.Composable) else query
         params: list[Any] = [stream, base, tick, relation.kind, relation.number, occurred, *arrays]
         with _fits(relation, stream):
             return {tuple(row[0]) for row in conn.execute(statement, params)}

@@ -16,7 +16,7 @@ from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, note_standstill, positions
-from migration_tools.stores.postgres import advisory, describe_failure, django_connection, errors
+from migration_tools.stores.postgres import advisory, describe_failure, django_connection, errors, keep_plans
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Consumer:
         self.group = group
         self.inbox = inbox_name(stream, group)
         self._leads = False
+        self._at: int | None = None
         self._asked = -RECEIPT_SECONDS
         self._hears = True
         self._stood = True
@@ -87,7 +88,7 @@ class Consumer:
                 if on_applied is not None:
                     on_applied(position)
             except (StrangleError, DatabaseFailure, errors.Error, OSError) as error:
-                self._leads = False
+                self._leads, self._at = False, None
                 connections[self.using].close()
                 log.warning(
                     "consumer %s: %s; trying again",
@@ -127,6 +128,8 @@ class Consumer:
                 position = self._position()
         if from_broker and self.subscription is not None:
             self.subscription.done()
+        # Somebody may set the position (a replay) while nothing comes; as long as something does, the batch tells.
+        self._at = position if batch.first != batch.last else None
         return position
 
     def skip_to_head(self) -> None:
@@ -162,7 +165,8 @@ class Consumer:
 
     def _ask(self, limit: int, wait_seconds: float) -> Batch:
         self._asked = time.monotonic()
-        return self.feed.fetch(after=self._position(), limit=limit, wait_seconds=wait_seconds)
+        at, self._at = self._at, None
+        return self.feed.fetch(after=self._position() if at is None else at, limit=limit, wait_seconds=wait_seconds)
 
     def _fill(self) -> int:
         """Read what is missing from the feed, up to the end of the stream."""
@@ -178,7 +182,9 @@ class Consumer:
 
     def _lead(self) -> bool:
         if not self._leads:
-            self._leads = advisory.try_hold(django_connection(self.using), LockClass.CONSUMER, self.inbox)
+            conn = django_connection(self.using)
+            keep_plans(conn)
+            self._leads = advisory.try_hold(conn, LockClass.CONSUMER, self.inbox)
         return self._leads
 
 

@@ -1,23 +1,27 @@
 """The feed's endpoint: an authenticated, long-polling view that any owning side serves."""
 
+import contextlib
 import hmac
 import threading
 import time
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils.decorators import method_decorator
 from django.views import View
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError, TransferError
-from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.batch import Batch, RelationHead
 from migration_tools.messaging.groups import inbox_name, receipt_name
 from migration_tools.messaging.stream import note_receipt, read_batch
 from migration_tools.messaging.ticks import CHANNEL
 
+LINES = "application/x-ndjson"
 LONGEST_WAIT_SECONDS = 30.0
+LONGEST_FOLLOW_SECONDS = 5.0
 POLL_SECONDS = 0.02
 LARGEST_LIMIT = 10_000
 
@@ -29,13 +33,15 @@ def _problem(status: int, title: str, detail: str) -> JsonResponse:
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class FeedView(View):
-    """GET /strangle/feed/<stream>/?after=&limit=&wait=&group=&peek with `Authorization: Bearer <token>`."""
+    """GET /strangle/feed/<stream>/?after=&limit=&wait=&group=&peek&follow= with `Authorization: Bearer <token>`."""
 
     http_method_names = ["get"]
 
-    def get(self, request: HttpRequest, stream: str) -> HttpResponse:
-        """Answer a batch after `after`; wait up to `wait` seconds for one. The asked position is the consumer's
-        receipt."""
+    def get(self, request: HttpRequest, stream: str) -> HttpResponse | StreamingHttpResponse:
+        """Answer a batch after `after`; wait up to `wait` seconds for one. The asked position is a receipt.
+
+        With `follow` lines of batches may come, see Note [following]; under ASGI, which would gather them, never.
+        """
         consumer = consumer_of(request)
         if consumer is None:
             return _problem(401, "unknown token", "present the token that FEED_TOKENS holds for this consumer")
@@ -43,21 +49,44 @@ class FeedView(View):
             after = max(int(request.GET.get("after", "0")), 0)
             limit = min(max(int(request.GET.get("limit", "1000")), 0), LARGEST_LIMIT)
             wait = min(max(float(request.GET.get("wait", "0")), 0.0), LONGEST_WAIT_SECONDS)
+            follow = min(max(float(request.GET.get("follow", "0")), 0.0), LONGEST_FOLLOW_SECONDS)
             group = request.GET.get("group", "")
             inbox_name(stream, group)
         except (ValueError, StrangleError):
             return _problem(
-                400, "malformed query", "after and limit are integers, wait a number of seconds, group a name"
+                400, "malformed query", "after and limit are integers, wait and follow numbers of seconds, group a name"
             )
         alias = settings().DATABASE
         if limit > 0 and "peek" not in request.GET:
             with connections[alias].cursor() as cursor:
                 note_receipt(cursor, stream, receipt_name(consumer, group), after)
+        reading = _batches(alias, stream, after, limit, wait, follow)
         try:
-            batch = _wait_for(alias, stream, after, limit, wait)
+            first = next(reading)
         except TransferError as error:
             return _problem(409, "position cannot be served", str(error))
-        return HttpResponse(batch.to_json(), content_type="application/json")
+        if follow > 0 and first.last > after and not hasattr(request, "scope"):
+            return _lines(first, reading)
+        reading.close()
+        return HttpResponse(first.to_json(), content_type="application/json")
+
+
+def _lines(first: Batch, rest: Generator[Batch, None, None]) -> StreamingHttpResponse:
+    """Batches as lines, each sent when it is there."""
+
+    def lines() -> Iterator[bytes]:
+        with contextlib.closing(rest), contextlib.suppress(TransferError):
+            # What cannot be served is said to the next request, which can be answered with a status.
+            yield first.to_json().encode() + b"\n"
+            for batch in rest:
+                yield batch.to_json().encode() + b"\n"
+
+    answer = StreamingHttpResponse(lines(), content_type=LINES)
+    # A proxy or a middleware that gathered lines would only make them later.
+    answer.headers["X-Accel-Buffering"] = "no"
+    answer.headers["Cache-Control"] = "no-store, no-transform"
+    answer.headers["Content-Encoding"] = "identity"
+    return answer
 
 
 def consumer_of(request: HttpRequest) -> str | None:
@@ -71,22 +100,55 @@ def consumer_of(request: HttpRequest) -> str | None:
     return None
 
 
-def _wait_for(alias: str, stream: str, after: int, limit: int, wait: float) -> Batch:
+def _batches(
+    alias: str, stream: str, after: int, limit: int, wait: float, follow: float
+) -> Generator[Batch, None, None]:
+    """One batch after `after`, empty if none comes within `wait`; then those that come within `follow` of the first.
+
+    Note [following]. A request costs more than a batch: who follows gets the next batches in the same answer. It ends
+    soon, because the position that is asked for is the consumer's receipt; and it has no more under way than the
+    connection holds, since the next batch is read when the one before it was taken.
+    """
+    heads: dict[int, RelationHead] = {}
+    following = listening = False
     deadline = time.monotonic() + wait
-    with connections[alias].cursor() as cursor:
-        batch = read_batch(cursor, stream, origin=settings().SIDE, after=after, limit=limit)
-        if batch.last > after or wait <= 0 or limit <= 0:
-            return batch
-        cursor.execute(f"LISTEN {CHANNEL}")
+    with connections[alias].cursor() as opened, _planned(opened, follow) as cursor:
         try:
             while True:
-                batch = read_batch(cursor, stream, origin=settings().SIDE, after=after, limit=limit)
+                batch = read_batch(cursor, stream, origin=settings().SIDE, after=after, limit=limit, known=heads)
+                if batch.last > after:
+                    yield batch
+                    after = batch.last
+                    if not following:
+                        following, deadline = True, time.monotonic() + follow
                 remaining = deadline - time.monotonic()
-                if batch.last > after or remaining <= 0:
-                    return batch
-                _sleep_until_notified(connections[alias].connection, stream, remaining)
+                if remaining <= 0 or limit <= 0:
+                    if not following:
+                        yield batch
+                    return
+                if batch.first != batch.last:
+                    continue
+                if listening:
+                    _sleep_until_notified(connections[alias].connection, stream, remaining)
+                else:
+                    # What was committed before it, the next look finds.
+                    opened.execute(f"LISTEN {CHANNEL}")
+                    listening = True
         finally:
-            cursor.execute(f"UNLISTEN {CHANNEL}")
+            if listening:
+                opened.execute(f"UNLISTEN {CHANNEL}")
+
+
+@contextlib.contextmanager
+def _planned(opened: Any, follow: float) -> Iterator[Any]:
+    """For who follows, a cursor whose statements the server plans once; with psycopg2 Django's own."""
+    if follow <= 0 or not hasattr(opened.connection, "prepare_threshold"):
+        yield opened
+        return
+    from migration_tools.stores.postgres import kept_plans
+
+    with kept_plans(opened.connection) as cursor:
+        yield cursor
 
 
 def _sleep_until_notified(driver_connection: Any, stream: str, seconds: float) -> None:

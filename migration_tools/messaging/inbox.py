@@ -12,14 +12,14 @@ from django.db import transaction as django_transaction
 from migration_tools.conf import settings
 from migration_tools.errors import ForeignStream, StreamHole
 from migration_tools.kernel import points
-from migration_tools.kernel.locks import LockClass
+from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.positions import Admission, admit, advance, fresh
 from migration_tools.messaging.batch import Batch, RelationHead, RowRecord
 from migration_tools.messaging.dead_letters import Key, key_of, park, parked_keys
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.handling import HandlerFailed, handle
-from migration_tools.stores.postgres import Connection, advisory, django_connection, is_lost
+from migration_tools.stores.postgres import Connection, django_connection, is_lost, served
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ FIRST_PAUSE_SECONDS = 0.05
 
 _PLACE: LiteralString = "SELECT position, rows_position, identity, lag_histogram FROM strangle_inbox WHERE stream = %s"
 _PLACE_LOCKED: LiteralString = _PLACE + " FOR UPDATE"
+# The gate first: its subquery is a condition without a column, which is evaluated before the row is looked for. The
+# row's lock then waits for its newest version, however long the gate took.
+_PLACE_BEHIND_GATE: LiteralString = _PLACE + " AND (SELECT pg_advisory_xact_lock_shared(%s, %s) IS NOT NULL) FOR UPDATE"
 
 
 class RowApplier(Protocol):
@@ -44,16 +47,20 @@ def positions(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int,
     return _place(conn, inbox, lock=lock)[:2]
 
 
-def _place(conn: Connection, inbox: str, *, lock: bool = False) -> tuple[int, int, str, list[int]]:
-    query = _PLACE_LOCKED if lock else _PLACE
-    row = conn.execute(query, [inbox]).fetchone()
+def _place(
+    conn: Connection, inbox: str, *, lock: bool = False, gate: tuple[int, int] | None = None
+) -> tuple[int, int, str, list[int]]:
+    """An inbox's row; with `gate` it is locked, and behind that lock, which is shared until the transaction ends."""
+    query = _PLACE_BEHIND_GATE if gate else _PLACE_LOCKED if lock else _PLACE
+    params = [inbox, *(gate or ())]
+    row = served(conn).execute(query, params).fetchone()
     if row is None:
         conn.execute(
             "INSERT INTO strangle_inbox (stream, position, rows_position, applied_records, lag_histogram)"
             " VALUES (%s, 0, 0, 0, '{}') ON CONFLICT DO NOTHING",
             [inbox],
         )
-        row = conn.execute(query, [inbox]).fetchone()
+        row = served(conn).execute(query, params).fetchone()
     assert row is not None  # noqa: S101  (inserted above)
     return int(row[0]), int(row[1]), str(row[2]), list(row[3])
 
@@ -172,8 +179,7 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
     """
     inbox = inbox_name(batch.stream, group)
     conn = django_connection(using)
-    advisory.share(conn, LockClass.GATE, batch.stream)
-    at, rows_at, identity, histogram = _place(conn, inbox, lock=True)
+    at, rows_at, identity, histogram = _place(conn, inbox, gate=lock_keys(LockClass.GATE, batch.stream))
     refuse_foreign(batch, inbox, identity)
     admission = admit(at, batch.first, batch.last)
     if admission is Admission.SKIP:
@@ -190,7 +196,7 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
         for event in events:
             applied += 1
             _handle(conn, inbox, event, parked, using=using, group=group, attempts=attempts)
-    conn.execute(
+    served(conn).execute(
         """UPDATE strangle_inbox SET position = %s, rows_position = %s, applied_records = applied_records + %s,
                lag_histogram = %s, identity = %s, applied_at = clock_timestamp() WHERE stream = %s""",
         [

@@ -10,7 +10,7 @@ from typing import Protocol
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError, TransferError, TransportError
 from migration_tools.kernel import points
-from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.batch import Batch, RelationHead
 from migration_tools.messaging.groups import PREFIX as GROUP_PREFIX
 from migration_tools.messaging.lag import REPLICA_PREFIX
 from migration_tools.messaging.stream import read_batch
@@ -45,6 +45,7 @@ class Publication:
         self.alias = alias
         self.transport = transport
         self._confirmed: int | None = None
+        self._heads: dict[int, RelationHead] = {}
         self._saved: tuple[int, float] = (-1, float("-inf"))
         self._distrusts = False
         self._news = threading.Event()
@@ -77,7 +78,9 @@ class Publication:
         if self._confirmed is None:
             self._confirmed = self._begin(conn)
         own = settings()
-        batch = read_batch(cursor, self.stream, origin=own.SIDE, after=self._confirmed, limit=own.BATCH_ROWS)
+        batch = read_batch(
+            cursor, self.stream, origin=own.SIDE, after=self._confirmed, limit=own.BATCH_ROWS, known=self._heads
+        )
         if batch.first == batch.last:
             self._save(conn)
             return False
@@ -119,6 +122,7 @@ class Publication:
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
+                self._heads = {}
                 with connect(self.alias, f"publication {self.stream}") as conn:
                     self._work(conn, stop)
             except Exception as error:

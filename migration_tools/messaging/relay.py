@@ -13,7 +13,7 @@ from migration_tools.messaging.horizon import HorizonWatch
 from migration_tools.messaging.publication import Publication, Publisher
 from migration_tools.messaging.retention import Retention
 from migration_tools.messaging.stream import identify
-from migration_tools.messaging.ticks import Projector, TickResult, append_tick
+from migration_tools.messaging.ticks import Projector, TickResult, append_tick, has_news
 from migration_tools.messaging.wake import Sleep
 from migration_tools.stores.postgres import (
     Connection,
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 STANDBY_SECONDS = 0.2
 RECONNECT_SECONDS = 0.5
 PATIENCE_FACTOR = 4.0
+# However quiet the outbox is, a tick is tried this often: it also asks whether the log is the source now.
+UNASKED_SECONDS = 0.2
+NOTHING = TickResult(number=0, head=0, records=0)
 
 
 def tick(conn: Connection, stream: str, projector: Projector) -> TickResult:
@@ -74,6 +77,7 @@ class Relay:
         self._publication = Publication(stream, publisher, alias=self.alias) if publisher is not None else None
         self._retention = Retention(stream, alias=self.alias)
         self.failed = False
+        self._ticked = float("-inf")
         self._in_tick_seconds = settings().RELAY_LEASE_SECONDS
 
     def run(self, stop: threading.Event, on_tick: Callable[[TickResult], None] | None = None) -> None:
@@ -119,13 +123,17 @@ class Relay:
                 sleep.pause(stop)
 
     def step(self, conn: Connection) -> TickResult:
-        """One tick; with a broker, word of it to the publication."""
+        """One tick, or a look whether there is anything for one; with a broker, word of it to the publication."""
         began = time.monotonic()
+        soon = began < self._ticked + UNASKED_SECONDS and not self.projector.awaits(self.stream)
+        if soon and not has_news(conn, self.stream):
+            return NOTHING
         try:
+            self._ticked = began
             result = tick(conn, self.stream, self.projector)
         except errors.UniqueViolation:
             # Somebody else appended this tick: nothing is lost, the next one starts behind it.
-            return TickResult(number=0, head=0, records=0)
+            return NOTHING
         except errors.Error as error:
             if is_lost(error) and time.monotonic() - began > self._in_tick_seconds:
                 self._in_tick_seconds *= PATIENCE_FACTOR

@@ -26,10 +26,20 @@ def head(cursor: Cursor, stream: str) -> int:
     return int(row[0]) if row else 0
 
 
-def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: int, upto: int | None = None) -> Batch:
+def read_batch(
+    cursor: Cursor,
+    stream: str,
+    *,
+    origin: str,
+    after: int,
+    limit: int,
+    upto: int | None = None,
+    known: dict[int, RelationHead] | None = None,
+) -> Batch:
     """Read whole ticks after position `after`: about `limit` records, at least one tick, less at the end.
 
-    With `upto`, the end of some tick, nothing behind that position.
+    With `upto`, the end of some tick, nothing behind that position. Heads of relations are added to `known` and not
+    read again; keep it no longer than the cursor's session, since only there a number surely means the same.
 
     Raises:
         TransferError: `after` is ahead of the stream, or so far behind that retention has dropped its records.
@@ -44,14 +54,7 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
         )
     if after == end or limit <= 0:
         return Batch(stream=stream, origin=origin, first=after, last=after, head=end, identity=identity)
-    cursor.execute(
-        """SELECT t.base + t.records FROM strangle_stream s JOIN strangle_tick t ON t.stream = s.stream AND t.number =
-        s.tick
-           WHERE s.stream = %s AND s.position = %s""",
-        [stream, min(after + limit, end)],
-    )
-    bound = cursor.fetchone()
-    last = int(bound[0]) if bound else end
+    last = end if after + limit >= end else _end_of_tick(cursor, stream, after + limit) or end
     cursor.execute(
         """SELECT position, kind, relation, key, values, extract(epoch FROM occurred_at)::float8, event_id, event_type,
                   event_version, aggregate_type, aggregate_id, payload::text, correlation_id, causation_id,
@@ -79,7 +82,10 @@ def read_batch(cursor: Cursor, stream: str, *, origin: str, after: int, limit: i
         if r[1] != "e"
     ]
     events = [_envelope(stream, origin, r) for r in found if r[1] == "e"]
-    heads = read_heads(cursor, {row.relation for row in rows})
+    wanted = {row.relation for row in rows}
+    known = {} if known is None else known
+    known |= read_heads(cursor, wanted - known.keys())
+    heads = {number: known[number] for number in sorted(wanted & known.keys())}
     return Batch(
         stream=stream,
         origin=origin,
@@ -138,6 +144,18 @@ def _end(cursor: Cursor, stream: str) -> tuple[int, str]:
     )
     row = cursor.fetchone()
     return (int(row[0]), row[1] or "") if row else (0, "")
+
+
+def _end_of_tick(cursor: Cursor, stream: str, position: int) -> int | None:
+    """The last position of the tick that a position is in."""
+    cursor.execute(
+        """SELECT t.base + t.records FROM strangle_stream s
+           JOIN strangle_tick t ON t.stream = s.stream AND t.number = s.tick
+           WHERE s.stream = %s AND s.position = %s""",
+        [stream, position],
+    )
+    row = cursor.fetchone()
+    return int(row[0]) if row else None
 
 
 def _oldest(cursor: Cursor, stream: str) -> int | None:

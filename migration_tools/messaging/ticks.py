@@ -39,6 +39,10 @@ class Touch:
 class Projector(Protocol):
     """Knows what touched keys mean. See capture.projector."""
 
+    def awaits(self, stream: str) -> bool:
+        """Whether the stream's news may be where the outbox does not show it; as of the last `logged`."""
+        ...
+
     def logged(self, conn: "Connection", *, stream: str, previous: str | None) -> list[Touch]:
         """What the log says was touched by transactions that the tick's snapshot sees and the one before did not."""
         ...
@@ -69,11 +73,24 @@ TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM
                         OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%s::pg_snapshot))))
                   ORDER BY seq"""
 
+# The rule of TAKEN_SINCE, as a question.
+_NEWS = """WITH previous AS (SELECT snapshot FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1)
+           SELECT NOT EXISTS (SELECT FROM previous) OR EXISTS (
+               SELECT FROM strangle_outbox WHERE stream = %s
+                 AND (xid >= (SELECT pg_snapshot_xmax(snapshot) FROM previous)
+                 OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM previous))))"""
+
 _EVENTS = """INSERT INTO strangle_stream (stream, position, tick, kind, event_id, event_type, event_version,
                  aggregate_type, aggregate_id, payload, correlation_id, causation_id, metadata, occurred_at)
              SELECT stream, %s + row_number() OVER (ORDER BY seq), %s, 'e', event_id, event_type, event_version,
                  aggregate_type, aggregate_id, payload, correlation_id, causation_id, metadata, occurred_at
              FROM strangle_outbox WHERE seq = ANY (%s)"""
+
+
+def has_news(conn: "Connection", stream: str) -> bool:
+    """Whether the outbox holds what no tick has taken: one statement, where a tick that finds nothing is seven."""
+    row = conn.execute(_NEWS, [stream, stream]).fetchone()
+    return bool(row and row[0])
 
 
 def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickResult:

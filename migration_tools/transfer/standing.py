@@ -5,15 +5,19 @@ from typing import Final
 
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import Owner
-from migration_tools.stores.postgres import Connection, sql
+from migration_tools.stores.postgres import Connection, served, sql
 from migration_tools.transfer.uncopied import UNCOPIED
 
-_STANDING: Final = sql.SQL(
-    """SELECT ARRAY(SELECT table_name FROM strangle_captured_table WHERE stream = %(stream)s),
-           ARRAY({uncopied}),
-           ARRAY(SELECT DISTINCT table_name FROM strangle_waiting_reference WHERE stream = %(stream)s),
-           (SELECT ARRAY[side, owner, epoch::text] FROM strangle_ownership WHERE context = %(stream)s)"""
-).format(uncopied=sql.SQL(UNCOPIED))
+_STANDING: Final[bytes] = (
+    sql.SQL(
+        """SELECT ARRAY(SELECT table_name FROM strangle_captured_table WHERE stream = %(stream)s),
+               ARRAY({uncopied}),
+               ARRAY(SELECT DISTINCT table_name FROM strangle_waiting_reference WHERE stream = %(stream)s),
+               (SELECT ARRAY[side, owner, epoch::text] FROM strangle_ownership WHERE context = %(stream)s)"""
+    )
+    .format(uncopied=sql.SQL(UNCOPIED))
+    .as_bytes()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Standing:
 
 def read_standing(conn: Connection, stream: str) -> Standing:
     """Read it in one snapshot; call behind LockClass.GATE and the inbox row's lock, which hold all of it still."""
-    row = conn.execute(_STANDING, {"stream": stream}).fetchone()
+    row = served(conn).execute(_STANDING, {"stream": stream}).fetchone()
     registered, uncopied, waiting, owner = row if row else ([], [], [], None)
     return Standing(
         registered=frozenset(registered),

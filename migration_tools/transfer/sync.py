@@ -90,6 +90,15 @@ class TableWriter:
         changed = _by_relation([row for row in rows if row.kind == "r"])
         gone = _by_relation([row for row in rows if row.kind == "g"])
         attempts = list(departures(gone, changed))
+        if not self._may_clash(conn, relations, changed):
+            try:
+                for part in changed:
+                    self._upsert(conn, relations[part[0].relation], part)
+            except errors.UniqueViolation:
+                # An index made meanwhile; the batch comes again, and the catalogue is read again.
+                self._shapes.clear()
+                raise
+            return
         for leaving in attempts:
             try:
                 with conn.transaction():
@@ -101,6 +110,12 @@ class TableWriter:
             except errors.UniqueViolation:
                 if leaving is attempts[-1]:
                     raise
+
+    def _may_clash(self, conn: Connection, relations: dict[int, RelationHead], parts: list[list[RowRecord]]) -> bool:
+        """Whether a row may hold a unique value that another one needs: not if the key is all that is unique."""
+        heads = [relations[part[0].relation] for part in parts]
+        shapes = [self._shape(conn, head.table) for head in heads]
+        return any(not s.key_alone or set(s.key) != set(h.key) for s, h in zip(shapes, heads, strict=True))
 
     def _upsert(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)

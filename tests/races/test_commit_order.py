@@ -230,3 +230,31 @@ def test_a_relay_that_dies_between_a_tick_and_its_row_leaves_no_trace(stage: Any
         stage.tick()
     assert stage.shop.execute("SELECT max(position) FROM strangle_stream").fetchone() in {(before,), (None,)}
     assert stage.tick() == before + 1
+
+
+def test_a_look_finds_news_exactly_when_a_tick_would(stage: Any) -> None:
+    dice = random.Random(7)
+    stage.shop.execute(NEW_EVENT, ["the first"])
+    stage.tick()
+    with ExitStack() as stack, connect("default", "test") as looking:
+        opened = [stack.enter_context(open_transaction(stage, user="shop_owner")) for _ in range(3)]
+        seen = set()
+        for number in range(60):
+            conn = dice.choice(opened)
+            act = dice.choice(["write", "write", "commit", "rollback"])
+            if act == "write":
+                conn.execute(NEW_EVENT, [str(number)])
+            else:
+                getattr(conn, act)()
+            if dice.random() < 0.5:
+                continue
+            news, before = ticks.has_news(looking, STREAM), _head(stage)
+            assert news == (stage.tick() > before)
+            assert not ticks.has_news(looking, STREAM)
+            seen.add(news)
+        assert seen == {True, False}
+
+
+def _head(stage: Stage) -> int:
+    row = stage.shop.execute("SELECT max(base + records) FROM strangle_tick").fetchone()
+    return int(row[0] or 0) if row else 0

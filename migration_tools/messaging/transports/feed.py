@@ -1,11 +1,17 @@
 """The feed transport: the consumer asks the owner's HTTP endpoint for what follows its position."""
 
+import contextlib
+from collections.abc import Iterator
+
 import httpx2
 
 from migration_tools.errors import TransferError, TransportError
 from migration_tools.messaging.batch import Batch
 
 CONNECT_SECONDS = 3.0
+# How long batches come in one answer; the owner hears where we are when the next one is asked for.
+FOLLOW_SECONDS = 0.25
+LINES = "application/x-ndjson"
 
 
 class HttpFeed:
@@ -16,39 +22,86 @@ class HttpFeed:
         self._group = {"group": group} if group else {}
         self.url = url.rstrip("/") + f"/{stream}/"
         self._client = httpx2.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self._answer: httpx2.Response | None = None
+        self._lines: Iterator[bytes] | None = None
 
     def peek(self, after: int) -> Batch:
         """What follows a position, without a receipt: to see whether it can be served; raises as `fetch` does."""
         return self._get({"after": after, "limit": 1, "peek": 1}, 0)
 
     def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
-        """See messaging.consumer.Feed.
+        """See messaging.consumer.Feed. Who waits also follows: the next batches come in the same answer.
 
         Raises:
             TransportError: no answer, a refused token, or nonsense.
             TransferError: the owner says that the position cannot be served.
         """
-        return self._get({"after": after, "limit": limit, "wait": wait_seconds}, wait_seconds)
+        if self._lines is not None:
+            batch = self._read_line() if wait_seconds > 0 else None
+            if batch is not None and batch.first == after:
+                return batch
+            self._leave()
+        follow = {"follow": FOLLOW_SECONDS} if wait_seconds > 0 else {}
+        return self._get({"after": after, "limit": limit, "wait": wait_seconds, **follow}, wait_seconds)
 
     def _get(self, params: dict[str, float], wait_seconds: float) -> Batch:
         timeout = httpx2.Timeout(wait_seconds + 10.0, connect=CONNECT_SECONDS)
-        try:
-            answer = self._client.get(self.url, params={**params, **self._group}, timeout=timeout)
-        except httpx2.HTTPError as error:
-            raise TransportError(
-                f"feed {self.url} does not answer ({type(error).__name__}); is the owning side up?"
-            ) from error
+        with self._answering():
+            request = self._client.build_request("GET", self.url, params={**params, **self._group}, timeout=timeout)
+            answer = self._client.send(request, stream=True)
+            if answer.status_code == 200 and answer.headers.get("content-type", "").startswith(LINES):
+                self._answer, self._lines = answer, _lines(answer)
+                batch = self._read_line()
+                if batch is None:
+                    raise TransportError(f"feed {self.url} broke off")
+                return batch
+            answer.read()
         if answer.status_code == 409:
             raise TransferError(str(answer.json().get("detail", "the feed refused the position")))
         if answer.status_code in {401, 403}:
             raise TransportError(f"feed {self.url} refused our token; compare FEEDS here with FEED_TOKENS there")
         if answer.status_code != 200:
             raise TransportError(f"feed {self.url} answered {answer.status_code}; see the owning side's log")
+        return self._parse(answer.content)
+
+    def _read_line(self) -> Batch | None:
+        """The next batch of the answer that is open; None at its end."""
+        with self._answering():
+            line = next(self._lines or iter(()), None)
+        return None if line is None else self._parse(line)
+
+    def _parse(self, body: bytes) -> Batch:
         try:
-            return Batch.from_json(answer.content)
+            return Batch.from_json(body)
         except (ValueError, KeyError, TypeError, IndexError) as error:
+            self._leave()
             raise TransportError(f"feed {self.url} answered something that is not a batch") from error
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.HTTPError as error:
+            self._leave()
+            raise TransportError(
+                f"feed {self.url} does not answer ({type(error).__name__}); is the owning side up?"
+            ) from error
+
+    def _leave(self) -> None:
+        """Take no more lines of the answer that is open."""
+        answer, self._answer, self._lines = self._answer, None, None
+        if answer is not None:
+            with contextlib.suppress(httpx2.HTTPError):
+                answer.close()
 
     def origin(self) -> str:
         """The name of the side that owns this feed."""
         return self.fetch(after=0, limit=0, wait_seconds=0).origin
+
+
+def _lines(answer: httpx2.Response) -> Iterator[bytes]:
+    """Whole lines as they come; what is left at a broken end is none."""
+    rest = b""
+    for chunk in answer.iter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines

@@ -8,6 +8,9 @@ from migration_tools.stores.postgres.connection import (
     errors,
     is_lost,
     is_transient,
+    keep_plans,
+    kept_plans,
+    served,
     sql,
     transaction,
 )
@@ -20,6 +23,9 @@ __all__ = [
     "errors",
     "is_lost",
     "is_transient",
+    "keep_plans",
+    "kept_plans",
+    "served",
     "sql",
     "transaction",
 ]

@@ -51,19 +51,26 @@ class ForeignKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table's shape; `unique` holds the column sets that identify a row, the primary key among them."""
+    """A table's shape; `unique` holds the column sets that identify a row, the primary key among them.
+
+    `key_alone`: it is no partitioned table, and nothing in it is unique but the primary key.
+    """
 
     name: str
     columns: dict[str, Column]
     key: tuple[str, ...]
     unique: tuple[frozenset[str], ...]
     references: tuple[ForeignKey, ...]
+    key_alone: bool
 
 
 def read_table(conn: Connection, name: str) -> Table | None:
     """Describe the table that `name` means on this connection's search path; None when there is none."""
     found = conn.execute(
-        "SELECT oid FROM pg_class WHERE oid = to_regclass(%s) AND relkind IN ('r', 'p')", [f'"{name}"']
+        """SELECT oid, relkind = 'r' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
+                      AND NOT i.indisprimary AND (i.indisunique OR i.indisexclusion))
+           FROM pg_class c WHERE oid = to_regclass(%s) AND relkind IN ('r', 'p')""",
+        [f'"{name}"'],
     ).fetchone()
     if found is None:
         return None
@@ -105,6 +112,7 @@ def read_table(conn: Connection, name: str) -> Table | None:
         key=tuple((key and key[0]) or ()),
         unique=tuple(frozenset(row[0]) for row in unique),
         references=references,
+        key_alone=bool(found[1]),
     )
 
 

@@ -20,6 +20,9 @@ __all__ = [
     "errors",
     "is_lost",
     "is_transient",
+    "keep_plans",
+    "kept_plans",
+    "served",
     "sql",
     "transaction",
 ]
@@ -46,6 +49,9 @@ LIVENESS = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+
+
+PREPARE_AFTER = 3
 
 
 def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
@@ -105,6 +111,27 @@ def django_connection(alias: str) -> Connection:
             conn.execute("SELECT set_config(%s, %s, false)", [name, value])
         _pinned.add(conn)
     return conn
+
+
+def keep_plans(conn: Connection) -> None:
+    """Let the server plan a repeated statement of `served` once; for a session that is ours, behind no pooler."""
+    conn.prepare_threshold = PREPARE_AFTER
+
+
+@contextmanager
+def kept_plans(conn: Connection) -> "Iterator[psycopg.Cursor[tuple[Any, ...]]]":
+    """A `served` cursor with plans kept, for the block: what an application does with its connection stays the same."""
+    before = conn.prepare_threshold
+    keep_plans(conn)
+    try:
+        yield served(conn)
+    finally:
+        conn.prepare_threshold = before
+
+
+def served(conn: Connection) -> "psycopg.Cursor[tuple[Any, ...]]":
+    """A cursor whose parameters the server binds, also on a connection whose own cursors write them into the text."""
+    return psycopg.Cursor(conn)
 
 
 _pinned: "weakref.WeakSet[Connection]" = weakref.WeakSet()
