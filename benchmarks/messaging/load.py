@@ -67,8 +67,10 @@ def _pgbench(arena: Arena, script: str, clients: int, limit: list[str], variable
             timeout=PGBENCH_SECONDS,
         )
     found = re.search(r"tps = ([0-9.]+) \(without initial connection time\)", done.stdout)
-    if done.returncode or found is None:
+    if done.returncode:
         raise RuntimeError(f"pgbench ended with {done.returncode}: {done.stderr[-500:]}")
+    if found is None:
+        raise RuntimeError("pgbench got no transaction done in its time; this machine is too busy to measure anything")
     return float(found[1])
 
 
