@@ -119,6 +119,29 @@ ELSEWHERE = {
         "test_a_tail_killed_before_it_acknowledges_repeats_and_nothing_is_applied_twice",
         "what writes Debezium's events is cut off (by an exception) before it acknowledges them",
     ),
+    **{
+        f"sharding.{point}": (
+            "tests/sharding/test_moving.py",
+            "test_a_move_killed_anywhere_is_gone_on_with_by_the_same_command",
+            "a move of buckets is cut off (by an exception), then run again",
+        )
+        for point in ("begun", "copied", "drained", "closed", "opened", "published")
+    },
+    "sharding.split": (
+        "tests/sharding/test_ranges_and_clients.py",
+        "test_a_split_killed_before_the_map_knew_is_gone_on_with",
+        "a split of a range is cut off (by an exception) before the map knows it",
+    ),
+    "exports.written": (
+        "tests/integration/test_exports.py",
+        "test_an_export_killed_before_its_watermark_is_repeated_and_counts_once",
+        "an export is cut off (by an exception) before its watermark",
+    ),
+    "replication.sent": (
+        "tests/integration/test_polls_and_commands.py",
+        "test_a_sender_killed_after_sending_sends_again_without_a_second_effect",
+        "a sender of commands is cut off (by an exception) when it has sent one",
+    ),
     "completion.portion_done": (
         "tests/shapes/test_relations.py",
         "test_a_copy_cut_off_before_its_references_are_put_in_goes_on",
