@@ -1,7 +1,7 @@
 """A context with an open saga does not change hands: the gate, its intake, waiting for the open ones, pinning them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,6 @@ from migration_tools.phases.surroundings import Surroundings, surroundings
 from migration_tools.playbook.registry import get
 from migration_tools.sagas import intake, orchestrator, registry
 from migration_tools.sagas.definition import LocalStep, Saga, Step
-from tests.conftest import Pair
 from tests.integration.test_phases import Road, road
 from tests.races.scene import Background, until
 
@@ -197,8 +196,37 @@ def as_the_application() -> Any:
     return block()
 
 
+class Death(BaseException):
+    """Ends the operator where kill -9 would: nothing is put back."""
+
+
+def test_an_operator_who_dies_with_the_intake_closed_leaves_it_to_open_by_itself(
+    env: Surroundings, saga: Saga, stage: Any
+) -> None:
+    opened = begin(saga)
+    env.options = {"drain_sagas": 20.0}
+
+    def die() -> None:
+        env.source.close()
+        env.target.close()
+        raise Death
+
+    with points.on("settling.closed", die), pytest.raises(Death), sagas_settled(env, Side.TARGET):
+        pytest.fail("the owner would have changed")
+    with pytest.raises(IntakeClosed):
+        begin(saga)
+    left = "SELECT closed_until - clock_timestamp() < interval '120 s' FROM saga_intake WHERE context = 'orders'"
+    assert stage.shop.execute(left).fetchone() == (True,)
+    stage.shop.execute("UPDATE saga_intake SET closed_until = now()")
+    begin(saga)
+    stage.shop.execute("UPDATE saga_state SET status = 'completed' WHERE saga_id <> %s", [opened])
+    answer(opened)
+    with surroundings(get("orders"), purpose="test") as again, sagas_settled(again, Side.TARGET) as evidence:
+        assert evidence == {}
+
+
 @pytest.mark.thorough
-def test_an_operator_killed_with_the_intake_closed_leaves_it_to_open_by_itself(road: Road, saga: Saga) -> None:
+def test_a_cutover_waits_for_open_sagas_and_its_rollback_may_leave_them(road: Road, saga: Saga) -> None:
     road.walk_to("switch_reads")
     opened = begin(saga)
     refused = road.refused("strangle_cutover")
@@ -207,22 +235,11 @@ def test_an_operator_killed_with_the_intake_closed_leaves_it_to_open_by_itself(r
     dry = road.run("strangle_cutover", "--dry-run")
     assert any("--drain-sagas" in text for text in dry["blocking"])
     assert any("1 sagas are open" in line for line in road.run("strangle_status")["lines"])
-    killed = cutover(road.pair, "--drain-sagas", "30", STRANGLE_POINTS="settling.closed=kill")
-    assert killed == -9
-    row = road.stage.shop.execute("SELECT closed_until > clock_timestamp() FROM saga_intake").fetchone()
-    assert row == (True,), "closed for a while, and then open by itself"
-    work = Background(lambda: cutover(road.pair, "--drain-sagas", "60"))
-    settle_when_closed_again(road, lambda: answer(opened))
-    assert work.outcome() == 0
-    assert road.run("strangle_rollback", "--pin-sagas")["exit_code"] == 0
-
-
-def cutover(pair: Pair, *args: str, **env: str) -> int:
-    return pair.manage("strangle_cutover", "orders", "--format", "json", *args, **env).returncode
-
-
-def settle_when_closed_again(road: Road, settle: Callable[[], None]) -> None:
-    """Let the saga end when the second command waits for it."""
-    query = "SELECT closed_until > clock_timestamp() + interval '100 s' FROM saga_intake"
-    until(lambda: road.stage.shop.execute(query).fetchone() == (True,), "the second command has closed it", 60)
-    settle()
+    work = Background(lambda: road.run("strangle_cutover", "--drain-sagas", "60"))
+    query = "SELECT closed_until > clock_timestamp() FROM saga_intake"
+    until(lambda: road.stage.shop.execute(query).fetchone() == (True,), "the intake is closed", 60)
+    answer(opened)
+    assert work.outcome()["exit_code"] == 0
+    begin(saga, order=2)
+    assert road.refused("strangle_rollback").returncode == 4
+    assert road.run("strangle_rollback", "--pin-sagas")["evidence"]["pinned_sagas"] == 1
