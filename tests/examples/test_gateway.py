@@ -102,7 +102,7 @@ def test_the_mobile_screen_shows_the_same_data_and_less_of_it(gateway: Served, e
 
 def test_nobody_without_an_identity_sees_anything(gateway: Served) -> None:
     for path in ("/api/web/dashboard/", "/api/mobile/dashboard/", "/api/users/1/ordered-products/"):
-        assert httpx2.get(gateway.url + path).status_code == 401
+        assert httpx2.get(gateway.url + path, timeout=60).status_code == 401
 
 
 def test_a_request_from_too_deep_a_chain_or_without_time_is_refused(gateway: Served) -> None:

@@ -43,6 +43,11 @@ def reference(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield made
 
 
+def get(reference: Served, path: str, **headers: str) -> httpx2.Response:
+    """Ask the service; patiently, since the first request waits until it has started."""
+    return httpx2.get(f"{reference.url}/api/reference/{path}", headers=headers, timeout=60)
+
+
 def publish(reference: Served, taxes: list[dict[str, Any]]) -> str:
     path = reference.log.with_name("taxes.json")
     path.write_text(json.dumps(taxes))
@@ -51,23 +56,23 @@ def publish(reference: Served, taxes: list[dict[str, Any]]) -> str:
 
 
 def test_a_version_is_for_ever_and_the_newest_is_asked_for_by_its_tag(reference: Served) -> None:
-    latest = httpx2.get(f"{reference.url}/api/reference/taxes/")
+    latest = get(reference, "taxes/")
     assert latest.headers["cache-control"] == "public, max-age=60, must-revalidate"
     assert [row["id"] for row in latest.json()["results"]][:2] == ["DE/2007-01-01", "DE/2020-07-01"]
     version = latest.json()["version"]
-    kept_version = httpx2.get(f"{reference.url}/api/reference/taxes/{version}/")
+    kept_version = get(reference, f"taxes/{version}/")
     assert kept_version.json() == latest.json()
     assert "immutable" in kept_version.headers["cache-control"]
-    again = httpx2.get(f"{reference.url}/api/reference/taxes/", headers={"If-None-Match": latest.headers["etag"]})
+    again = get(reference, "taxes/", **{"If-None-Match": latest.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     for nothing in ("taxes/99/", "weather/", "taxes/99999999999999/", "weather%00/"):
-        missing = httpx2.get(f"{reference.url}/api/reference/{nothing}")
+        missing = get(reference, nothing)
         assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
 
 
 @pytest.mark.parametrize(("key", "day", "rate"), HISTORY)
 def test_what_held_on_a_day_is_found(reference: Served, key: str, day: str, rate: str | None) -> None:
-    found = httpx2.get(f"{reference.url}/api/reference/taxes/of/{key}/?on={day}")
+    found = get(reference, f"taxes/of/{key}/?on={day}")
     assert (found.json()["rate"] if found.status_code == 200 else None) == rate
 
 
@@ -136,7 +141,7 @@ def test_of_many_reads_hardly_one_is_an_answer_with_a_body_and_a_new_version_sho
     found = client.on("FR", dt.date(2025, 1, 1)).row
     assert found is not None
     assert found["rate"] == "21.00"
-    first = httpx2.get(f"{reference.url}/api/reference/taxes/1/").json()
+    first = get(reference, "taxes/1/").json()
     assert len(first["results"]) == len(TAXES)
 
 

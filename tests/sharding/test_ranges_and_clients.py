@@ -136,7 +136,7 @@ def test_a_client_finds_a_key_by_http_and_its_map_follows_a_move(http: str, shar
 
     bucket = read_map(MAP).locate("cust-123")
     ask = {"map": MAP, "key": "cust-123"}
-    found = httpx2.get(f"{http}/shard-location", params=ask, headers=TOKEN)
+    found = httpx2.get(f"{http}/shard-location", params=ask, headers=TOKEN, timeout=60)
     assert found.json() == {
         "map": MAP, "version": 1, "bucket": bucket.number, "epoch": 1, "shard": bucket.shard,
         "endpoint": f"db{bucket.shard[1]}:5432",
@@ -146,8 +146,8 @@ def test_a_client_finds_a_key_by_http_and_its_map_follows_a_move(http: str, shar
     move(MAP, bucket.number, "s2")
     assert client.get().locate("cust-123").shard == bucket.shard
     assert client.refresh().locate("cust-123").shard == "s2"
-    assert httpx2.get(f"{http}/shard-location", params=ask).status_code == 401
-    assert httpx2.get(f"{http}/shard-location", params={"map": "none"}, headers=TOKEN).status_code == 404
+    assert httpx2.get(f"{http}/shard-location", params=ask, timeout=60).status_code == 401
+    assert httpx2.get(f"{http}/shard-location", params={"map": "none"}, headers=TOKEN, timeout=60).status_code == 404
     with pytest.raises(ShardingError, match="the answer is 401"):
         HttpMap(MAP, url=http, token="wrong")()
 
