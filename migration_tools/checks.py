@@ -1,8 +1,10 @@
 """System checks: settings and playbooks, each with the command or change that mends it."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
 
@@ -125,6 +127,31 @@ def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[che
     return [
         checks.Error(each.text, hint=hint, id=each.id) for each in (find_map_mistakes(document) if document else ())
     ]
+
+
+@checks.register("strangle")
+def check_extras(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E140, W140: something is asked for whose library is not installed."""
+    found: list[checks.CheckMessage] = []
+    if apps.is_installed("migration_tools.console") and find_spec("django_htmx") is None:
+        found.append(
+            checks.Error(
+                "'migration_tools.console' is in INSTALLED_APPS, but django-htmx, whose script it serves, is missing",
+                hint="pip install 'django-strangler[console]'",
+                id="strangle.E140",
+            )
+        )
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return found
+    if settings().METRICS_TOKEN and find_spec("prometheus_client") is None:
+        found.append(
+            checks.Warning(
+                "MIGRATION_TOOLS['METRICS_TOKEN'] is set, but prometheus-client is missing: the metrics answer 501",
+                hint="pip install 'django-strangler[prometheus]'",
+                id="strangle.W140",
+            )
+        )
+    return found
 
 
 @checks.register("strangle", deploy=True)

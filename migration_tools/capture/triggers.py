@@ -118,6 +118,7 @@ def _fence_body(spec: TableSpec, owner: str, side: Side) -> sql.Composed:
     """Note [the fence]: every writing transaction holds the shared lock from its first statement to its end, then reads
     the owner afresh. An older REPEATABLE READ snapshot would read an older owner, so there the row is locked, which
     fails if it has changed since. The cutover takes the lock exclusively: behind it no write is in flight.
+    A refusal is counted by a sequence, which the refused transaction's rollback does not take back.
     """
     first, second = lock_keys(LockClass.FENCE, spec.stream)
     return sql.SQL(
@@ -135,6 +136,7 @@ BEGIN
     END;
   END IF;
   IF now_owner IS DISTINCT FROM {side} THEN
+    BEGIN PERFORM nextval('strangle_fence_blocked'); EXCEPTION WHEN undefined_table THEN NULL; END;
     RAISE EXCEPTION 'context % is not owned here: writes to % belong to the %', {context}, TG_TABLE_NAME, now_owner
       USING ERRCODE = {state}, HINT = 'retry; the routing proxy sends the write to its owner';
   END IF;

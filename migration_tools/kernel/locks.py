@@ -17,6 +17,7 @@ class LockClass(IntEnum):
     SHARD = 0x5357_4610  # shared: whoever reads or writes a bucket; exclusive: its move
     READ_MODELS = 0x5357_4660  # exclusive, transaction: whoever writes read models of a group; the swap of a rebuild
     REBUILD = 0x5357_4661  # exclusive, session: the one rebuild of a read model, the one publication of state events
+    RUNNER = 0x5357_4680  # exclusive, session: the one process that carries out what the console asks for
 
 
 def lock_keys(purpose: LockClass, name: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from migration_tools.kernel.ids import uuid7
+from migration_tools.messaging.tracing import current_traceparent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +24,11 @@ class Causality:
     user: Callable[[], str | None] | None = None
 
     def facts(self) -> dict[str, Any]:
-        """The metadata, with the user's key if somebody is known by now."""
+        """The metadata, with the user's key if somebody is known by now, and the open span's place in its trace."""
         who = self.user() if self.user is not None else None
-        return self.metadata if who is None else {**self.metadata, "user": who}
+        span = current_traceparent()
+        told = {name: value for name, value in (("user", who), ("traceparent", span)) if value is not None}
+        return {**self.metadata, **told} if told else self.metadata
 
     def to_json(self) -> str:
         """What triggers read from the transaction; see Note [context] in capture.triggers."""

@@ -8,6 +8,7 @@ from migration_tools.errors import StrangleError
 from migration_tools.messaging.context import Causality, caused_by
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import UnknownVersion, find
+from migration_tools.messaging.tracing import consuming
 from migration_tools.stores.postgres import is_transient
 
 
@@ -40,7 +41,9 @@ def handle(event: Envelope, group: str = "") -> int:
             causation_id=str(event.event_id),
             metadata=event.metadata,
         )
-        with caused_by(chain):
+        about = {"messaging.system": "strangler", "messaging.destination.name": event.stream}
+        about |= {"messaging.operation.type": "process", "messaging.message.id": str(event.event_id)}
+        with caused_by(chain), consuming(f"process {event.event_type}", event.metadata, about):
             for handler, lifted in found:
                 handler.function(lifted)
     return len(found)

@@ -1,24 +1,15 @@
-"""Streams, consumers and the horizon as metrics in Prometheus' text format, read from the database when asked."""
+"""Streams, consumers and the horizon as figures for metrics, read from the database when asked."""
 
-import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse
-from django.utils.decorators import method_decorator
-from django.views import View
-
-from migration_tools.conf import settings
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.horizon import horizon
 
 if TYPE_CHECKING:
     from migration_tools.stores.postgres import Connection
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # Name: (type, what it says). Base units; no ids in labels.
 FAMILIES = {
@@ -33,7 +24,11 @@ FAMILIES = {
     "strangle_horizon_age_seconds": ("gauge", "Age of the oldest transaction of this database, if it can be seen."),
     "strangle_horizon_held_transactions": ("gauge", "How many transactions ago the oldest one that is open began."),
     "strangle_inbox_position": ("gauge", "Position up to which this side has applied another side's stream."),
-    "strangle_events_applied_total": ("counter", "Records of another side's stream that this side has applied."),
+    "strangle_events_applied_total": (
+        "counter",
+        "Records of another side's stream that this side has applied; parked events by what became of them.",
+    ),
+    "strangle_backfill_rows_total": ("counter", "Rows that were copied into this database, by projection."),
     "strangle_dead_letters": ("gauge", "Events that are parked on this side."),
 }
 
@@ -58,17 +53,6 @@ def contribute(families: Mapping[str, tuple[str, str]], collector: Collector) ->
         _collectors.append(collector)
 
 
-class _Statements:
-    """Lets what was written for psycopg's connections run on a cursor of Django's, whatever its driver."""
-
-    def __init__(self, cursor: Any):
-        self._cursor = cursor
-
-    def execute(self, query: Any, params: Any = None) -> Any:
-        self._cursor.execute(query, params)
-        return self._cursor
-
-
 def collect(conn: "Connection") -> Iterator[Sample]:
     """Everything this database knows: of its own streams, of their consumers, of what it consumes itself."""
     for (stream,) in conn.execute("SELECT stream FROM strangle_stream_identity ORDER BY stream").fetchall():
@@ -85,8 +69,18 @@ def collect(conn: "Connection") -> Iterator[Sample]:
     for inbox, position, applied, dead in inboxes:
         labels = {"stream": inbox}
         yield Sample(name="strangle_inbox_position", value=position, labels=labels)
-        yield Sample(name="strangle_events_applied_total", value=applied, labels=labels)
+        yield Sample(name="strangle_events_applied_total", value=applied, labels=labels | {"outcome": "applied"})
         yield Sample(name="strangle_dead_letters", value=dead, labels=labels)
+    for inbox, outcome, ended in conn.execute(
+        "SELECT stream, outcome, count(*) FROM strangle_dead_letter_log GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall():
+        labels = {"stream": inbox, "outcome": outcome}
+        yield Sample(name="strangle_events_applied_total", value=ended, labels=labels)
+    for stream, projection, copied in conn.execute(
+        "SELECT stream, projection, rows FROM strangle_copied_range ORDER BY 1, 2"
+    ).fetchall():
+        labels = {"context": stream, "projection": projection}
+        yield Sample(name="strangle_backfill_rows_total", value=copied, labels=labels)
     for collector in _collectors:
         yield from collector(conn)
 
@@ -116,42 +110,3 @@ def _of_stream(conn: "Connection", stream: str) -> Iterator[Sample]:
     for sent in lags.published(conn, stream):
         of = labels | {"transport": sent.transport}
         yield Sample(name="strangle_transport_lag_events", value=sent.events, labels=of)
-
-
-def render(samples: Iterable[Sample]) -> str:
-    """Prometheus' text exposition format, version 0.0.4."""
-    families: dict[str, list[Sample]] = {name: [] for name in FAMILIES}
-    for sample in samples:
-        families[sample.name].append(sample)
-    lines = []
-    for name, (kind, what) in FAMILIES.items():
-        if not families[name]:
-            continue
-        lines += [f"# HELP {name} {what}", f"# TYPE {name} {kind}"]
-        for sample in families[name]:
-            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
-            lines.append(f"{name}{{{labels}}} {sample.value!r}" if labels else f"{name} {sample.value!r}")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-@method_decorator(transaction.non_atomic_requests, name="dispatch")
-class MetricsView(View):
-    """GET /strangle/metrics/ with `Authorization: Bearer <METRICS_TOKEN>`; without that setting there is no page."""
-
-    http_method_names = ["get"]
-
-    def get(self, request: HttpRequest) -> HttpResponse:
-        """Answer the metrics of this side's database."""
-        token = settings().METRICS_TOKEN
-        if not token:
-            return HttpResponse("set MIGRATION_TOOLS['METRICS_TOKEN']\n", status=404, content_type="text/plain")
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not hmac.compare_digest(given.encode(), token.encode()):
-            return HttpResponse("unknown token\n", status=401, content_type="text/plain")
-        with connections[settings().DATABASE].cursor() as cursor:
-            text = render(collect(cast("Connection", _Statements(cursor))))
-        return HttpResponse(text, content_type=CONTENT_TYPE)

@@ -1,19 +1,21 @@
 """dual_write → backfill: copy the history beside live writes."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.capture.models import Side
 from migration_tools.phases import gates
-from migration_tools.phases.ports import Evidence, Executor
+from migration_tools.phases.ports import Evidence, Executor, Finding
 from migration_tools.phases.surroundings import Surroundings
 
 
 class Backfill:
     """Resumable; entered when every projection is copied to its end."""
 
-    def check(self, env: Surroundings) -> list[str]:
+    def look(self, env: Surroundings) -> Iterator[Finding]:
         """Capture is as declared, and the sync is alive."""
-        return [*gates.capture_installed(env), *gates.consumer_alive(env, Side.SOURCE)]
+        yield "capture_installed", gates.capture_installed(env)
+        yield "consumer_alive", gates.consumer_alive(env, Side.SOURCE)
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Copy."""

@@ -1,38 +1,28 @@
 """switch_reads → cutover: the service owns the writes, which are carried back so that the way back is open."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.capture.models import Side
 from migration_tools.phases import gates
-from migration_tools.phases.ports import Evidence, Executor
+from migration_tools.phases.ports import Evidence, Executor, Finding
 from migration_tools.phases.surroundings import Surroundings
-from migration_tools.routing import publishing
 
 
 class Cutover:
     """Forward and back are the same hand-over with the sides swapped."""
 
-    def check(self, env: Surroundings) -> list[str]:
+    def look(self, env: Surroundings) -> Iterator[Finding]:
         """Both consumers live and timely, capture as declared, verified, soaked, all reads on the service."""
-        missing = [
-            *gates.capture_installed(env),
-            *gates.verified(env),
-            *gates.no_dead_letters(env),
-            *gates.no_open_sagas(env),
-            *gates.soaked(env),
-            *gates.writes_can_wait(env),
-        ]
-        for side in Side:
-            missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]
-        route = publishing.current().contexts.get(env.context)
-        if route is not None:
-            missing += publishing.silent_proxies()
-        if route is not None and route.reads_percent < 100:
-            missing.append(
-                f"only {route.reads_percent:g} % of the reads are on the service; run strangle_switch_reads "
-                f"{env.context} --percent 100"
-            )
-        return missing
+        yield "capture_installed", gates.capture_installed(env)
+        yield "verified", gates.verified(env)
+        yield "no_dead_letters", gates.no_dead_letters(env)
+        yield "no_open_sagas", gates.no_open_sagas(env)
+        yield "soaked", gates.soaked(env)
+        yield "writes_can_wait", gates.writes_can_wait(env)
+        yield "consumer_alive", [each for side in Side for each in gates.consumer_alive(env, side)]
+        yield "lag_small", [each for side in Side for each in gates.lag_small(env, side)]
+        yield "all_reads_moved", gates.all_reads_moved(env)
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Hand over to the service."""

@@ -1,27 +1,25 @@
 """cutover → decommission: prove that nobody uses the old tables, dump them, put them away."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.capture.models import Side
 from migration_tools.phases import gates
-from migration_tools.phases.ports import Evidence, Executor
+from migration_tools.phases.ports import Evidence, Executor, Finding
 from migration_tools.phases.surroundings import Surroundings
 
 
 class Decommission:
     """Undone by bringing the tables back and carrying the service's rows into them."""
 
-    def check(self, env: Surroundings) -> list[str]:
+    def look(self, env: Surroundings) -> Iterator[Finding]:
         """Soaked, both consumers timely, nothing parked, no saga left in the monolith, no shadow read of it."""
-        missing = [
-            *gates.soaked(env),
-            *gates.no_dead_letters(env),
-            *gates.no_pinned_sagas(env),
-            *gates.not_shadowed(env),
-        ]
-        for side in Side:
-            missing += [*gates.consumer_alive(env, side), *gates.lag_small(env, side)]
-        return missing
+        yield "soaked", gates.soaked(env)
+        yield "no_dead_letters", gates.no_dead_letters(env)
+        yield "no_pinned_sagas", gates.no_pinned_sagas(env)
+        yield "not_shadowed", gates.not_shadowed(env)
+        yield "consumer_alive", [each for side in Side for each in gates.consumer_alive(env, side)]
+        yield "lag_small", [each for side in Side for each in gates.lag_small(env, side)]
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Cut references, stop carrying back, watch, dump and move; a reader found takes the first steps back."""

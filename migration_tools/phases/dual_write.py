@@ -1,18 +1,20 @@
 """monolith_only → dual_write: capture every write of the context and keep the service in sync from now on."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.phases import gates
-from migration_tools.phases.ports import Evidence, Executor
+from migration_tools.phases.ports import Evidence, Executor, Finding
 from migration_tools.phases.surroundings import Surroundings
 
 
 class DualWrite:
     """Capture, fence and reverse capture are installed; the consumer proves itself before the phase is entered."""
 
-    def check(self, env: Surroundings) -> list[str]:
+    def look(self, env: Surroundings) -> Iterator[Finding]:
         """The target is empty, unless `adopt`."""
-        return [] if env.options.get("adopt") else gates.target_empty(env)
+        if not env.options.get("adopt"):
+            yield "target_empty", gates.target_empty(env)
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Install, then wait until the service's consumer is at the stream's end."""

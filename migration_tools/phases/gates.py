@@ -148,6 +148,20 @@ def readers_stay(env: Surroundings) -> list[str]:
     ]
 
 
+def all_reads_moved(env: Surroundings) -> list[str]:
+    """Every proxy is heard of, and all reads of a routed context are on the service."""
+    route = publishing.current().contexts.get(env.context)
+    if route is None:
+        return []
+    missing = publishing.silent_proxies()
+    if route.reads_percent < 100:
+        missing.append(
+            f"only {route.reads_percent:g} % of the reads are on the service; run strangle_switch_reads "
+            f"{env.context} --percent 100"
+        )
+    return missing
+
+
 def not_shadowed(env: Surroundings) -> list[str]:
     """No shadow read asks the monolith, whose tables are about to go."""
     route = publishing.current().contexts.get(env.context)

@@ -85,9 +85,14 @@ def refuse_unless(env: Surroundings, to: Phase) -> Context:
     return row
 
 
+def missing_evidence(env: Surroundings, to: Phase) -> list[str]:
+    """What the gates of a phase miss, in sentences; empty when the move may start."""
+    return [each for _, missing in MOVES[to].look(env) for each in missing]
+
+
 def check_gates(env: Surroundings, to: Phase) -> None:
     """Raise GateNotMet when the phase's evidence is missing."""
-    blocking = MOVES[to].check(env)
+    blocking = missing_evidence(env, to)
     if blocking:
         raise GateNotMet(env.context, to.value, blocking)
 

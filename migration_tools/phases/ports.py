@@ -1,10 +1,14 @@
 """What a phase asks to be done: carried out by LiveExecutor, told in sentences by DryRunExecutor."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from migration_tools.capture.models import Side
 
 Evidence = dict[str, Any]
+
+#: A gate's name, and what it misses.
+Finding = tuple[str, list[str]]
 
 
 class Executor(Protocol):
@@ -31,8 +35,8 @@ class Executor(Protocol):
 class PhaseMove(Protocol):
     """One phase: the evidence it needs, how it is entered, and how it is left backwards."""
 
-    def check(self, env: Any) -> list[str]:
-        """What is missing, in sentences; empty when the move may start."""
+    def look(self, env: Any) -> Iterable[Finding]:
+        """Ask each gate by its name, and what it misses in sentences: nothing where it is met."""
         ...
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:

@@ -1,4 +1,4 @@
-"""The tables of state: each context's phase, the journal of moves, verifications and how far one under way is."""
+"""The tables of state: phases, journal, verifications; what was observed of contexts and asked for in the console."""
 
 from django.db import models
 
@@ -111,3 +111,72 @@ class BackfillControl(models.Model):
                 condition=models.Q(wish__in=["run", "pause", "cancel"]), name="strangle_backfill_control_wish"
             )
         ]
+
+
+class Observation(models.Model):
+    """What an operator's process last saw of a context, whole, for readers that may not see both sides."""
+
+    context = models.TextField(primary_key=True)
+    document = models.JSONField()
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_observation"
+
+
+class Sample(models.Model):
+    """A few figures of an observation, kept for an hour, from which curves are drawn and rates are read."""
+
+    id = models.BigAutoField(primary_key=True)
+    context = models.TextField()
+    figures = models.JSONField()
+    at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_sample"
+        indexes = [models.Index(fields=["context", "at"], name="strangle_sample_context")]
+
+
+class RequestState(models.TextChoices):
+    """Where a requested command stands; written by the runner alone after the request was made."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+class Request(models.Model):
+    """A command that somebody asked for in the console; `ticket` is signed, and alone what the runner believes."""
+
+    id = models.BigAutoField(primary_key=True)
+    context = models.TextField()
+    ticket = models.TextField()
+    nonce = models.TextField(unique=True)
+    title = models.TextField()
+    actor = models.TextField()
+    state = models.CharField(max_length=8, choices=RequestState.choices, default=RequestState.WAITING)
+    exit_code = models.IntegerField(null=True)
+    output = models.TextField(default="", blank=True)
+    result = models.JSONField(null=True)
+    made_at = models.DateTimeField(db_default=ClockTimestamp())
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "strangle_request"
+        indexes = [models.Index(fields=["context", "id"], name="strangle_request_context")]
+        permissions = [("move_context", "May ask for moves of contexts in the console")]
+
+
+class Runner(models.Model):
+    """When the process that carries out requests and observes was last heard of; one row."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    actor = models.TextField(default="", blank=True)
+    seen_at = models.DateTimeField(db_default=ClockTimestamp())
+
+    class Meta:
+        db_table = "strangle_runner"

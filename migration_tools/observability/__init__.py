@@ -1,0 +1,1 @@
+"""What machines watch: metrics, health and logs."""

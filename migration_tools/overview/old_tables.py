@@ -1,0 +1,62 @@
+"""Who still reads and writes a context's old tables: counters of the server, and sessions caught in the act."""
+
+import datetime as dt
+from typing import Any
+
+from django.utils import timezone
+
+from migration_tools.phases.archive import old_tables
+from migration_tools.phases.surroundings import Surroundings
+
+FORGET = dt.timedelta(hours=1)
+KEEP = 40
+# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
+_SESSIONS = """
+    SELECT c.relname::text, a.usename::text, a.application_name,
+           bool_or(l.mode = 'RowExclusiveLock'),
+           bool_or(starts_with(a.application_name, 'strangle:') OR a.usename = t.tableowner)
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
+    JOIN pg_tables t ON t.tablename = 'strangle_ownership'
+    WHERE c.relname = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    GROUP BY 1, 2, 3"""
+
+
+def read_uses(env: Surroundings) -> list[dict[str, Any]]:
+    """Scans and changed rows of each old table since the server's statistics began, our own apply path's among them."""
+    env.source.execute("SELECT pg_stat_clear_snapshot()")
+    rows = env.source.execute(
+        """SELECT relname::text, COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0), n_tup_ins + n_tup_upd + n_tup_del
+           FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
+        [old_tables(env)],
+    ).fetchall()
+    found = {str(row[0]): (int(row[1]), int(row[2])) for row in rows}
+    return [
+        {"table": table, "reads": found.get(table, (0, 0))[0], "writes": found.get(table, (0, 0))[1]}
+        for table in old_tables(env)
+    ]
+
+
+def read_users(env: Surroundings, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sessions that hold a lock on an old table now, added to those caught within the hour; `ours` are the toolkit's.
+
+    A session is only seen while its transaction is open, so what is quick may be missed: the counters miss nothing.
+    """
+    now = timezone.now()
+    caught = {
+        (each["table"], each["role"], each["application"]): each
+        for each in known
+        if dt.datetime.fromisoformat(each["seen"]) > now - FORGET
+    }
+    for table, role, application, writes, ours in env.source.execute(_SESSIONS, [old_tables(env)]).fetchall():
+        before = caught.get((table, role, application))
+        caught[(table, role, application)] = {
+            "table": table,
+            "role": role,
+            "application": application,
+            "writes": bool(writes) or bool(before and before["writes"]),
+            "ours": bool(ours),
+            "seen": now.isoformat(),
+            "times": 1 + (before["times"] if before else 0),
+        }
+    return sorted(caught.values(), key=lambda each: each["seen"], reverse=True)[:KEEP]

@@ -1,0 +1,204 @@
+"""Ask for a command from a web page: signed by whoever was allowed to ask, carried out by the operator's own process.
+
+Note [tickets]. The web process may neither see both databases nor move a context: it writes down what is wanted, in a
+ticket signed with SECRET_KEY. The runner believes the ticket alone, so whoever can only write into the table (an SQL
+injection) can start nothing; a ticket is believed once, for a few minutes, by its nonce.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core import signing
+
+from migration_tools.conf import settings
+from migration_tools.errors import StrangleError, WrongPhase
+from migration_tools.phases.machine import COMMANDS
+from migration_tools.state.models import Context, Request, RequestState
+from migration_tools.state.phase import BACKWARD, FORWARD, Phase
+
+SALT = "migration_tools.overview.requests"
+BELIEVED_SECONDS = 300
+STOP = "stop"
+RUNNABLE = frozenset({*COMMANDS.values(), "strangle_rollback", "strangle_dead_letters", STOP})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A command with its arguments; `phrase` is what a person types to confirm it, '' where nothing is moved."""
+
+    context: str
+    command: str
+    arguments: tuple[str, ...] = ()
+    title: str
+    phrase: str = ""
+
+    @property
+    def line(self) -> str:
+        """The same at a terminal."""
+        return f"manage.py {self.command} {' '.join(self.arguments)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """What the runner was asked for, after its signature was found good."""
+
+    context: str
+    command: str
+    arguments: list[str] = field(default_factory=list)
+    actor: str
+    nonce: str
+
+
+def forward(row: Context, *, percent: float | None = None, reason: str = "") -> Wanted:
+    """The move to the next phase, or its completion when it was cut off.
+
+    Raises:
+        WrongPhase: there is no next phase.
+    """
+    following = FORWARD.get(Phase(row.phase))
+    if following is None:
+        raise WrongPhase(f"{row.name!r} is in phase {row.phase!r}; there is no step after it")
+    arguments = [row.name]
+    if following is Phase.SWITCH_READS:
+        arguments += ["--percent", f"{100 if percent is None else percent:g}"]
+    words = following.value.replace("_", " ")
+    return Wanted(
+        context=row.name,
+        command=COMMANDS[following],
+        arguments=(*arguments, *_reason(reason)),
+        title=f"move {row.name} to {words}",
+        phrase=f"{words} {row.name}",
+    )
+
+
+def back(row: Context, *, reason: str = "") -> Wanted:
+    """The step back, or the undoing of a move that was cut off.
+
+    Raises:
+        WrongPhase: there is nothing to undo.
+    """
+    if row.move is None and Phase(row.phase) not in BACKWARD:
+        raise WrongPhase(f"{row.name!r} is in phase {row.phase!r}; there is nothing to roll back")
+    return Wanted(
+        context=row.name,
+        command="strangle_rollback",
+        arguments=(row.name, *_reason(reason)),
+        title=f"roll {row.name} back",
+        phrase=f"roll back {row.name}",
+    )
+
+
+def share(row: Context, percent: float, *, reason: str = "") -> Wanted:
+    """Another share of the reads while the context is in switch_reads.
+
+    Raises:
+        WrongPhase: it is in another phase, or the share is none.
+    """
+    if Phase(row.phase) is not Phase.SWITCH_READS or not 0 <= percent <= 100:
+        raise WrongPhase(f"{row.name!r} is in phase {row.phase!r} and {percent:g} % were asked for; shares of 0 to 100")
+    return Wanted(
+        context=row.name,
+        command=COMMANDS[Phase.SWITCH_READS],
+        arguments=(row.name, "--percent", f"{percent:g}", *_reason(reason)),
+        title=f"{percent:g} % of the reads of {row.name} to the service",
+        phrase=f"reads {row.name}",
+    )
+
+
+def verification(context: str) -> Wanted:
+    """A comparison of both sides; changes nothing."""
+    return Wanted(context=context, command="strangle_verify", arguments=(context,), title=f"verify {context}")
+
+
+def wish(context: str, what: str, *, reason: str = "") -> Wanted:
+    """Pause, resume or cancel the copy."""
+    if what not in {"pause", "resume", "cancel"}:
+        raise StrangleError(f"a copy can be paused, resumed or cancelled, not {what!r}")
+    return Wanted(
+        context=context,
+        command="strangle_backfill",
+        arguments=(context, f"--{what}", *_reason(reason)),
+        title=f"{what} the copy of {context}",
+    )
+
+
+def letter(context: str, *, key: str = "", position: int | None = None, reason: str) -> Wanted:
+    """Handle a key's parked events again, or give the one at a position up; a reason is needed for that.
+
+    Raises:
+        StrangleError: an event is to be given up without a reason.
+    """
+    if position is None:
+        return Wanted(
+            context=context,
+            command="strangle_dead_letters",
+            arguments=("replay", context, f"--key={key}", *_reason(reason)),
+            title=f"replay {key}",
+        )
+    if not reason.strip():
+        raise StrangleError("an event is given up with a reason only: its effect is lost")
+    return Wanted(
+        context=context,
+        command="strangle_dead_letters",
+        arguments=("skip", context, "--position", str(position), *_reason(reason)),
+        title=f"give up event {position}",
+        phrase=f"give up {position}",
+    )
+
+
+def stop(context: str, request: int) -> Wanted:
+    """Tell a command that runs to save its checkpoint and end."""
+    return Wanted(context=context, command=STOP, arguments=(str(request),), title=f"stop request {request}")
+
+
+def ask(wanted: Wanted, *, actor: str) -> Request:
+    """Write it down for the runner; the caller has checked who asks and what was typed.
+
+    Raises:
+        StrangleError: something else of the context was asked for and is not done.
+    """
+    rows = Request.objects.using(settings().DATABASE)
+    if wanted.command != STOP and "--" not in "".join(wanted.arguments[1:2]):
+        busy = rows.filter(context=wanted.context, state__in=[RequestState.WAITING, RequestState.RUNNING]).first()
+        if busy is not None:
+            raise StrangleError(f"request {busy.pk} ({busy.title}) is not done; wait for it, or stop it")
+    nonce = secrets.token_urlsafe(18)
+    said = {
+        "context": wanted.context,
+        "command": wanted.command,
+        "arguments": list(wanted.arguments),
+        "actor": actor,
+        "nonce": nonce,
+    }
+    return rows.create(
+        context=wanted.context,
+        ticket=signing.dumps(said, salt=SALT),
+        nonce=nonce,
+        title=wanted.title,
+        actor=actor,
+    )
+
+
+def believe(row: Request) -> Ticket:
+    """What a request's ticket says.
+
+    Raises:
+        StrangleError: it is not ours, too old, another row's, or of a command that is not for requests.
+    """
+    try:
+        said: dict[str, Any] = signing.loads(row.ticket, salt=SALT, max_age=BELIEVED_SECONDS)
+    except signing.SignatureExpired:
+        raise StrangleError(
+            f"it waited longer than {BELIEVED_SECONDS} s for a runner and is no longer believed; ask again"
+        ) from None
+    except signing.BadSignature:
+        raise StrangleError("its signature is not that of this project's SECRET_KEY; nothing was done") from None
+    ticket = Ticket(**said)
+    if ticket.nonce != row.nonce or ticket.command not in RUNNABLE:
+        raise StrangleError("its ticket belongs to another request; nothing was done")
+    return ticket
+
+
+def _reason(reason: str) -> tuple[str, ...]:
+    return (f"--reason={reason.strip()}",) if reason.strip() else ()

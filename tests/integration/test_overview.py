@@ -1,0 +1,99 @@
+"""What an operator sees after a cutover: the way back, who uses the old tables, in pages and terminal."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from migration_tools.overview.curves import answers, differences, thin
+from migration_tools.overview.observing import keep, observe, samples
+from migration_tools.playbook import seconds
+from playbooks.orders import Orders
+from tests.conftest import SMALL_SHOP, Pair
+from tests.integration.test_phases import ROAD, Road
+
+
+@pytest.fixture
+def cut_over(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
+    """A context whose writes belong to the service; relays and consumers have ended."""
+    monkeypatch.setattr(Orders, "gates", replace(Orders.gates, soak=seconds(0), quiet=seconds(0.2)))
+    with pair.connect("shop") as conn:
+        conn.execute(SMALL_SHOP)
+    made = Road(pair)
+    with made.processes():
+        made.go(*ROAD[:5])
+        yield made
+
+
+def test_after_a_cutover_the_way_back_the_old_tables_users_and_the_burn_down_are_seen(cut_over: Road) -> None:
+    seen = observe(Orders)
+    assert seen["problem"] == ""
+    assert [each["standing"] for each in seen["road"]] == ["behind"] * 5 + ["here", "next"]
+    assert (seen["status"]["owner"], seen["way_back"]["possible"]) == ("target", True)
+    assert seen["way_back"]["to"] == "switch_reads"
+    assert seen["way_back"]["say"].endswith("to carry back")
+    assert seen["copied"]["done"]
+    assert {gate["gate"] for gate in seen["gates"]} >= {"soaked", "not_shadowed", "no_dead_letters"}
+    with cut_over.pair.connect("shop", "shop_app", application_name="nightly report") as report, report.transaction():
+        report.execute("SELECT count(*) FROM orders_order")
+        seen = observe(Orders)
+        keep(seen)
+    caught = [each for each in seen["users"] if each["application"] == "nightly report"]
+    assert [(each["role"], each["writes"], each["ours"]) for each in caught] == [("shop_app", False, False)]
+    left = {each["what"]: each["done"] for each in seen["remaining"]}
+    assert left["enter cutover"]
+    assert not left["enter decommission"]
+    assert not left["sessions that use the old tables"]
+    assert not left["references of other tables to the old ones"]
+    again = observe(Orders)
+    keep(again)
+    assert "nightly report" in {each["application"] for each in again["users"]}, "forgotten within the hour"
+    assert len(samples("orders", minutes=1)) == 2
+
+    out = StringIO()
+    call_command("strangle_top", "--once", stdout=out)
+    assert "cutover" in out.getvalue()
+    assert "service" in out.getvalue()
+    out = StringIO()
+    call_command("strangle_top", "orders", "--format", "json", stdout=out)
+    (told,) = json.loads(out.getvalue())
+    assert told["status"]["phase"] == "cutover"
+
+
+def test_rows_that_wait_to_be_carried_back_are_counted_before_and_after_they_are_numbered(pair: Pair) -> None:
+    from migration_tools.overview.wayback import waiting_to_go_back
+    from migration_tools.phases.surroundings import surroundings
+    from tests.stage import Stage
+
+    with pair.connect("shop") as conn:
+        conn.execute(SMALL_SHOP)
+    stage = Stage(pair)
+    stage.settle()
+    stage.backfill()
+    for side in (stage.shop, stage.orders):
+        side.execute("UPDATE strangle_ownership SET owner = 'target'")
+    with surroundings(Orders, purpose="test") as env:
+        stage.tick(reverse=True)
+        stage.consume(reverse=True)
+        assert waiting_to_go_back(env) == 0
+        for number in (1, 2, 3):
+            stage.orders.execute("UPDATE sales_order SET remark = 'late' WHERE id = %s", [number])
+        assert waiting_to_go_back(env) == 3
+        stage.tick(reverse=True)
+        assert waiting_to_go_back(env) == 3
+        stage.consume(reverse=True)
+        stage.consume(reverse=True)
+        assert waiting_to_go_back(env) == 0
+    stage.close()
+
+
+def test_curves_keep_every_peak_and_know_a_counter_that_was_reset() -> None:
+    assert differences([5, 7, 7, 2, 3]) == [2.0, 0.0, 0.0, 1.0]
+    values = [0.0] * 1000
+    values[731] = 9.0
+    assert len(thin(values)) == 120
+    assert max(thin(values)) == 9.0
+    assert answers([]) == {}
