@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from migration_tools import MONOLITH_APPS
+from migration_tools import CONSOLE_APPS, MONOLITH_APPS
 
 HERE = Path(__file__).resolve().parent
 env = os.environ.get
@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     *MONOLITH_APPS,
     "migration_tools.projections",
     "migration_tools.sagas",
+    *CONSOLE_APPS,
 ]
 
 MIDDLEWARE = [

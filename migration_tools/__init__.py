@@ -17,3 +17,6 @@ SERVICE_APPS = [
     "migration_tools.messaging",
     "migration_tools.capture",
 ]
+
+#: What the monolith adds beside MONOLITH_APPS to have the console; needs the extra `console`.
+CONSOLE_APPS = ["migration_tools.console"]

@@ -42,7 +42,7 @@ class Gunicorn:
                  "--bind", f"127.0.0.1:{self.port}", "--no-control-socket", "--keep-alive", "75"],
                 cwd=ROOT, env={**os.environ, **self._environment}, stdout=output, stderr=output,
             )  # fmt: skip
-        await_until(self._alive, 30, f"{self._module} answers; {self._log} says why not")
+        await_until(self._alive, 90, f"{self._module} answers; {self._log} says why not")
 
     def stop(self) -> None:
         """Be gone."""

@@ -1,0 +1,102 @@
+"""Ask for a move: a form with plan, gates and typed confirmation; then how the command fares."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from migration_tools.conf import settings
+from migration_tools.console import reading
+from migration_tools.console.access import movers_only, staff_only
+from migration_tools.console.pages import show
+from migration_tools.errors import StrangleError
+from migration_tools.overview import requests
+from migration_tools.overview.requests import Wanted
+from migration_tools.state.models import Request
+from migration_tools.state.phase import FORWARD, Phase
+
+#: What the address names: how the wish is made of the context and the form's fields.
+MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
+    "forward": lambda of, form: requests.forward(of.row, percent=_percent(form, 100), reason=form.get("reason", "")),
+    "back": lambda of, form: requests.back(of.row, reason=form.get("reason", "")),
+    "share": lambda of, form: requests.share(of.row, _percent(form, 0), reason=form.get("reason", "")),
+    "verify": lambda of, form: requests.verification(of.name),
+    "pause": lambda of, form: requests.wish(of.name, "pause", reason=form.get("reason", "")),
+    "resume": lambda of, form: requests.wish(of.name, "resume", reason=form.get("reason", "")),
+    "cancel": lambda of, form: requests.wish(of.name, "cancel", reason=form.get("reason", "")),
+    "replay": lambda of, form: requests.letter(of.name, key=form.get("key", ""), reason=form.get("reason", "")),
+    "skip": lambda of, form: requests.letter(
+        of.name, position=int(form.get("position") or 0), reason=form.get("reason", "")
+    ),
+}
+
+
+@require_http_methods(["GET", "POST"])
+@movers_only
+def ask(request: HttpRequest, name: str, what: str) -> HttpResponseBase:
+    """GET shows what would happen; POST with the phrase typed asks for it."""
+    if what not in MAKERS:
+        raise Http404(f"nothing is called {what!r}")
+    of = reading.seen(name)
+    given: dict[str, str] = {**request.GET.dict(), **request.POST.dict()}
+    mistake = ""
+    try:
+        wanted = MAKERS[what](of, {"reason": "…", **given} if request.method == "GET" else given)
+        if request.method == "POST":
+            if given.get("phrase", "").strip().lower() == wanted.phrase:
+                row = requests.ask(wanted, actor=f"{request.user.get_username()} (console)")
+                return redirect("strangle:console-request", name, row.pk)
+            mistake = f"type “{wanted.phrase}” to confirm"
+    except (StrangleError, ValueError) as error:
+        mistake = str(error)
+        wanted = Wanted(context=name, command="", title=f"{what} {name}", phrase="")
+    told = _form(of, what, wanted, given, mistake)
+    return render(request, "strangle_console/page.html", told, status=422 if mistake else 200)
+
+
+def _form(of: reading.Seen, what: str, wanted: Wanted, given: dict[str, str], mistake: str) -> dict[str, Any]:
+    document = of.document
+    coming = of.coming
+    plans = {"forward": document.get("plan", []), "back": (document.get("way_back") or {}).get("plan", [])}
+    shares = what == "share" or (what == "forward" and FORWARD.get(Phase(of.row.phase)) is Phase.SWITCH_READS)
+    return {
+        "of": of,
+        "what": what,
+        "wanted": wanted,
+        "line": wanted.line.replace("--reason=…", "").strip() if wanted.command else "",
+        "plan": plans.get(what, []),
+        "gates": coming["gates"] if what == "forward" and coming else [],
+        "blocking": (document.get("way_back") or {}).get("blocking", []) if what == "back" else [],
+        "shares": shares,
+        "given": given,
+        "mistake": mistake,
+        "page": "ask",
+        "live": "strangle_console/live_ask.html",
+        "may_move": True,
+        "runner": reading.runner_heard(),
+        "contexts": reading.all_seen(),
+        "needs_reason": what == "skip",
+    }
+
+
+def _percent(form: dict[str, str], default: float) -> float:
+    return float(form.get("percent") or default)
+
+
+@require_safe
+@staff_only
+def asked(request: HttpRequest, name: str, number: int) -> HttpResponse:
+    """How a request fares: what the command says while it runs, its result when it ended."""
+    row = get_object_or_404(Request.objects.using(settings().DATABASE), pk=number, context=name)
+    return show(request, "request", {"of": reading.seen(name), "row": row})
+
+
+@require_POST
+@movers_only
+def stop(request: HttpRequest, name: str, number: int) -> HttpResponseBase:
+    """Ask the runner to end a command that runs; it saves its checkpoint first."""
+    row = get_object_or_404(Request.objects.using(settings().DATABASE), pk=number, context=name)
+    requests.ask(requests.stop(name, row.pk), actor=f"{request.user.get_username()} (console)")
+    return redirect("strangle:console-request", name, number)

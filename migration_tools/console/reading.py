@@ -1,0 +1,186 @@
+"""What the pages show, read from this side's database alone: the last observation, samples, journal, reports."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Count
+from django.http import Http404
+from django.utils import timezone
+
+from migration_tools.conf import settings
+from migration_tools.console.drawing import Series
+from migration_tools.errors import StrangleError
+from migration_tools.overview.curves import fence_curve, lag_curves
+from migration_tools.overview.observing import samples
+from migration_tools.overview.road import read_road
+from migration_tools.playbook.declaration import Playbook
+from migration_tools.playbook.registry import load
+from migration_tools.state.models import Context, JournalEntry, Observation, Request, RequestState, Runner
+from migration_tools.state.phase import Phase
+from migration_tools.verification.report import VerificationReport
+
+FRESH_SECONDS = 15.0
+SIDES = {"source": "monolith", "target": "service"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A context as it was last seen; without an observation only its phase is known."""
+
+    playbook: type[Playbook]
+    row: Context
+    document: dict[str, Any]
+    at: dt.datetime | None
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def title(self) -> str:
+        return self.row.name.replace("_", " ").capitalize()
+
+    @property
+    def phase(self) -> str:
+        return str(self.row.phase).replace("_", " ")
+
+    @property
+    def since(self) -> dt.datetime | None:
+        """When it entered its phase; None before its first move."""
+        return None if self.row._state.adding else self.row.since
+
+    @property
+    def stale(self) -> bool:
+        return self.at is None or (timezone.now() - self.at).total_seconds() > FRESH_SECONDS
+
+    @property
+    def road(self) -> list[dict[str, Any]]:
+        """The stations; an observation of an earlier phase is not shown for the present one."""
+        if self.document and self.document["status"]["phase"] == self.row.phase:
+            return list(self.document["road"])
+        return read_road(Phase(self.row.phase), [])
+
+    @property
+    def coming(self) -> dict[str, Any] | None:
+        """The next station."""
+        return next((each for each in self.road if each["standing"] == "next"), None)
+
+    @property
+    def owner(self) -> str:
+        """The side that may write the context now: the system of record."""
+        known = self.document.get("status", {}).get("owner")
+        return SIDES.get(known, "monolith") if known else "monolith"
+
+    @property
+    def epoch(self) -> int | None:
+        sides = self.document.get("status", {}).get("sides", {})
+        epoch = sides.get("source", {}).get("epoch")
+        return int(epoch) if epoch is not None else None
+
+
+def seen(context: str) -> Seen:
+    """One context.
+
+    Raises:
+        Http404: no playbook declares it.
+    """
+    known = load()
+    if context not in known:
+        raise Http404(f"no playbook declares {context!r}")
+    return _seen(known[context])
+
+
+def all_seen() -> list[Seen]:
+    """Every context that a playbook declares."""
+    return [_seen(playbook) for playbook in load().values()]
+
+
+def _seen(playbook: type[Playbook]) -> Seen:
+    alias = settings().DATABASE
+    row = Context.objects.using(alias).filter(name=playbook.context).first() or Context(
+        name=playbook.context, phase=Phase.MONOLITH_ONLY.value
+    )
+    kept = Observation.objects.using(alias).filter(context=playbook.context).first()
+    return Seen(playbook=playbook, row=row, document=kept.document if kept else {}, at=kept.at if kept else None)
+
+
+def runner_heard() -> dt.datetime | None:
+    """When the process that observes and carries out requests was last heard of; None when it is silent."""
+    row = Runner.objects.using(settings().DATABASE).first()
+    if row is None or (timezone.now() - row.seen_at).total_seconds() > FRESH_SECONDS:
+        return None
+    return row.seen_at
+
+
+def lag_series(of: Seen) -> list[dict[str, Any]]:
+    """A curve a consumer, with what is known of it now."""
+    limit = of.playbook.gates.max_lag.total_seconds()
+    curves = lag_curves(samples(of.name, minutes=30))
+    found = []
+    for side, name in SIDES.items():
+        status = of.document.get("status", {}).get("sides", {}).get(side, {})
+        for each in status.get("consumers", []):
+            title = f"{name} → {each['consumer']}"
+            found.append(
+                {
+                    **each,
+                    "title": title,
+                    "silent": each["silent_seconds"] > settings().CONSUMER_ALIVE_SECONDS,
+                    "series": Series(
+                        title=f"lag of {title}",
+                        values=curves.get(f"{side}:{each['consumer']}", []),
+                        unit=" s",
+                        limit=limit,
+                        digits=1,
+                    ),
+                }
+            )
+    return found
+
+
+def fence_series(of: Seen) -> Series:
+    """Refused writes of the last half hour."""
+    return Series(title="writes refused by the fence", values=fence_curve(samples(of.name, minutes=30)))
+
+
+def cutovers(context: str) -> list[dict[str, Any]]:
+    """Every hand-over that was made, the newest first, with the pause that was measured."""
+    rows = JournalEntry.objects.using(settings().DATABASE).filter(context=context, step="handed_over").order_by("-id")
+    return [{"entry": row, "back": row.move.startswith("undo"), **row.evidence} for row in rows[:50]]
+
+
+def sagas(context: str) -> dict[str, Any] | None:
+    """How many sagas of the context this side orchestrates stand where, and those that ask for somebody."""
+    if not apps.is_installed("migration_tools.sagas"):
+        return None
+    from migration_tools.sagas.models import SagaState
+
+    rows = SagaState.objects.using(settings().DATABASE).filter(context=context)
+    counts = {each["status"]: each["found"] for each in rows.values("status").annotate(found=Count("saga_id"))}
+    stuck = rows.exclude(alarm="").order_by("alarm_at")[:5]
+    return {"counts": dict(sorted(counts.items())), "stuck": list(stuck)} if counts else None
+
+
+def report_of(document: dict[str, Any]) -> VerificationReport | None:
+    """A stored report; None when it is of a version that cannot be read any more."""
+    try:
+        return VerificationReport.from_json(document)
+    except StrangleError:
+        return None
+
+
+def open_requests(context: str) -> list[Request]:
+    """What was asked for and is not done."""
+    states = [RequestState.WAITING, RequestState.RUNNING]
+    rows = Request.objects.using(settings().DATABASE).filter(context=context, state__in=states)
+    return list(rows.order_by("id"))
+
+
+def unreachable(of: Seen) -> list[str]:
+    """What could not be seen, in sentences."""
+    sides = of.document.get("status", {}).get("sides", {})
+    found = [side["unreachable"] for side in sides.values() if "unreachable" in side]
+    problem = of.document.get("problem", "")
+    return found + ([problem] if problem and problem not in found else [])

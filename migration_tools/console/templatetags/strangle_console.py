@@ -1,0 +1,78 @@
+"""Numbers, times and curves as the console's pages write them."""
+
+import datetime as dt
+import json
+from typing import Any
+
+from django import template
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from migration_tools.console.assets import digest_of
+from migration_tools.console.drawing import Series, share_bar, spark
+from migration_tools.management.progress import duration
+
+register = template.Library()
+
+
+@register.filter
+def thousands(value: Any) -> str:
+    """1234567 as 1,234,567; a dash for nothing."""
+    return "–" if value is None or value == "" else f"{value:,.0f}"  # noqa: RUF001  (a dash for nothing)
+
+
+@register.filter
+def seconds(value: Any) -> str:
+    """A length of time as a person would say it; below ten seconds with a tenth."""
+    if value is None or value == "":
+        return "–"  # noqa: RUF001
+    return f"{value:.1f} s" if value < 9.95 else duration(float(value))
+
+
+@register.filter
+def ago(value: Any) -> str:
+    """How long since a time, given as such or in ISO form."""
+    if not value:
+        return "never"
+    at = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    return f"{duration(max((timezone.now() - at).total_seconds(), 0))} ago"
+
+
+@register.filter
+def moment(value: Any) -> str:
+    """A time to the second, in UTC."""
+    if not value:
+        return "–"  # noqa: RUF001
+    at = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON over several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def words(value: str) -> str:
+    """A name of the code as words."""
+    return str(value).replace("_", " ")
+
+
+@register.simple_tag
+def sparkline(series: Series) -> SafeString:
+    """See drawing.spark."""
+    return spark(series)
+
+
+@register.simple_tag
+def bar(percent: float, label: str) -> SafeString:
+    """See drawing.share_bar."""
+    return share_bar(float(percent), label)
+
+
+@register.simple_tag
+def console_asset(name: str) -> str:
+    """The address of a file of the console."""
+    return reverse("strangle:console-asset", args=[digest_of(name), name])

@@ -1,0 +1,36 @@
+"""Run the operator's process: carry out what the console asks for, and observe every context for it."""
+
+import sys
+import threading
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from migration_tools.errors import StrangleError
+from migration_tools.management.operation import Examples, heed_signals
+from migration_tools.overview.running import RequestRunner
+
+
+class Command(Examples):
+    """Works until SIGTERM; a second one stands by and takes over."""
+
+    help = "Carry out moves that the console asks for, each in a process of its own, and observe every context for it."
+    examples = ("", "--every 5")
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--every", type=float, default=3.0, help="seconds between two observations (default 3)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        try:
+            with heed_signals(stop):
+                RequestRunner(every=options["every"], say=lambda text: print(text, file=sys.stderr, flush=True)).run(
+                    stop
+                )
+        except StrangleError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,132 @@
+"""A shop that is being migrated: monolith under gunicorn, the operator's process, relays and consumers."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+from migration_tools.routing.counts import Counts, Observed
+from migration_tools.routing.traffic import report_traffic
+from migration_tools.state.models import Observation
+from tests.conftest import ROOT, SMALL_SHOP, Pair
+from tests.integration.site_rig import MONOLITH, Gunicorn
+from tests.stage import Stage
+
+IMPATIENT = {"ORDERS_SOAK_SECONDS": "0", "ORDERS_QUIET_SECONDS": "0.2"}
+PASSWORD = "correct horse battery staple"
+MOVER, WATCHER, CUSTOMER = "ada@example.com", "grace@example.com", "u1@example.com"
+SECONDS = 90.0
+
+
+@dataclass
+class Scene:
+    """What the tests look at."""
+
+    pair: Pair
+    stage: Stage
+    monolith: Gunicorn
+    operator: "subprocess.Popen[bytes]"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.monolith.port}"
+
+    def command(self, name: str, *args: str) -> dict[str, Any]:
+        """Run a command as an operator at a terminal does."""
+        out = StringIO()
+        call_command(name, "orders", *args, "--format", "json", stdout=out)
+        return dict(json.loads(out.getvalue()))
+
+    def observed(self, what: str, met: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The first observation that meets a condition."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            row = Observation.objects.filter(context="orders").first()
+            if row is not None and met(row.document):
+                return dict(row.document)
+            assert self.operator.poll() is None, "the operator's process ended"
+            assert time.monotonic() < deadline, f"never observed: {what}; last {row.document if row else None}"
+            time.sleep(0.05)
+
+
+@contextmanager
+def scene(pair: Pair, log: Path) -> Iterator[Scene]:
+    """The shop before its first phase, with everything running that a migration needs."""
+    with pair.connect("shop") as conn:
+        conn.execute(SMALL_SHOP)
+    with ExitStack() as stack:
+        stage = Stage.__new__(Stage)
+        stage.pair, stage.shop, stage.orders = pair, pair.connect("shop"), pair.connect("orders")
+        stack.callback(stage.close)
+        stack.enter_context(stage.running())
+        stack.enter_context(stage.running(reverse=True))
+        make_people()
+        environment = {**pair.environment(user="shop_app"), **IMPATIENT}
+        del environment["ORDERS_DB_NAME"]  # a web process cannot even name the service's database
+        monolith = Gunicorn(MONOLITH, {"DJANGO_SETTINGS_MODULE": "legacy_monolith.settings"}, log)
+        monolith._environment |= environment
+        stack.callback(monolith.stop)
+        monolith.start()
+        operator = subprocess.Popen(
+            [sys.executable, "manage.py", "strangle_operate", "--every", "0.5"],
+            cwd=ROOT,
+            env={**pair.environment(operator=True), **IMPATIENT},
+            stdout=subprocess.DEVNULL,
+            stderr=stack.enter_context(log.open("ab")),
+        )
+        stack.callback(operator.wait, 30)
+        stack.callback(operator.terminate)
+        yield Scene(pair=pair, stage=stage, monolith=monolith, operator=operator)
+
+
+def make_staff() -> None:
+    """One who may move, one who may look."""
+    from django.contrib.auth.models import Permission
+
+    users: Any = get_user_model().objects
+    mover = users.create_user(MOVER, PASSWORD, is_staff=True, first_name="Ada")
+    mover.user_permissions.add(Permission.objects.get(codename="move_context"))
+    users.create_user(WATCHER, PASSWORD, is_staff=True, first_name="Grace")
+
+
+def make_people() -> None:
+    """Those, and a customer who may do neither."""
+    make_staff()
+    customer: Any = get_user_model().objects.get(email=CUSTOMER)
+    customer.set_password(PASSWORD)
+    customer.save()
+
+
+def plant(scene: Scene) -> None:
+    """Differences of every kind in the service, a parked event, traffic of both sides, refused writes."""
+    orders = scene.stage.orders
+    orders.execute("SET session_replication_role = replica")
+    with orders.transaction():
+        orders.execute("SELECT set_config('strangle.applying', 'patch', true)")
+        orders.execute("DELETE FROM sales_orderitem WHERE id IN (SELECT id FROM sales_orderitem ORDER BY id LIMIT 3)")
+        orders.execute(
+            "UPDATE sales_order SET remark = 'planted', total_cents = total_cents + 1 WHERE id BETWEEN 5 AND 9"
+        )
+        orders.execute("UPDATE sales_order SET customer_name = 'Someone else' WHERE id = 11")
+    orders.execute("RESET session_replication_role")
+    for side, slow in (("old", 25.0), ("new", 10.0)):
+        counts = Counts(requests=400, errors=3 if side == "old" else 1, latencies={5.0: 250, slow: 140, 100.0: 10})
+        report_traffic("edge-1", [Observed(context="orders", side=side, counts=counts)])  # type: ignore[arg-type]
+
+
+def awaited(what: str, met: Callable[[], Any]) -> Any:
+    """Wait for a condition."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := met()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found

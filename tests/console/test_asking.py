@@ -1,0 +1,139 @@
+"""Moves asked for in the browser: who may, what is typed, what the operator's process believes, how it ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+from django.core import signing
+
+from migration_tools.overview import requests
+from migration_tools.state.journal import phase_of
+from migration_tools.state.models import JournalEntry, Request, RequestState
+from tests.console.scene import CUSTOMER, MOVER, PASSWORD, SECONDS, WATCHER, Scene, awaited
+
+pytestmark = pytest.mark.thorough
+
+OVERVIEW = "/strangle/console/orders/"
+
+
+def ended(number: int) -> Request:
+    over = {RequestState.DONE, RequestState.FAILED, RequestState.REFUSED, RequestState.LOST}
+    return awaited(f"request {number} ends", lambda: Request.objects.filter(pk=number, state__in=over).first())
+
+
+def test_a_move_is_asked_for_typed_carried_out_and_journalled_under_the_asker_s_name(
+    shop: Scene, visit: Any, photograph: Any
+) -> None:
+    page = visit()
+    page.goto(OVERVIEW + "ask/forward/")
+    page.fill("#reason", "the first step")
+    page.fill("#phrase", "dual write order")
+    page.click("form.ask button")
+    assert "to confirm" in page.inner_text("[role=alert]")
+    assert not Request.objects.exists()
+    page.fill("#phrase", "dual write orders")
+    page.click("form.ask button")
+    page.wait_for_url("**/requests/*/")
+    photograph(page, "request-waiting-laptop-light")
+    page.wait_for_selector(".chip.good", timeout=SECONDS * 1000)
+    photograph(page, "request-done-laptop-light")
+    assert phase_of("orders") == "dual_write"
+    entry = JournalEntry.objects.filter(context="orders", move="to dual_write", step="started").get()
+    assert (entry.actor, entry.reason) == (f"{MOVER} (console)", "the first step")
+
+
+def test_a_move_whose_gates_are_shut_is_refused_by_the_command_itself(shop: Scene, visit: Any) -> None:
+    shop.command("strangle_backfill")
+    page = visit(size="phone", scheme="dark")
+    page.goto(OVERVIEW + "ask/forward/")
+    page.fill("#phrase", "verify orders")
+    page.click("form.ask button")
+    page.wait_for_url("**/requests/*/")
+    number = int(page.url.rstrip("/").rpartition("/")[2])
+    row = ended(number)
+    # strangle_verify makes the evidence that its own gate asks for.
+    assert (row.state, row.exit_code, phase_of("orders")) == (RequestState.DONE, 0, "verify"), row.output
+
+
+def test_only_staff_look_and_only_with_the_permission_one_asks(shop: Scene) -> None:
+    with httpx2.Client(base_url=shop.url) as stranger:
+        assert "/login/" in stranger.get(OVERVIEW).headers["location"]
+        partial = stranger.get(OVERVIEW, headers={"HX-Request": "true"})
+        assert (partial.status_code, partial.headers["hx-refresh"], partial.text) == (204, "true", "")
+    with logged_in(shop, CUSTOMER) as customer:
+        assert customer.get(OVERVIEW).status_code == 403
+    with logged_in(shop, WATCHER) as watcher:
+        answer = watcher.get(OVERVIEW)
+        assert answer.status_code == 200
+        assert "ask/forward" not in answer.text
+        assert watcher.get(OVERVIEW + "ask/forward/").status_code == 403
+        before = Request.objects.count()
+        token = watcher.cookies["csrftoken"]
+        asked = watcher.post(OVERVIEW + "ask/verify/", data={"phrase": ""}, headers={"X-CSRFToken": token})
+        assert (asked.status_code, Request.objects.count()) == (403, before)
+
+
+def test_a_post_without_the_token_of_the_form_asks_for_nothing(shop: Scene) -> None:
+    before = Request.objects.count()
+    with logged_in(shop, MOVER) as mover:
+        assert mover.post(OVERVIEW + "ask/verify/", data={"phrase": ""}).status_code == 403
+    assert Request.objects.count() == before
+
+
+@contextmanager
+def logged_in(shop: Scene, who: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=shop.url, headers={"Referer": shop.url}) as client:
+        client.get("/login/")
+        form = {"username": who, "password": PASSWORD}
+        answer = client.post("/login/", data=form, headers={"X-CSRFToken": client.cookies["csrftoken"]})
+        assert answer.status_code == 302, answer.text
+        yield client
+
+
+@pytest.mark.parametrize("forged", ["another key", "another row's ticket", "a command that is not for requests", "old"])
+def test_the_operator_s_process_believes_no_ticket_but_its_own(shop: Scene, forged: str) -> None:
+    said = {"context": "orders", "command": "strangle_rollback", "arguments": ["orders"], "actor": "mallory"}
+    good = signing.dumps({**said, "nonce": "n0"}, salt=requests.SALT)
+    ticket = {
+        "another key": signing.dumps({**said, "nonce": forged}, salt=requests.SALT, key="k" * 50),
+        "another row's ticket": good,
+        "a command that is not for requests": signing.dumps(
+            {**said, "command": "flush", "nonce": forged}, salt=requests.SALT
+        ),
+        "old": _signed_long_ago({**said, "nonce": forged}),
+    }[forged]
+    phase = phase_of("orders")
+    with shop.pair.connect("shop", "shop_app") as injected:
+        number = injected.execute(
+            "INSERT INTO strangle_request (context, ticket, nonce, title, actor, state, output) "
+            "VALUES ('orders', %s, %s, 'roll back', 'mallory', 'waiting', '') RETURNING id",
+            [ticket, forged],
+        ).fetchone()[0]
+        assert ended(number).state == RequestState.REFUSED
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            injected.execute("UPDATE strangle_request SET state = 'waiting' WHERE id = %s", [number])
+    assert phase_of("orders") == phase
+
+
+def _signed_long_ago(said: dict[str, Any]) -> str:
+    import time_machine
+
+    with time_machine.travel("2026-01-01", tick=False):
+        return signing.dumps(said, salt=requests.SALT)
+
+
+def test_polling_leaves_the_focus_where_the_keyboard_put_it(shop: Scene, visit: Any) -> None:
+    page = visit()
+    page.goto(OVERVIEW)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.focus("#go-verify")
+    page.evaluate("document.querySelector('#live h1').dataset.before = 'yes'")
+    awaited("a poll", lambda: page.evaluate("!document.querySelector('#live h1').dataset.before"))
+    assert page.evaluate("document.activeElement.id") == "go-verify"
+    assert page.evaluate("document.querySelectorAll('svg[role=img]:not([aria-label])').length") == 0
