@@ -4,19 +4,19 @@ import json
 import signal
 import sys
 import threading
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.progress import progress
 from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.live import LiveExecutor
-from migration_tools.phases.machine import check_gates, move_forward, refuse_unless
+from migration_tools.phases.machine import MOVES, check_gates, missing_evidence, move_forward, refuse_unless
 from migration_tools.phases.surroundings import Surroundings, surroundings
 from migration_tools.playbook.registry import get
 from migration_tools.state.journal import phase_of
@@ -24,20 +24,12 @@ from migration_tools.state.phase import Phase
 from migration_tools.stores.postgres import describe_failure, errors
 
 
-class Operation(BaseCommand):
+class Operation(Examples):
     """A command on one context; subclasses implement `operate` and return evidence."""
 
     purpose = ""
     can_dry_run = True
     requires_system_checks: list[str] = []
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Keep the examples of the epilogue as they are written."""
-        kwargs.setdefault("formatter_class", _Formatter)
-        kwargs.setdefault(
-            "epilog", f"example:\n  manage.py {subcommand} orders\n\nexit codes: docs/reference/exit-codes.md"
-        )
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The options of every operation."""
@@ -106,12 +98,10 @@ class Operation(BaseCommand):
 
         began = time.monotonic()
         if options["dry_run"]:
-            from migration_tools.phases.machine import MOVES
-
             refuse_unless(env, to)
             plan = DryRunExecutor(env)
             MOVES[to].start(plan, options)
-            blocking = MOVES[to].check(env)
+            blocking = missing_evidence(env, to)
             return {
                 "plan": plan.plan,
                 "blocking": blocking,
@@ -146,10 +136,6 @@ class Operation(BaseCommand):
             self.stdout.write(f"  - {sentence}")
 
 
-class _Formatter(RawDescriptionHelpFormatter):
-    """Plain epilogues."""
-
-
 @contextmanager
 def heed_signals(stop: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM set `stop`, so that a checkpoint is saved; a second one interrupts at once."""
@@ -170,4 +156,4 @@ def heed_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-__all__ = ["Operation", "check_gates", "heed_signals"]
+__all__ = ["Examples", "Operation", "check_gates", "heed_signals"]

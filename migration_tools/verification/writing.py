@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from migration_tools.verification.render_html import render_html
+from migration_tools.verification.render_junit import render_junit
 from migration_tools.verification.render_markdown import render_markdown
 from migration_tools.verification.render_text import render_text
 from migration_tools.verification.report import VerificationReport
@@ -16,10 +17,10 @@ from migration_tools.verification.report import VerificationReport
 def write_report(
     report: VerificationReport,
     directory: Path,
-    formats: Iterable[str] = ("json", "md", "html"),
+    formats: Iterable[str] = ("json", "md", "html", "xml"),
     reveal: bool = False,
 ) -> dict[str, Path]:
-    """Write the report in each format (json, md, html, txt); name the file of each.
+    """Write the report in each format (json, md, html, txt, or xml as JUnit has it); name the file of each.
 
     The directory is made if need be. A report with revealed values can be read by its owner only.
 
@@ -47,6 +48,7 @@ _RENDERERS: dict[str, Callable[[VerificationReport, bool], str]] = {
     "json": _json,
     "md": lambda report, reveal: render_markdown(report, reveal=reveal),
     "html": lambda report, reveal: render_html(report, reveal=reveal),
+    "xml": lambda report, reveal: render_junit(report, reveal=reveal),
     "txt": lambda report, reveal: render_text(report, reveal=reveal),
 }
 

@@ -24,6 +24,12 @@ class Command(Operation):
     """dual_write → backfill; run it again to resume."""
 
     help = "Copy the context's history into the service beside live writes; resumes where it stopped."
+    examples = (
+        "orders",
+        "orders --workers 4",
+        'orders --pause --reason "sale at noon"',
+        "orders --dry-run --format json",
+    )
     purpose = "backfill"
 
     def add_arguments(self, parser: CommandParser) -> None:

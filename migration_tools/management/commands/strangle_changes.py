@@ -5,10 +5,11 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.foreign.envelopes import Message
 from migration_tools.messaging.foreign.tail import LogTail
@@ -17,12 +18,11 @@ from migration_tools.stores.postgres import connect
 POLL_SECONDS = 0.2
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """What was written is acknowledged after it was flushed; a crash between repeats it."""
 
-    help = (
-        "Write changes of tables as Debezium's events. Example: manage.py strangle_changes crm --prefix shop --follow"
-    )
+    help = "Write changes of tables as Debezium's events."
+    examples = ("crm --prefix shop --follow",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,10 +3,11 @@
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.handlers import registered
@@ -14,10 +15,11 @@ from migration_tools.messaging.transports import open_feed, open_subscription
 from migration_tools.transfer.sync import TableWriter
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Works until SIGTERM; a second consumer of the same stream stands by and takes over."""
 
-    help = "Apply a stream of another side here: rows to tables, events to handlers. Example: strangle_consume orders"
+    help = "Apply a stream of another side here: rows to tables, events to handlers."
+    examples = ("orders", "orders --group counts")
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

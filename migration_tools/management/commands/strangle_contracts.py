@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools import __version__
 from migration_tools.conf import settings
@@ -16,15 +16,17 @@ from migration_tools.contracts.declaration import Contract, contracts
 from migration_tools.contracts.releasing import number_rows, release, write_drafts
 from migration_tools.contracts.validation import available
 from migration_tools.errors import ContractError, ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.messaging.handlers import registered
 from migration_tools.playbook.registry import load
 from migration_tools.playbook.row_contracts import row_contracts
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """check | write | release | asyncapi, on what this side declares; needs no database."""
 
-    help = "Compare event contracts with the released ones. Example: strangle_contracts check --mode full"
+    help = "Compare event contracts with the released ones."
+    examples = ("check --mode full", "asyncapi")
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -14,6 +14,7 @@ class Command(Operation):
     """switch_reads → cutover; run it again to complete one that was cut off."""
 
     help = "Hand the context's writes over to the service; they are carried back, so strangle_rollback loses nothing."
+    examples = ("orders --dry-run", 'orders --reason "CHG-1234"')
     purpose = "cutover"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -7,25 +7,28 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.messaging import dead_letters
 from migration_tools.messaging.dead_letters import Key, Letter
 from migration_tools.messaging.groups import group_of, inbox_name
 from migration_tools.messaging.handling import HandlerFailed
+from migration_tools.messaging.redaction import hidden
 from migration_tools.stores.postgres import describe_failure, django_connection, errors
 
 log = logging.getLogger(__name__)
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """list | show | replay | skip, on this side's parked events of one stream."""
 
-    help = "List, show, replay or skip events whose handler failed. Example: strangle_dead_letters list orders"
+    help = "List, show, replay or skip events whose handler failed."
+    examples = ("list orders", "replay orders --key order/7", 'skip orders --position 41 --reason "customer was told"')
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -160,22 +163,7 @@ def _insides(letter: Letter, reveal: bool) -> dict[str, Any]:
     if reveal:
         event = letter.event
         return {"payload": event.payload, "metadata": event.metadata, "detail": letter.detail}
-    return {"payload": _hidden(letter.event.payload), "metadata": _hidden(letter.event.metadata)}
-
-
-def _hidden(value: Any) -> Any:
-    """The shape of a value without the value."""
-    match value:
-        case dict():
-            return {name: _hidden(each) for name, each in value.items()}
-        case list():
-            return [_hidden(each) for each in value[:3]] + ([f"… {len(value)} in all"] if value[3:] else [])
-        case str():
-            return f"text of {len(value)}"
-        case None | bool():
-            return value
-        case _:
-            return type(value).__name__
+    return {"payload": hidden(letter.event.payload), "metadata": hidden(letter.event.metadata)}
 
 
 def _journal(inbox: str, step: str, reason: str, letters: list[Letter]) -> None:

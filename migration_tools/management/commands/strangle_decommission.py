@@ -15,6 +15,7 @@ class Command(Operation):
     help = (
         "Watch the old tables, dump them with checksums and move them to quarantine; refuses while somebody uses them."
     )
+    examples = ("orders --dry-run", "orders")
     purpose = "decommission"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -24,6 +24,7 @@ class Command(Operation):
     """Exit 0 when nothing is wrong, 1 otherwise."""
 
     help = "Examine playbook, triggers, fences and old transactions of a context; --mend reinstalls what drifted."
+    examples = ("orders", "orders --mend")
     purpose = "doctor"
     can_dry_run = False
 

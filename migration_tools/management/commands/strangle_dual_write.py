@@ -13,6 +13,7 @@ class Command(Operation):
     """monolith_only → dual_write."""
 
     help = "Capture every write of the context by triggers and keep the service in sync from now on."
+    examples = ("orders --dry-run", "orders")
     purpose = "dual write"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.messaging.foreign.lines import values_of
 from migration_tools.transfer.foreign import ForeignFeed
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Each batch is a transaction; what is sent again is known and changes nothing."""
 
-    help = "Apply change events of Debezium or Maxwell, one a line. Example: kcat … -J | manage.py strangle_ingest crm"
+    help = "Apply change events of Debezium or Maxwell, one a line."
+    examples = ("crm",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -5,16 +5,18 @@ import logging
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from migration_tools.errors import StrangleError
+from migration_tools.management.examples import Examples
 
 
-class Command(BaseCommand):
+class Command(Examples):
     help = (
         "Run the routing proxy until SIGTERM. While the database is away it serves by the last good files. "
         "Exit codes: 0 stopped in order, 1 error, 2 usage."
     )
+    examples = ("run",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -3,18 +3,20 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.messaging.retention import Leaf, drop_old, survey
 from migration_tools.stores.postgres import connect
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """What the relay does every half minute, by hand."""
 
-    help = "Empty the parts of this side's outbox and streams that nobody needs. Example: manage.py strangle_prune"
+    help = "Empty the parts of this side's outbox and streams that nobody needs."
+    examples = ("", "--dry-run")
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

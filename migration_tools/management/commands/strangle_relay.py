@@ -4,11 +4,12 @@ import json
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.relay import Relay, tick
 from migration_tools.messaging.transports import open_publisher
@@ -16,12 +17,11 @@ from migration_tools.playbook.registry import load
 from migration_tools.stores.postgres import connect
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Works until SIGTERM; a second relay stands by and takes over."""
 
-    help = (
-        "Number this side's outbox and publish it; one leads, others stand by. Example: manage.py strangle_relay orders"
-    )
+    help = "Number this side's outbox and publish it; one leads, others stand by."
+    examples = ("", "orders", "orders --once")
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -15,6 +15,7 @@ class Command(Operation):
     """Repairs confirmed differences only."""
 
     help = "Replace rows that the last verification found different by the owner's; refuses a report that is stale."
+    examples = ("orders --dry-run", "orders")
     purpose = "repair"
 
     def add_arguments(self, parser: CommandParser) -> None:

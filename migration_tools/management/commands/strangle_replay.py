@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError, TransferError
 from migration_tools.kernel.actors import actor
+from migration_tools.management.examples import Examples
 from migration_tools.messaging.dead_letters import count, hold_inbox
 from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.handlers import registered
@@ -18,10 +19,11 @@ from migration_tools.messaging.transports import open_feed
 from migration_tools.stores.postgres import describe_failure, errors
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Sets the position; the group's consumer goes on from there. Rows are never applied again."""
 
-    help = "Set where a group's consumer goes on. Example: strangle_replay orders --group counts --after 0"
+    help = "Set where a group's consumer goes on."
+    examples = ("orders --group counts --after 0",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

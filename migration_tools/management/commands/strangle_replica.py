@@ -31,6 +31,7 @@ class Command(Operation):
     """Beside the phases: a replica owns nothing, so nothing waits for it and it can be dropped at will."""
 
     help = "Keep the context's replicas: copy history, sync until told to stop, verify (exit 3 when they differ), drop."
+    examples = ("orders copy", "orders verify")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

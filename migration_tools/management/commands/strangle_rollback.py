@@ -19,6 +19,7 @@ class Command(Operation):
     """Any phase → the one before it."""
 
     help = "Undo the present phase of the context; after a cutover nothing that was written since is lost."
+    examples = ("orders --dry-run", 'orders --reason "errors since noon"')
     purpose = "rollback"
 
     def add_arguments(self, parser: CommandParser) -> None:

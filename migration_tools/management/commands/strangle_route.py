@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from migration_tools.errors import RoutingError, StrangleError
 from migration_tools.management import route_planes
+from migration_tools.management.examples import Examples
 from migration_tools.management.route_changes import drain_streams, publish_change
 from migration_tools.management.route_doctor import examine
 from migration_tools.playbook.registry import get
@@ -20,11 +21,12 @@ from migration_tools.routing.proposal import propose
 from migration_tools.routing.table import difference, to_document
 
 
-class Command(BaseCommand):
+class Command(Examples):
     help = (
         "Show and change the routing table. A hold is a hint to the proxy; the database's fence decides who "
         "may write. Exit codes: 0 done, 1 error (also: a proxy did not confirm), 2 usage."
     )
+    examples = ("show", "set orders reads=25%")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

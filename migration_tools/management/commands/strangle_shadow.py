@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.shadow_hints import transformed_fields
 from migration_tools.routing.shadow import rules
 from migration_tools.routing.shadow.models import ShadowRule
@@ -27,11 +28,12 @@ RENDERERS: dict[str, Callable[[ShadowReport], str]] = {
 FILES = {"json": "json", "markdown": "md", "html": "html"}
 
 
-class Command(BaseCommand):
+class Command(Examples):
     help = (
         "Compare what both sides answer to a sample of the reads. The sample is set with strangle_route set CONTEXT "
         "shadow=5%. Exit codes of report: 0 nothing differs, 3 differences found, 4 nothing was compared."
     )
+    examples = ("report orders", "run")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

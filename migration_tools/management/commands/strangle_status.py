@@ -12,6 +12,7 @@ class Command(Operation):
     """Reads only; works while one side is down."""
 
     help = "Show where a context stands: phase, owner, lag in both directions, last verification, routes."
+    examples = ("orders", "orders --format json")
     purpose = "status"
     can_dry_run = False
 

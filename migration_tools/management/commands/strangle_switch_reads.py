@@ -21,6 +21,7 @@ class Command(Operation):
     """verify → switch_reads, and afterwards any other share."""
 
     help = "Let the service answer a share of the context's reads, sticky per user."
+    examples = ("orders --percent 5", "orders --steps 1,5,25,50,100")
     purpose = "switch reads"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -13,7 +13,7 @@ from django.core.management.base import CommandParser
 
 from migration_tools.management.operation import Operation
 from migration_tools.phases.gates import clean_streak
-from migration_tools.phases.machine import MOVES, operating
+from migration_tools.phases.machine import missing_evidence, operating
 from migration_tools.phases.repairing import plan_repair, run_repair
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.verifying import run_verification
@@ -29,6 +29,7 @@ class Command(Operation):
     """A verification in any phase; backfill → verify once enough of them were clean."""
 
     help = "Compare both sides exactly while writes go on; exit 3 when they differ. Enough clean runs complete phase 4."
+    examples = ("orders", "orders --watch", "orders --runs 2 --format json")
     purpose = "verify"
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -136,7 +137,7 @@ class Command(Operation):
         if row.phase != Phase.BACKFILL or row.move not in {None, f"to {Phase.VERIFY}"}:
             return False
         # A move that was cut off is taken up again; its gates were met when it began.
-        if row.move is None and MOVES[Phase.VERIFY].check(env):
+        if row.move is None and missing_evidence(env, Phase.VERIFY):
             return False
         self.move(env, Phase.VERIFY, options)
         return True

@@ -1,0 +1,85 @@
+"""Print a completion script for a shell: commands, their options and choices, and the contexts of the playbooks."""
+
+import shlex
+from argparse import Action, ArgumentParser, _SubParsersAction
+from typing import Any
+
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import CommandParser
+
+from migration_tools.management.examples import Examples
+from migration_tools.playbook.registry import load
+
+SCRIPT = """# completion of manage.py strangle_* for {shell}; made by manage.py strangle_completion {shell}
+{prelude}_strangle() {{
+  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" command="" each
+  for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    case "$each" in strangle_*) command="$each" ;; esac
+  done
+  local words=""
+  case "$command:$before" in
+{choices}  esac
+  if [[ -z "$words" ]]; then
+    case "$command" in
+      "") words={commands} ;;
+{options}    esac
+  fi
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _strangle manage.py ./manage.py
+"""
+
+
+class Command(Examples):
+    """Needs no database; source its output: `source <(python manage.py strangle_completion bash)`."""
+
+    help = "Print a completion script for bash or zsh, made from the commands as they are."
+    examples = ("bash", "zsh")
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("shell", choices=["bash", "zsh"])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        names = sorted(name for name in get_commands() if name.startswith("strangle_"))
+        contexts = sorted(load())
+        choices, words = "", ""
+        for name in names:
+            parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+            found, valued = words_of(parser)
+            words += f"      {name}) words={shlex.quote(' '.join([*found, *contexts]))} ;;\n"
+            for option, values in valued.items():
+                choices += f"    {name}:{option}) words={shlex.quote(' '.join(values))} ;;\n"
+        self.stdout.write(
+            SCRIPT.format(
+                shell=options["shell"],
+                prelude="autoload -U +X bashcompinit && bashcompinit\n" if options["shell"] == "zsh" else "",
+                commands=shlex.quote(" ".join(names)),
+                choices=choices,
+                options=words,
+            )
+        )
+
+
+def words_of(parser: ArgumentParser) -> tuple[list[str], dict[str, list[str]]]:
+    """The words that may follow a command, and those that may follow one of its options."""
+    words: list[str] = []
+    valued: dict[str, list[str]] = {}
+    for action in parser._actions:
+        words += action.option_strings
+        if isinstance(action, _SubParsersAction):
+            for name, sub in action.choices.items():
+                more, further = words_of(sub)
+                words += [name, *more]
+                valued |= further
+        elif action.choices is not None:
+            values = _texts(action)
+            if action.option_strings:
+                valued |= dict.fromkeys(action.option_strings, values)
+            else:
+                words += values
+    return list(dict.fromkeys(words)), valued
+
+
+def _texts(action: Action) -> list[str]:
+    return [str(each) for each in action.choices or ()]

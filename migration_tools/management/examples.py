@@ -1,0 +1,27 @@
+"""What every command's --help ends with: lines that can be typed as they stand, and the exit codes."""
+
+from argparse import RawDescriptionHelpFormatter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+
+from migration_tools.errors import ExitCode
+
+EXIT_CODES = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
+
+
+class Examples(BaseCommand):
+    """A command whose --help ends with examples: each of `examples` is what follows the command's name."""
+
+    examples: tuple[str, ...] = ("orders",)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Keep the examples of the epilogue as they are written."""
+        lines = "\n".join(f"  manage.py {subcommand} {each}".rstrip() for each in self.examples)
+        kwargs.setdefault("formatter_class", _Formatter)
+        kwargs.setdefault("epilog", f"examples:\n{lines}\n\nexit codes: {EXIT_CODES}")
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+
+class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
+    """Epilogues as they are written, and Django's own options last."""
