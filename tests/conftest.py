@@ -154,6 +154,13 @@ def recreate(cluster: Cluster, name: str, *, owner: str, template: str = "templa
             )
 
 
+def recreate_plain(cluster: Cluster, name: str) -> None:
+    """Make an empty database anew, as `createdb` does."""
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def stage(pair: Pair) -> Iterator[Any]:
     """The pair with a small shop seeded and capture installed on both sides."""

@@ -1,8 +1,8 @@
-"""The pytest plugin: `interleavings` explores every schedule of declared transactions, or of a playbook's."""
+"""The pytest plugin: `interleavings`, `outbox`, `drain`, `faults`; what needs Django is imported when it is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from migration_tools.testing.model.world import SIDES, Scenario
 
 if TYPE_CHECKING:
     from migration_tools.playbook import Playbook
+    from migration_tools.testing.outboxes import Faults, OutboxWatch
 
 pytest_plugins = ["migration_tools.testing.coupling"]
 EXPLORED = pytest.StashKey[list[str]]()
@@ -95,6 +96,30 @@ class Interleavings:
 def interleavings(request: pytest.FixtureRequest) -> Interleavings:
     """Explore every interleaving of declared transactions with the toolkit's protocol."""
     return Interleavings(request.config.stash.setdefault(EXPLORED, []), request.node.name)
+
+
+@pytest.fixture
+def outbox(db: Any) -> "OutboxWatch":
+    """What the test published and captured; the transaction that surrounds a test hides nothing from it."""
+    from migration_tools.testing.outboxes import OutboxWatch
+
+    return OutboxWatch()
+
+
+@pytest.fixture
+def drain(transactional_db: Any) -> "Callable[..., int]":
+    """`drain("orders", sender="default", receiver="orders")`: relay and consumer, until nothing is left."""
+    from migration_tools.testing.outboxes import drain
+
+    return drain
+
+
+@pytest.fixture
+def faults() -> "Faults":
+    """`with faults.dies_at("copy.before_commit"): …` ends the toolkit's code at a named point."""
+    from migration_tools.testing.outboxes import Faults
+
+    return Faults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
