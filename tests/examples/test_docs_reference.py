@@ -35,6 +35,8 @@ RUNBOOKS = ROOT / "playbooks" / "runbooks"
 SECTIONS = ["What it does", "Command", "Gates", "Watch", "Undo", "What can go wrong"]
 # Modules that name the ids of checks, beside each room's checks.py.
 DECLARING = (checks, edge_settings, context_file, loose_key, saga_flow, saga_validation)
+EMERGENCIES = ["abort", "lost_write_suspected", "split_brain", "broker_gone", "disk_full", "stuck_cutover"]
+STEPS = ["You see", "At once", "Find out", "Mend", "Afterwards"]
 ACCIDENTS = ["kill -9", "database", "broker", "Envoy"]
 
 
@@ -115,7 +117,7 @@ def incomplete_runbook(text: str, phase: Phase) -> list[str]:
 def gates_of(phase: Phase) -> set[str]:
     """Name the gates that a move into the phase asks."""
     move = MOVES.get(phase)
-    return set(re.findall(r"gates\.(\w+)\(", inspect.getsource(type(move).check))) if move is not None else set()
+    return set(re.findall(r"gates\.(\w+)\(", inspect.getsource(type(move).look))) if move is not None else set()
 
 
 def command(name: str) -> ArgumentParser:
@@ -179,6 +181,14 @@ def test_every_class_of_difference_is_named(kind: DifferenceKind) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_complete_runbook(phase: Phase) -> None:
     assert incomplete_runbook(page(RUNBOOKS / f"{phase}.md"), phase) == []
+
+
+@pytest.mark.parametrize("name", EMERGENCIES)
+def test_every_emergency_has_a_page_with_its_steps_and_is_listed(name: str) -> None:
+    text = page(RUNBOOKS / f"{name}.md")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == STEPS
+    assert "manage.py strangle_" in text
+    assert f"({name}.md)" in page(RUNBOOKS / "README.md")
 
 
 def test_the_table_of_phases_is_the_code_s() -> None:
