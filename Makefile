@@ -14,7 +14,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-thorough chaos chaos-table bench-transfer bench-proxy bench-messaging lint format demo up lock wheel clean
+.PHONY: help venv test test-thorough chaos chaos-table bench-transfer bench-proxy bench-messaging lint format docs demo up lock wheel dist clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -61,8 +61,14 @@ format: $(STAMP) ## Rewrite the files in the house style
 	$(PYTHON) -m ruff check --fix --exit-zero .
 	$(PYTHON) -m ruff format .
 
+docs: $(STAMP) ## Build the documentation's site into var/docs; a warning is an error (ARGS go to sphinx-build)
+	$(PYTHON) -m sphinx -W --keep-going -q -c docs -b html -d var/docs-doctrees . var/docs $(ARGS)
+
 wheel: $(STAMP) ## Build the wheel into dist/
 	$(PYTHON) -m build --wheel --no-isolation --outdir dist
+
+dist: $(STAMP) ## Build wheel and source distribution into dist/, the same bytes from the same sources
+	$(PYTHON) -m build --no-isolation --outdir dist
 
 venv: $(STAMP) ## Make or refresh the virtual environment in .venv from requirements.lock
 	@echo "$(VENV) holds what requirements.lock says"

@@ -1,7 +1,9 @@
 """The wheel holds the toolkit and nothing else; inside a monolith it needs Django and its driver alone."""
 
+import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -131,3 +133,18 @@ def test_a_project_that_has_psycopg2_needs_no_other_driver(apps: str, environmen
 def distribution_root(name: str) -> Path:
     """Find the site-packages directory that holds a distribution."""
     return Path(str(importlib.metadata.distribution(name).locate_file("")))
+
+
+@pytest.mark.thorough
+def test_the_same_sources_make_the_same_bytes_whenever_and_wherever_they_are_built(tmp_path: Path) -> None:
+    digests = []
+    for place in ("here", "there/deeper"):
+        source, out = tmp_path / place / "checkout", tmp_path / place / "dist"
+        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*MADE))
+        for number, path in enumerate(sorted(source.rglob("*.py"))):
+            os.utime(path, (1_000_000_000 + number, 1_000_000_000 + len(place) * number))
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+        subprocess.run(command, check=True, capture_output=True, timeout=240)
+        digests.append({made.name: hashlib.sha256(made.read_bytes()).hexdigest() for made in out.iterdir()})
+    assert digests[0] == digests[1]
+    assert {name.rpartition(".")[2] for name in digests[0]} == {"whl", "gz"}

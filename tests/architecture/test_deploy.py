@@ -1,0 +1,116 @@
+"""Container files, Compose, Kubernetes and the workflow name what there is: files, commands, settings, addresses."""
+
+import json
+import re
+import subprocess
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from django.core.management import load_command_class
+
+from tests.architecture.tree import ROOT
+
+COMPOSE = ROOT / "deploy" / "compose"
+KUBERNETES = ROOT / "deploy" / "kubernetes" / "strangler.yaml"
+
+
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load((COMPOSE / "compose.yml").read_text()))
+
+
+def manifests() -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(KUBERNETES.read_text()) if each]
+
+
+def commands() -> list[list[str]]:
+    """Every command line that a container runs."""
+    lines = [service.get("command", []) for service in compose()["services"].values()]
+    for each in manifests():
+        containers = each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+        lines += [container["args"] for container in containers]
+    return [[str(word) for word in line] for line in lines]
+
+
+def test_every_command_of_ours_is_one_with_options_that_it_takes() -> None:
+    ours = [line for line in commands() if line[:2] == ["python", "manage.py"]]
+    assert {line[2] for line in ours} >= {"strangle_relay", "strangle_consume", "strangle_operate", "strangle_proxy"}
+    for line in ours:
+        load_command_class("migration_tools", line[2]).create_parser("manage.py", line[2]).parse_args(line[3:])
+
+
+def test_every_server_runs_an_application_that_there_is() -> None:
+    for line in commands():
+        if line[:1] == ["gunicorn"]:
+            module, _, name = line[1].partition(":")
+            assert re.search(rf"^{name} = ", (ROOT / (module.replace(".", "/") + ".py")).read_text(), re.MULTILINE)
+
+
+def test_the_image_copies_what_there_is_and_everything_that_runs() -> None:
+    text = (COMPOSE / "Dockerfile").read_text()
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE) for word in line.split()[:-1]}
+    assert all((ROOT / name).exists() for name in copied)
+    assert {"migration_tools", "legacy_monolith", "extracted_services", "playbooks", "proxy"} <= copied
+    assert re.findall(r"^USER (\w+)", text, re.MULTILINE)[-1] != "root"
+
+
+def test_settings_of_containers_are_read_by_somebody() -> None:
+    read = "".join(
+        (ROOT / path).read_text() for path in ("legacy_monolith/settings.py", "extracted_services/orders/settings.py")
+    )
+    prefixes = {f"{side}_DB_" for side in ("SHOP", "ORDERS")}
+    for service in compose()["services"].values():
+        for name in service.get("environment", {}):
+            known = name in read or any(name.startswith(prefix) for prefix in prefixes)
+            assert known or name.startswith(("POSTGRES_", "RABBITMQ_")) or name == "DJANGO_SETTINGS_MODULE", name
+    asked = set(re.findall(r"\$\{(\w+)", (COMPOSE / "compose.yml").read_text()))
+    given = set(re.findall(r"^(\w+)=$", (COMPOSE / "env.example").read_text(), re.MULTILINE))
+    assert asked == given
+
+
+def test_the_operator_runs_with_the_monolith_s_settings_and_sees_both_sides() -> None:
+    environment = compose()["services"]["operator"]["environment"]
+    assert environment["DJANGO_SETTINGS_MODULE"] == "legacy_monolith.settings"
+    assert {environment["SHOP_DB_NAME"], environment["ORDERS_DB_NAME"]} == {"shop", "orders"}
+
+
+def test_no_web_process_has_the_operator_s_role_or_both_sides() -> None:
+    for name in ("monolith", "orders"):
+        environment = compose()["services"][name]["environment"]
+        users = {value for key, value in environment.items() if key.endswith("_DB_USER")}
+        assert users == {f"{'shop' if name == 'monolith' else 'orders'}_app"}
+
+
+@pytest.mark.parametrize("path", ["deploy/compose/roles.sh"])
+def test_scripts_are_shell_that_can_be_parsed(path: str) -> None:
+    assert subprocess.run(["sh", "-n", str(ROOT / path)], check=False).returncode == 0
+
+
+def test_routes_fit_the_gateway_s_schema_and_lead_to_services_that_there_are() -> None:
+    found = manifests()
+    services = {
+        (each["metadata"]["name"], each["spec"]["ports"][0]["port"]) for each in found if each["kind"] == "Service"
+    }
+    (route,) = [each for each in found if each["kind"] == "HTTPRoute"]
+    schema = json.loads((ROOT / "tests" / "unit" / "httproute_v1.json").read_text())
+    jsonschema.validate(route, schema)
+    for rule in route["spec"]["rules"]:
+        assert {(backend["name"], backend["port"]) for backend in rule["backendRefs"]} <= services
+
+
+def test_every_selector_finds_its_pods_and_none_runs_as_root() -> None:
+    for each in manifests():
+        if each["kind"] != "Deployment":
+            continue
+        template = each["spec"]["template"]
+        assert each["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_the_workflow_runs_what_runs_here() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    steps = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
+    assert ".ci/run" in steps
+    for target in re.findall(r"^make (\w+)$", "\n".join(steps), re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
