@@ -16,7 +16,7 @@ from tests.examples.test_docs import COMMANDS
 
 #: Commands that work until they are told to stop, or read or write a stream of lines.
 WORK_ON = {"strangle_changes", "strangle_consume", "strangle_ingest", "strangle_operate", "strangle_proxy"}
-PRINT_THEMSELVES = {"strangle_completion", "strangle_event_store"}
+PRINT_THEMSELVES = {"strangle_completion", "strangle_event_store", "strangle_init", "strangle_service"}
 
 
 def parser(name: str) -> ArgumentParser:

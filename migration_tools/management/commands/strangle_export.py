@@ -24,9 +24,8 @@ from migration_tools.stores.postgres import connect
 class Command(Operation):
     """Reads whoever owns the context, in one snapshot; needs no capture and holds nobody up."""
 
-    help = (
-        "Export what changed in a context's tables since the last export. Example: strangle_export orders --to parquet"
-    )
+    help = "Export what changed in a context's tables since the last export."
+    examples = ("orders --to parquet --path var/cold",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
