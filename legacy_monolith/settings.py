@@ -83,9 +83,12 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": database("SHOP", "shop", "shop_app") | {"ATOMIC_REQUESTS": True}}
-if env("ORDERS_DB_NAME"):
-    # For the operator's commands only; the roles keep the web processes out of it.
-    DATABASES["orders"] = database("ORDERS", "orders", "orders_app")
+# Which contexts may be carried out of the monolith, each into the service of its name.
+CONTEXTS = [name for name in env("STRANGLE_CONTEXTS", "orders,catalog,inventory,payments,users").split(",") if name]
+for context in CONTEXTS:
+    if env(f"{context.upper()}_DB_NAME"):
+        # For the operator's commands only; the roles keep the web processes out of it.
+        DATABASES[context] = database(context.upper(), context, f"{context}_app")
 DATABASE_ROUTERS = ["legacy_monolith.routers.DefaultOnly"]
 
 AUTH_USER_MODEL = "accounts.User"
@@ -116,32 +119,32 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "legacy_monolith.problems.problem_response",
 }
 
-ORDERS_ADDRESS = env("ORDERS_ADDRESS", "127.0.0.1:8002")
+SERVICE_ADDRESSES = {
+    context: env(f"{context.upper()}_ADDRESS", f"127.0.0.1:{8002 + number}") for number, context in enumerate(CONTEXTS)
+}
 MIGRATION_TOOLS = {
     "SIDE": "monolith",
-    "PLAYBOOKS": ["playbooks.orders"],
+    "PLAYBOOKS": [f"playbooks.{context}" for context in CONTEXTS],
     "CONTEXTS": str(HERE / "contexts.toml"),
     # An empty token means that nobody may read, never that an empty token is enough.
     "FEED_TOKENS": {
         name: token
         for name, token in (
-            ("orders", env("FEED_TOKEN_ORDERS", "development-feed-token-of-orders")),
+            *((each, env(f"FEED_TOKEN_{each.upper()}", f"development-feed-token-of-{each}")) for each in CONTEXTS),
             ("gateway", env("FEED_TOKEN_GATEWAY", "")),
         )
         if token
     },
     "FEEDS": {
-        "orders": {
-            "url": f"http://{ORDERS_ADDRESS}/strangle/feed/",
+        context: {
+            "url": f"http://{address}/strangle/feed/",
             "token": env("FEED_TOKEN_MONOLITH", "development-feed-token-of-the-monolith"),
         }
+        for context, address in SERVICE_ADDRESSES.items()
     },
     "TRANSPORT": env("STRANGLE_TRANSPORT", "feed"),
     "BROKER_URL": env("STRANGLE_BROKER_URL", ""),
-    "UPSTREAMS": {
-        "monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"),
-        "orders": ORDERS_ADDRESS,
-    },
+    "UPSTREAMS": {"monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"), **SERVICE_ADDRESSES},
     "METRICS_TOKEN": env("STRANGLE_METRICS_TOKEN", ""),
     "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},
     # Tokens are signed with keys derived from SECRET_KEY, which stays in the monolith.

@@ -10,9 +10,11 @@ from legacy_monolith.accounts import api as accounts_api
 from legacy_monolith.accounts import pages as accounts_pages
 from legacy_monolith.catalog import api as catalog_api
 from legacy_monolith.catalog import pages as catalog_pages
+from legacy_monolith.inventory import api as inventory_api
 from legacy_monolith.orders import api as orders_api
 from legacy_monolith.orders import pages as orders_pages
 from legacy_monolith.orders import transitions
+from legacy_monolith.payments import api as payments_api
 from legacy_monolith.reporting import api as reporting_api
 
 api = [
@@ -23,6 +25,9 @@ api = [
     path("accounts/me/", accounts_api.Me.as_view()),
     path("products/", catalog_api.ProductList.as_view()),
     path("products/<int:pk>/", catalog_api.ProductDetail.as_view()),
+    path("stock/<int:product>/", inventory_api.OnHand.as_view()),
+    path("stock/<int:product>/deliveries/", inventory_api.Deliveries.as_view()),
+    path("payments/", payments_api.PaymentList.as_view()),
     path("orders/", orders_api.OrderList.as_view()),
     path("orders/products/", orders_api.OrderedProducts.as_view()),
     path("orders/<uuid:public_id>/", orders_api.OrderDetail.as_view()),

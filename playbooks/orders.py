@@ -1,24 +1,11 @@
 """The orders context: from the shop's monolith into a service of its own, and back."""
 
-import os
+from django.db.models import Value
+from django.db.models.functions import Concat
 
-from django.db.models import BigIntegerField, DecimalField, F, Value
-from django.db.models.functions import Cast, Concat
-
-from migration_tools.playbook import Gates, Playbook, Projection, Route, seconds
-
-MONEY = DecimalField(max_digits=20, decimal_places=2)
-DEMO = os.environ.get("STRANGLE_DEMO") == "1"
-
-
-def cents(field: str) -> Cast:
-    """Money of the monolith (numeric) as the service keeps it (whole cents)."""
-    return Cast(F(field) * Value(100), BigIntegerField())
-
-
-def money(field: str) -> object:
-    """Whole cents as numeric again."""
-    return Cast(F(field), MONEY) / Value(100)
+from migration_tools.playbook import Playbook, Projection, Route
+from playbooks.evidence import gates as gates_of
+from playbooks.money import cents, money
 
 
 class Orders(Playbook):
@@ -78,9 +65,4 @@ class Orders(Playbook):
         ),
     ]
     routes = [Route("/api/orders", service="orders")]
-    gates = Gates(
-        max_lag=seconds(2),
-        clean_verifications=2,
-        soak=seconds(float(os.environ.get("ORDERS_SOAK_SECONDS", "3" if DEMO else "1800"))),
-        quiet=seconds(float(os.environ.get("ORDERS_QUIET_SECONDS", "3" if DEMO else "600"))),
-    )
+    gates = gates_of(context)

@@ -1,6 +1,7 @@
 """Tokens as the monolith signs them, for tests that stand before a service; and forged ones."""
 
 import json
+from typing import Any
 
 from migration_tools.routing.identity.keys import derived_key, key_document
 from migration_tools.routing.identity.tokens import sign
@@ -24,13 +25,14 @@ def token(
     issuer: str = "monolith",
     audience: tuple[str, ...] = ("orders",),
     life_seconds: int = 300,
+    staff: bool = False,
 ) -> str:
     """A token for a customer; every part may be wrong."""
-    user = StranglerUser(pk=uid, name=name)
+    user = StranglerUser(pk=uid, name=name, is_staff=staff)
     key = derived_key(secret)
     return sign(user, session, key=key, issuer=issuer, audience=audience, life_seconds=life_seconds)
 
 
-def cookies(uid: int, name: str) -> dict[str, str]:
-    """What a logged-in browser shows."""
-    return {"sx_identity": token(uid, name), "sessionid": SESSION}
+def cookies(uid: int, name: str, **further: Any) -> dict[str, str]:
+    """What a logged-in browser shows; `further` is what `token` takes."""
+    return {"sx_identity": token(uid, name, **further), "sessionid": SESSION}

@@ -32,6 +32,8 @@ def pytest_load_initial_conftests() -> None:
         os.environ[f"{side}_DB_USER"] = "postgres"
         os.environ[f"{side}_DB_PASSWORD"] = os.environ[PASSWORD]
     os.environ.setdefault("SHOP_FAST_HASHER", "1")
+    # The other contexts have tests of their own, which name them.
+    os.environ.setdefault("STRANGLE_CONTEXTS", "orders")
     os.environ.setdefault("FEED_TOKEN_ORDERS", "tests-feed-token-orders")
     os.environ.setdefault("FEED_TOKEN_MONOLITH", "tests-feed-token-monolith")
 

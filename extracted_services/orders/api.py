@@ -15,9 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from migration_tools.service.openapi import CSRF_TOKEN
+from migration_tools.service.problems import Conflict, described
+
 from . import purchase
 from .models import Order, OrderItem
-from .problems import Conflict, described
 from .serializers import OrderedProductSerializer, OrderSerializer, PurchaseSerializer, product_names, shown
 
 READ_PROBLEMS = described(HTTPStatus.UNAUTHORIZED)
@@ -36,9 +38,6 @@ MOVE_PROBLEMS = described(
     HTTPStatus.NOT_FOUND,
     HTTPStatus.CONFLICT,
     HTTPStatus.SERVICE_UNAVAILABLE,
-)
-CSRF_TOKEN = OpenApiParameter(
-    "X-CSRFToken", str, OpenApiParameter.HEADER, required=True, description="the csrftoken cookie's value"
 )
 ORDER_PAGE = inline_serializer(
     "OrderPage",

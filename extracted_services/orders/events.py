@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from migration_tools.messaging import outbox
+from migration_tools.service.money import decimal_string
 
 from .models import Order, OrderItem, State
-from .money import decimal_string
 
 
 def order_placed(order: Order, items: Iterable[OrderItem]) -> None:

@@ -1,12 +1,31 @@
-"""What the service does when the monolith's domain events arrive."""
+"""What the service does when other sides' domain events arrive."""
 
+from migration_tools.capture.applying import keeping_replicas
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
 
-from .models import DailyCount
+from .models import DailyCount, Order, Product
 
 
 @handles("order.placed", stream="orders", versions=(1, 1))
 def count_placed(envelope: Envelope) -> None:
     """Count an order that the monolith took, in the consumer's transaction."""
     DailyCount.add_placed(envelope.timestamp)
+
+
+@handles("product.changed", stream="catalog", group="products")
+def follow_product(envelope: Envelope) -> None:
+    """Keep the replica of the catalogue once the monolith, whose sync kept it, has no catalogue any more."""
+    said = envelope.payload
+    with keeping_replicas():
+        Product.objects.update_or_create(
+            id=said["product"],
+            defaults={name: said[name] for name in ("sku", "name", "price_cents", "currency", "active")},
+        )
+
+
+@handles("user.renamed", stream="users", group="names")
+def follow_name(envelope: Envelope) -> None:
+    """Call a customer in their orders as they are called now, once the monolith has no customers any more."""
+    orders = Order.objects.filter(customer_id=envelope.payload["user_id"])
+    orders.exclude(customer_name=envelope.payload["name"]).update(customer_name=envelope.payload["name"])

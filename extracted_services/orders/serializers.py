@@ -1,48 +1,23 @@
 """The shapes of the public contract: what a purchase takes and what an order looks like."""
 
-import io
 import math
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, ParseError
 from rest_framework.fields import ProhibitSurrogateCharactersValidator
-from rest_framework.parsers import JSONParser
+
+from migration_tools.service.money import CentsField
 
 from .models import Order, OrderItem, Product, State
-from .money import decimal_string
 from .purchase import Line
 
-LARGEST_BODY_BYTES = 1_000_000
 LARGEST_BIGINT = 2**63 - 1
 LARGEST_INTEGER = 2**31 - 1
 DEEPEST_JSON = 64
 LONGEST_TEXT = 2000
-
-
-class BodyTooLarge(APIException):
-    """The request's body is larger than any order needs."""
-
-    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    default_detail = f"the body is larger than {LARGEST_BODY_BYTES} bytes"
-
-
-class BoundedJSONParser(JSONParser):
-    """Read JSON of a bounded size and refuse endless nesting; DRF's own parser does neither."""
-
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        """Give the parsed body, or raise a client error."""
-        body = stream.read(LARGEST_BODY_BYTES + 1)
-        if len(body) > LARGEST_BODY_BYTES:
-            raise BodyTooLarge()
-        try:
-            return super().parse(io.BytesIO(body), media_type, parser_context)
-        except RecursionError:
-            raise ParseError("JSON parse error - nested too deeply") from None
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
@@ -71,15 +46,6 @@ class AddressField(serializers.JSONField):
         elif isinstance(value, list):
             for inner in value:
                 self._storable(inner, depth - 1)
-
-
-@extend_schema_field({"type": "string", "pattern": r"^-?\d+\.\d{2}$"})
-class CentsField(serializers.Field[int, Any, str, Any]):
-    """Cents, shown as a decimal string of two digits."""
-
-    def to_representation(self, value: int) -> str:
-        """Give the decimal string."""
-        return decimal_string(value)
 
 
 class PurchaseLineSerializer(serializers.Serializer[Any]):

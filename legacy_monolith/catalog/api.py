@@ -1,4 +1,4 @@
-"""The JSON API of the catalogue: products, one page or one product at a time."""
+"""The JSON API of the catalogue: products, one page or one product at a time; staff may change one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 from rest_framework import generics, serializers
+from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from legacy_monolith.catalog.models import Product
 from migration_tools.composition.batch import BadIds, parse_ids
@@ -38,6 +41,26 @@ class ProductList(generics.ListAPIView):
         return None if "ids" in self.request.query_params else super().paginate_queryset(queryset)
 
 
+class ProductChange(serializers.ModelSerializer):
+    class Meta:
+        model = Product
+        fields = ["name", "price", "active"]
+        extra_kwargs = {"price": {"min_value": 0}}
+
+
 class ProductDetail(generics.RetrieveAPIView):
     queryset = Product.objects.select_related("category")
     serializer_class = ProductSerializer
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [AllowAny()] if self.request.method in SAFE_METHODS else [IsAdminUser()]
+
+    def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        product = self.get_object()
+        form = ProductChange(product, data=request.data, partial=True)
+        form.is_valid(raise_exception=True)
+        if form.validated_data:
+            for name, value in form.validated_data.items():
+                setattr(product, name, value)
+            product.save(update_fields=list(form.validated_data))
+        return Response(ProductSerializer(product).data)

@@ -13,7 +13,7 @@ from django.db import transaction
 from legacy_monolith.accounts.models import User
 from legacy_monolith.catalog.models import Product
 from legacy_monolith.inventory.models import Movement
-from legacy_monolith.inventory.stock import move, reserve
+from legacy_monolith.inventory.stock import reserve, settle
 from legacy_monolith.orders import events
 from legacy_monolith.orders.models import Order, OrderLine
 from legacy_monolith.payments import ledger
@@ -82,8 +82,8 @@ def purchase(
             )
             for item in items
         )
-        move(order.pk, quantities, sign=-1, reason=Movement.Reason.ORDERED)
-        ledger.authorise(order.pk, total)
+        settle(order.pk, quantities, Movement.Reason.ORDERED)
+        ledger.authorise(order.pk, total, public_id=order.public_id, user_id=user.pk)
         events.order_placed(order, lines)
     return order
 

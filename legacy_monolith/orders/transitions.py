@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from legacy_monolith.accounts.models import User
 from legacy_monolith.inventory.models import Movement
-from legacy_monolith.inventory.stock import move
+from legacy_monolith.inventory.stock import settle
 from legacy_monolith.orders import events
 from legacy_monolith.orders.models import Order
 from legacy_monolith.payments import ledger
@@ -72,7 +72,7 @@ def cancel(user: User, public_id: uuid.UUID) -> Order:
         quantities: Counter[int] = Counter()
         for line in lines:
             quantities[line.product_id] += line.quantity
-        move(order.pk, quantities, sign=+1, reason=Movement.Reason.CANCELLED)
+        settle(order.pk, quantities, Movement.Reason.CANCELLED)
         ledger.refund(order.pk)
         events.order_cancelled(order, lines)
     return order

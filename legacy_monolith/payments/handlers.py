@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 @handles("order.placed", stream="orders", versions=(1, 1))
 def authorise_payment(envelope: Envelope) -> None:
-    ledger.authorise(envelope.payload["order_id"], Decimal(envelope.payload["total"]))
+    payload = envelope.payload
+    ledger.authorise(
+        payload["order_id"],
+        Decimal(payload["total"]),
+        public_id=payload["public_id"],
+        user_id=payload["user_id"],
+        heard=True,
+    )
 
 
 @handles("order.paid", stream="orders", versions=(1, 1))
@@ -25,3 +32,17 @@ def capture_payment(envelope: Envelope) -> None:
 @handles("order.cancelled", stream="orders", versions=(1, 1))
 def refund_payment(envelope: Envelope) -> None:
     ledger.refund(envelope.payload["order_id"])
+
+
+@handles("payment.due", stream="payments")
+def settle_or_hand_back(envelope: Envelope) -> None:
+    """Do what the payments service no longer could, or hand it back if it owns the payments again."""
+    payload = envelope.payload
+    match payload["step"]:
+        case "authorise":
+            known = {"public_id": payload.get("public_id"), "user_id": payload.get("user_id")}
+            ledger.authorise(payload["order_id"], Decimal(payload["amount"]), **known, heard=True)
+        case "capture":
+            ledger.capture(payload["order_id"])
+        case "refund":
+            ledger.refund(payload["order_id"])

@@ -14,6 +14,9 @@ class Payment(models.Model):
         REFUNDED = "refunded"
 
     order = models.ForeignKey("orders.Order", on_delete=models.CASCADE, related_name="payments")
+    # Copies of what the order says, for the day on which payments stand alone; payments of before have none.
+    order_public_id = models.UUIDField(null=True, blank=True)
+    payer_id = models.BigIntegerField(null=True, blank=True)
     amount = models.DecimalField(max_digits=12, decimal_places=2)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.AUTHORISED)
     created_at = models.DateTimeField(auto_now_add=True)

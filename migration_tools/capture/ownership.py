@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from django.db import connections
+
 from migration_tools.capture.models import Side
+from migration_tools.conf import settings
 from migration_tools.stores.postgres import Connection
 
 
@@ -36,3 +39,16 @@ def set_owner(conn: Connection, context: str, owner: Side, epoch: int) -> None:
         "epoch < %s",
         [owner.value, epoch, context, epoch],
     )
+
+
+def owned_here(context: str, *, using: str | None = None) -> bool:
+    """Whether this side may write a context now; True where it is not captured, since then nobody else can own it.
+
+    For handlers and seams that act on their own rows or hand the work to the other side. Call inside `atomic()`, and do
+    not remember the answer: a hand-over between this and the write is refused by the fence with SQLSTATE 40S01, which
+    undoes the transaction, and asked again the answer is the new one.
+    """
+    with connections[using or settings().DATABASE].cursor() as cursor:
+        cursor.execute("SELECT side = owner FROM strangle_ownership WHERE context = %s", [context])
+        row = cursor.fetchone()
+    return row is None or bool(row[0])

@@ -8,7 +8,9 @@ with transition tables see every ORM, raw SQL, COPY and psql write, and the casc
 
 Note [applying]. The apply path sets strangle.applying for its transaction; only members of the role that owns the
 toolkit's tables are believed. 'row': nothing is captured but echoes (a row came from the other side; columns that
-this side denormalises may have to follow). 'patch': nothing at all, so no loop can form.
+this side denormalises may have to follow). 'patch': nothing at all, so no loop can form. The sync also says of which
+stream it is: to a table's other streams what it writes is a write like any. So a replica of the catalogue in the orders
+service follows a product that the catalogue's own service has changed and that was carried back to the monolith.
 
 Note [a schema migration under capture]. A trigger names the columns that it reports. When a schema migration takes one
 away, the customer's write must neither fail nor be forgotten: the statement's rows are then written down whole (`w`,
@@ -170,7 +172,7 @@ def _capture_body(spec: TableSpec, event: str, owner: str, layout: int) -> sql.C
         """
 DECLARE kind "char" := 't'; touched jsonb; base jsonb; reported jsonb; whole jsonb; context jsonb;
 BEGIN
-  IF {trusted} THEN
+  IF {trusted} AND coalesce(current_setting('strangle.applying_stream', true), '') IN ('', {stream}) THEN
     IF current_setting('strangle.applying', true) <> 'row' OR NOT {echoes} THEN RETURN NULL; END IF;
     kind := 'x';
   END IF;

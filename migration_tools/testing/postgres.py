@@ -212,6 +212,39 @@ def grant_side(server: EmbeddedPostgres, database: str, side: str | None = None)
             conn.execute(statement.format(db=name, owner=owner, app=app))
 
 
+def provision_schemas(server: EmbeddedPostgres, database: str, sides: tuple[str, ...]) -> None:
+    """Make one database in which each side has a schema of its own, called like it, and roles that see no other."""
+    with psycopg.connect(server.dsn(), autocommit=True) as conn:
+        for side in sides:
+            for role in (f"{side}_owner", f"{side}_app"):
+                _create_role(conn, role, server.password)
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    with psycopg.connect(server.dsn(database), autocommit=True) as conn:
+        conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+        conn.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        for side in sides:
+            names = {
+                "db": sql.Identifier(database),
+                "side": sql.Identifier(side),
+                "owner": sql.Identifier(f"{side}_owner"),
+                "app": sql.Identifier(f"{side}_app"),
+            }
+            for statement in (
+                sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {owner}, {app}"),
+                sql.SQL("CREATE SCHEMA {side} AUTHORIZATION {owner}"),
+                sql.SQL("GRANT USAGE ON SCHEMA {side} TO {app}"),
+                sql.SQL(
+                    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {side} "
+                    "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"
+                ),
+                sql.SQL(
+                    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {side} "
+                    "GRANT USAGE, SELECT ON SEQUENCES TO {app}"
+                ),
+            ):
+                conn.execute(statement.format(**names))
+
+
 def _create_role(conn: "psycopg.Connection[tuple[object, ...]]", role: str, password: str) -> None:
     if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
         conn.execute(

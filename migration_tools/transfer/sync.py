@@ -45,7 +45,7 @@ class TableWriter:
         self._waiting = standing.waiting
         self._taken_out = False
         whole, patches = newest(relations, (row for row in rows if row.relation in wanted))
-        mark_applying(conn, "row")
+        mark_applying(conn, "row", stream)
         tables = sorted(whole, key=lambda name: min(h.rank for h in relations.values() if h.table == name))
         for table in tables:
             self._upsert_all(conn, relations, list(whole[table].values()))
@@ -56,7 +56,7 @@ class TableWriter:
                 self._delete(conn, relations[gone[0].relation], gone)
         self._let_wait(conn, stream, whole)
         if patches:
-            mark_applying(conn, "patch")
+            mark_applying(conn, "patch", stream)
         for part in _by_relation(patches):
             self._patch(conn, relations[part[0].relation], part)
         mark_applying(conn, "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import override_settings
@@ -145,7 +146,11 @@ def test_the_examples_contracts_are_released_as_they_are_declared(run: Run) -> N
         "pattern": "^-?[0-9]+$",
     }
     assert rows["row.sales_order"].schema["properties"]["customer_name"]["anyOf"][1] == {"type": "null"}
-    files = {path.parent.name for path in (ROOT / "playbooks" / "contracts").glob("*/1.json")}
+    files = {
+        path.parent.name
+        for path in (ROOT / "playbooks" / "contracts").glob("*/1.json")
+        if json.loads(path.read_text())["x-stream"] == "orders"
+    }
     assert files == {*rows, "order.placed", "order.paid", "order.shipped", "order.cancelled"}
 
 
@@ -154,7 +159,9 @@ def test_both_sides_of_the_example_keep_their_contracts() -> None:
     from legacy_monolith.orders import contracts as monolith
 
     out = StringIO()
-    call_command("strangle_contracts", "check", "--directory", str(ROOT / "playbooks" / "contracts"), stdout=out)
+    everything = [f"playbooks.{name}" for name in ("orders", "catalog", "inventory", "payments", "users")]
+    with override_settings(MIGRATION_TOOLS={**django_settings.MIGRATION_TOOLS, "PLAYBOOKS": everything}):
+        call_command("strangle_contracts", "check", "--directory", str(ROOT / "playbooks" / "contracts"), stdout=out)
     assert "0 breaks" in out.getvalue()
     for name in ("OrderPlaced", "OrderPaid", "OrderShipped", "OrderCancelled"):
         assert schema_of(getattr(service, name)) == schema_of(getattr(monolith, name))

@@ -1,11 +1,12 @@
-"""How the OpenAPI document describes who is asking: the monolith's identity, in cookies."""
+"""How a service's OpenAPI document describes who is asking: the monolith's identity, in cookies."""
 
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiParameter
 
 
-class IdentityScheme(OpenApiAuthenticationExtension):
+class IdentityScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Describe the cookie in the OpenAPI document."""
 
     target_class = "migration_tools.routing.identity.authentication.IdentityAuthentication"
@@ -14,3 +15,8 @@ class IdentityScheme(OpenApiAuthenticationExtension):
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         """Give the OpenAPI security scheme."""
         return {"type": "apiKey", "in": "cookie", "name": "sx_identity"}
+
+
+CSRF_TOKEN = OpenApiParameter(
+    "X-CSRFToken", str, OpenApiParameter.HEADER, required=True, description="the csrftoken cookie's value"
+)

@@ -1,11 +1,11 @@
-"""Whether the service is alive, and whether it is ready to take requests."""
+"""Whether a service is alive, and whether it is ready to take requests."""
 
 from http import HTTPStatus
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from .problems import problem
+from migration_tools.service.problems import problem
 
 
 def livez(request: HttpRequest) -> HttpResponse:
@@ -19,5 +19,5 @@ def readyz(request: HttpRequest) -> HttpResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached; check ORDERS_DB_*")
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the database cannot be reached; check the service's *_DB_*")
     return JsonResponse({"status": "ready"})

@@ -1,4 +1,4 @@
-"""Errors of the API as RFC 9457 problem documents."""
+"""Errors of a service's API as RFC 9457 problem documents."""
 
 from http import HTTPStatus
 from typing import Any
@@ -14,10 +14,10 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Conflict(APIException):
-    """The request is well formed but the order's state forbids it."""
+    """The request is well formed, but the state of what it is about forbids it."""
 
     status_code = HTTPStatus.CONFLICT
-    default_detail = "the state of the order forbids this"
+    default_detail = "the present state forbids this"
     default_code = "conflict"
 
 
@@ -28,7 +28,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField()
-    errors = serializers.DictField(required=False)
+    errors = serializers.DictField(required=False)  # type: ignore[assignment]
 
 
 def answer(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -73,7 +73,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Answer an error of ours; what it was is in the log only."""
+    """Answer an error of the service's own; what it was is in the log only."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; the log says why")
 
 

@@ -1,0 +1,1 @@
+"""The catalog service: a project of its own."""

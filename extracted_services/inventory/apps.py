@@ -1,0 +1,15 @@
+"""The Django app of the inventory service."""
+
+from django.apps import AppConfig
+
+
+class InventoryServiceConfig(AppConfig):
+    """Hold the service's models under a label that cannot meet the monolith's own."""
+
+    name = "extracted_services.inventory"
+    label = "inventory_service"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Let the OpenAPI document know the identity cookie."""
+        from migration_tools.service import openapi  # noqa: F401

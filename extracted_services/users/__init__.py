@@ -1,0 +1,1 @@
+"""The users service: a project of its own."""

@@ -1,0 +1,16 @@
+"""What the users' events carry; `strangle_contracts check` holds it to what was released."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migration_tools.contracts.declaration import event
+
+
+@event("user.renamed", stream="users")
+@dataclass(frozen=True, kw_only=True)
+class UserRenamed:
+    """Somebody is called otherwise from now on."""
+
+    user_id: int
+    name: str

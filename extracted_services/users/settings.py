@@ -1,0 +1,44 @@
+"""Settings of the users service: its own key, its own database, nobody's sessions."""
+
+import os
+
+from migration_tools import SERVICE_APPS
+from migration_tools.service import environment
+from migration_tools.service.environment import Environment
+
+SERVICE = Environment(name="users")
+
+DEBUG = SERVICE.debug()
+SECRET_KEY = SERVICE.secret_key()
+ALLOWED_HOSTS = SERVICE.allowed_hosts()
+
+ROOT_URLCONF = "extracted_services.users.urls"
+WSGI_APPLICATION = "extracted_services.users.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "rest_framework",
+    "drf_spectacular",
+    *SERVICE_APPS,
+    "extracted_services.users.apps.UsersServiceConfig",
+]
+MIDDLEWARE = environment.MIDDLEWARE
+DATABASES = {"default": SERVICE.database()}
+REST_FRAMEWORK = environment.rest_framework()
+LOGGING = environment.log_lines()
+SPECTACULAR_SETTINGS = environment.spectacular(
+    "Users service", "Who the customers are: names, addresses of mail, and whether a password is theirs."
+)
+
+MIGRATION_TOOLS = SERVICE.migration_tools(feeds={"users": "monolith"}, readers=("monolith", "orders"))
+
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+if os.environ.get("SHOP_FAST_HASHER") == "1":
+    # As in the monolith: a demo on two cores should spend its time on orders, not on key derivation.
+    PASSWORD_HASHERS.insert(0, "django.contrib.auth.hashers.MD5PasswordHasher")

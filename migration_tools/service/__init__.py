@@ -1,0 +1,1 @@
+"""What extracted services say alike: settings out of the environment, problem documents, health, money, OpenAPI."""

@@ -1,0 +1,158 @@
+"""A service's settings out of its environment: whatever differs by machine, under names that all services share."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from migration_tools.errors import SettingsError
+
+MONOLITH = "monolith"
+MODES = ("instance", "schema")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The variables of one service, as `<NAME>_…`, and those that all sides share.
+
+    Args:
+        name: the service's side, which is also its context: "catalog".
+        shared: the prefix of what every side of the shop is told alike: debugging and host names.
+    """
+
+    name: str
+    shared: str = "SHOP"
+
+    def get(self, key: str, default: str = "") -> str:
+        """The service's own variable: `get("DB_HOST")` of catalog is `CATALOG_DB_HOST`."""
+        return os.environ.get(f"{self.name.upper()}_{key}", default)
+
+    def debug(self) -> bool:
+        """Whether errors are shown to visitors."""
+        return os.environ.get(f"{self.shared}_DEBUG", "") == "1"
+
+    def allowed_hosts(self) -> list[str]:
+        """The names under which the shop is reached."""
+        return os.environ.get(f"{self.shared}_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+
+    def secret_key(self) -> str:
+        """The service's own key."""
+        return self.get("SECRET_KEY", f"development-only-key-of-the-{self.name}-service-not-for-production")
+
+    def database(self) -> dict[str, Any]:
+        """The service's database, as `SERVICES_DATABASE_MODE` says.
+
+        `instance` (the default): a database of its own, on whatever server `<NAME>_DB_HOST` and `_PORT` name.
+        `schema`: a schema of its own, called like the service, in a database that several share; its role sees no
+        other.
+
+        Raises:
+            SettingsError: the mode is none of these.
+        """
+        mode = os.environ.get("SERVICES_DATABASE_MODE", MODES[0])
+        if mode not in MODES:
+            raise SettingsError(f"SERVICES_DATABASE_MODE is {mode!r}; it must be one of {list(MODES)}")
+        alone = mode == "instance"
+        options: dict[str, Any] = {"connect_timeout": 5}
+        if not alone:
+            options["options"] = f"-c search_path={self.name}"
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "HOST": self.get("DB_HOST", "127.0.0.1"),
+            "PORT": self.get("DB_PORT", "5432"),
+            "NAME": self.get("DB_NAME", self.name if alone else "services"),
+            "USER": self.get("DB_USER", f"{self.name}_app"),
+            "PASSWORD": self.get("DB_PASSWORD"),
+            "CONN_MAX_AGE": 60,
+            "CONN_HEALTH_CHECKS": True,
+            "ATOMIC_REQUESTS": False,
+            "OPTIONS": options,
+        }
+
+    def migration_tools(self, *, feeds: Mapping[str, str], readers: Iterable[str] = (MONOLITH,)) -> dict[str, Any]:
+        """MIGRATION_TOOLS of the service.
+
+        Args:
+            feeds: stream → the side whose feed of it is read, as the service's own consumer or a group of handlers. Of
+                another service than the monolith it is read only where `<SIDE>_ADDRESS` says where that is.
+            readers: the sides that may read this one's feed; one whose token is empty may not.
+        """
+        identity = f"http://{_address(MONOLITH)}/strangle/identity/"
+        return {
+            "SIDE": self.name,
+            "FEEDS": {
+                stream: {"url": f"http://{_address(side)}/strangle/feed/", "token": _token(self.name)}
+                for stream, side in feeds.items()
+                if side == MONOLITH or _address(side)
+            },
+            # An empty token means that nobody may read, never that an empty token is enough.
+            "FEED_TOKENS": {side: _token(side) for side in readers if _token(side)},
+            "TRANSPORT": os.environ.get("STRANGLE_TRANSPORT", "feed"),
+            "BROKER_URL": os.environ.get("STRANGLE_BROKER_URL", ""),
+            "IDENTITY": "signed",
+            "IDENTITY_URL": os.environ.get("STRANGLE_IDENTITY_URL", identity),
+            "IDENTITY_TOKEN": _token(self.name),
+            # The monolith's public keys as a document, where it cannot be asked for them.
+            "IDENTITY_JWKS": os.environ.get("STRANGLE_IDENTITY_JWKS", ""),
+        }
+
+
+def rest_framework() -> dict[str, Any]:
+    """REST_FRAMEWORK of a service: the monolith's identity, JSON of a bounded size, problem documents."""
+    return {
+        "DEFAULT_AUTHENTICATION_CLASSES": ["migration_tools.routing.identity.authentication.IdentityAuthentication"],
+        "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+        "DEFAULT_PARSER_CLASSES": ["migration_tools.service.parsing.BoundedJSONParser"],
+        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+        "DEFAULT_METADATA_CLASS": None,
+        "EXCEPTION_HANDLER": "migration_tools.service.problems.answer",
+        "UNAUTHENTICATED_USER": None,
+        "UNAUTHENTICATED_TOKEN": None,
+    }
+
+
+def spectacular(title: str, description: str, **further: Any) -> dict[str, Any]:
+    """SPECTACULAR_SETTINGS of a service."""
+    return {
+        "TITLE": title,
+        "DESCRIPTION": description,
+        "VERSION": "1.0.0",
+        "OAS_VERSION": "3.1.0",
+        "SERVE_INCLUDE_SCHEMA": False,
+        **further,
+    }
+
+
+def log_lines() -> dict[str, Any]:
+    """LOGGING of a service: one line an event, on stderr."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+    }
+
+
+# No session middleware: a service knows its callers by the monolith's signed token, so a request it answers (or
+# shadows) can never touch the monolith's sessions.
+MIDDLEWARE = [
+    "migration_tools.routing.shadow.guard.ShadowMiddleware",
+    "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware",
+    "migration_tools.messaging.middleware.CausalityMiddleware",
+    "migration_tools.routing.middleware.FenceMiddleware",
+    "migration_tools.routing.identity.middleware.IdentityMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
+
+
+def _address(side: str) -> str:
+    return os.environ.get(f"{side.upper()}_ADDRESS", "127.0.0.1:8001" if side == MONOLITH else "")
+
+
+def _token(side: str) -> str:
+    return os.environ.get(
+        f"FEED_TOKEN_{side.upper()}", f"development-feed-token-of-{'the-monolith' if side == MONOLITH else side}"
+    )

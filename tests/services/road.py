@@ -1,0 +1,182 @@
+"""One context on its road between a monolith's and a service's database, both real, with every process as a thread."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from io import StringIO
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import override_settings
+from psycopg import sql
+
+from migration_tools.capture.projector import RelationProjector
+from migration_tools.messaging.consumer import Consumer
+from migration_tools.messaging.relay import Relay
+from migration_tools.playbook import Playbook, seconds
+from migration_tools.playbook.registry import get
+from migration_tools.transfer.sync import TableWriter
+from tests.conftest import SMALL_SHOP, Cluster, recreate
+from tests.services import rig
+from tests.stage import DirectFeed
+
+ROAD = [
+    "strangle_dual_write",
+    "strangle_backfill",
+    "strangle_verify",
+    "strangle_switch_reads --percent 100",
+    "strangle_cutover",
+    "strangle_decommission",
+]
+PHASES = ["monolith_only", "dual_write", "backfill", "verify", "switch_reads", "cutover", "decommission"]
+
+
+@dataclass(kw_only=True)
+class Road:
+    """Runs the moves of one context by their commands."""
+
+    context: str
+    shop: psycopg.Connection[Any]
+    service: psycopg.Connection[Any]
+
+    def run(self, command: str, *args: str) -> dict[str, Any]:
+        """One command on the context, in process; what it answered."""
+        name, *more = command.split()
+        out = StringIO()
+        call_command(name, self.context, *more, *args, "--format", "json", stdout=out)
+        answer: dict[str, Any] = json.loads(out.getvalue())
+        return answer
+
+    def go(self, *commands: str) -> None:
+        """Several, each of which must succeed."""
+        for command in commands:
+            self.run(command)
+
+
+@contextmanager
+def road(cluster: Cluster, templates: tuple[str, str], context: str) -> Iterator[Road]:
+    """A small shop before the first phase of the context, with relays and consumers of both directions running."""
+    suffix = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.urandom(3).hex()}"
+    shop, service = f"shop_{suffix}", f"{context}_{suffix}"
+    recreate(cluster, shop, owner="shop_owner", template=templates[0])
+    rig.make_database(cluster, context, service)  # type: ignore[arg-type]
+    migrated = rig.manage(context, "migrate", "-v0", env=rig.environment(context, service, "owner"))
+    assert migrated.returncode == 0, migrated.stderr
+    with ExitStack() as stack:
+        stack.callback(_drop, cluster, shop, service)
+        stack.enter_context(_aliases(cluster, {"default": shop, context: service}))
+        upstreams = {"monolith": "127.0.0.1:1", context: "127.0.0.1:2"}
+        mine = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": [f"playbooks.{context}"], "UPSTREAMS": upstreams}
+        stack.enter_context(override_settings(MIGRATION_TOOLS=mine))
+        stack.enter_context(impatient(get(context)))
+        made = Road(
+            context=context,
+            shop=stack.enter_context(psycopg.connect(cluster.dsn(shop), autocommit=True)),
+            service=stack.enter_context(psycopg.connect(cluster.dsn(service), autocommit=True)),
+        )
+        made.shop.execute(SMALL_SHOP)
+        made.shop.execute(MORE)
+        stack.enter_context(_threads(context))
+        yield made
+
+
+MORE = """
+    INSERT INTO payments_payment (order_id, amount, status, created_at, updated_at)
+    SELECT id, total, 'authorised', placed_at, updated_at FROM orders_order;
+    INSERT INTO inventory_movement (product_id, order_id, delta, reason, created_at)
+    SELECT product_id, order_id, -quantity, 'ordered', now() FROM orders_orderline;
+    INSERT INTO inventory_movement (product_id, delta, reason, created_at)
+    SELECT s.product_id, s.on_hand - coalesce((SELECT sum(delta) FROM inventory_movement m
+        WHERE m.product_id = s.product_id), 0), 'received', now() FROM inventory_stock s;
+"""
+
+
+def _drop(cluster: Cluster, *names: str) -> None:
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        for name in names:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _aliases(cluster: Cluster, names: dict[str, str]) -> Iterator[None]:
+    """Let Django's aliases mean these databases for the block; a service's alias is made where there is none."""
+    before = {alias: dict(connections.settings.get(alias, {})) for alias in names}
+    for alias, name in names.items():
+        model = connections.settings["default"]
+        changed = {**model, "NAME": name, "PORT": str(cluster.port), "PASSWORD": cluster.password}
+        connections.settings[alias] = {**changed, "ATOMIC_REQUESTS": False}
+        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
+            connections[alias].close()
+            connections[alias].settings_dict.update(connections.settings[alias])
+    try:
+        yield
+    finally:
+        for alias, values in before.items():
+            connections[alias].close()
+            if values:
+                connections.settings[alias] = values
+                connections[alias].settings_dict.update(values)
+            else:
+                del connections.settings[alias]
+                del connections[alias]
+
+
+@contextmanager
+def impatient(playbook: type[Playbook]) -> Iterator[None]:
+    gates = playbook.gates
+    playbook.gates = replace(gates, soak=seconds(0), quiet=seconds(0.2))
+    try:
+        yield
+    finally:
+        playbook.gates = gates
+
+
+@contextmanager
+def _threads(context: str) -> Iterator[None]:
+    """Relay and consumer of each direction."""
+    stop = threading.Event()
+    work = []
+    feeds = []
+    for sender, receiver in (("default", context), (context, "default")):
+        feeds.append(DirectFeed(sender, sender, context))
+        work.append(Relay(context, RelationProjector(), alias=sender).run)
+        work.append(Consumer(context, feeds[-1], TableWriter(), using=receiver).run)
+    threads = [threading.Thread(target=_run, args=(each, stop), daemon=True) for each in work]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for feed in feeds:
+            feed.close()
+
+
+def _run(work: Any, stop: threading.Event) -> None:
+    try:
+        work(stop)
+    finally:
+        connections.close_all()
+
+
+def playbook_of(context: str) -> type[Playbook]:
+    """The playbook that the example declares for a context."""
+    module = import_module(f"playbooks.{context}")
+    found: type[Playbook] = getattr(module, context.capitalize())
+    return found
+
+
+@pytest.fixture(params=rig.NAMES)
+def context(request: pytest.FixtureRequest) -> str:
+    """Each context beside orders."""
+    return str(request.param)

@@ -1,0 +1,154 @@
+"""The stock never promises what is not there, moves once for a sale, and follows whoever owns it."""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from tests.services.rig import RunningService
+
+pytest_plugins = ["tests.services.rig"]
+
+Get = Callable[[str], RunningService]
+
+HAND_OVER = "UPDATE strangle_ownership SET owner = %s WHERE context = 'inventory'"
+TWO_WHO_SETTLE = """
+import json
+from concurrent.futures import ThreadPoolExecutor
+from django.db import connection, transaction
+from extracted_services.inventory import stock
+from extracted_services.inventory.models import Reason
+def settle(number):
+    try:
+        with transaction.atomic():
+            return stock.settle({order}, {{901: 2, 902: 3}}, Reason.ORDERED)
+    finally:
+        connection.close()
+with ThreadPoolExecutor(8) as pool:
+    print(json.dumps(sum(pool.map(settle, range(16)))))
+"""
+HEARD = """
+import datetime as dt, json, uuid
+from django.db import transaction
+from migration_tools.messaging.envelope import Envelope
+from migration_tools.messaging.handlers import find
+from migration_tools.messaging.models import Outbox
+def hear(event_type, stream, group, payload):
+    envelope = Envelope(event_id=uuid.uuid4(), aggregate_id="1", aggregate_type="order", event_type=event_type,
+        event_version=1, timestamp=dt.datetime.now(dt.UTC), correlation_id=None, causation_id=None, payload=payload,
+        stream=stream, origin="other", position=1)
+    with transaction.atomic():
+        for handler, lifted in find(envelope, group):
+            handler.function(lifted)
+sale = {"order_id": ORDER, "lines": [{"product": 911, "quantity": 2}, {"product": 911, "quantity": 1}]}
+for sender, stream, group in ROADS:
+    hear(sender, stream, group, {**sale, **({"reason": "ordered"} if sender == "stock.due" else {})})
+print(json.dumps(list(Outbox.objects.filter(payload__order_id=ORDER).values_list("event_type", flat=True))))
+"""
+DIRECT, HANDED_ON = ("order.placed", "orders", "stock"), ("stock.due", "inventory", "")
+
+
+def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(running: Get) -> None:
+    service = running("inventory")
+    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (900, 100)")
+
+    def reserve(buyer: int) -> list[int]:
+        with service.browser(buyer) as browser:
+            wanted = [{"reference": f"{buyer}-{n}", "lines": [{"product": 900, "quantity": 1}]} for n in range(50)]
+            return [browser.post("/api/stock/reservations/", json=body).status_code for body in wanted]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = Counter(status for statuses in pool.map(reserve, range(1, 21)) for status in statuses)
+    assert answers == {201: 100, 409: 900}
+    assert service.rows("SELECT on_hand, reserved FROM depot_stock WHERE product_id = 900") == [(100, 100)]
+    assert service.rows("SELECT sum(quantity) FROM depot_reservedline WHERE product_id = 900") == [(100,)]
+
+
+def test_to_look_first_and_then_to_promise_would_promise_the_last_one_twice(running: Get) -> None:
+    """Why the reservation is one conditional UPDATE: the naive way, with its two statements interleaved."""
+    service = running("inventory")
+    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (903, 1)")
+    dsn = service.dsn(service.database, "postgres")
+    with psycopg.connect(dsn) as one, psycopg.connect(dsn) as other:
+        look = "SELECT on_hand - reserved FROM depot_stock WHERE product_id = 903"
+        promise = "UPDATE depot_stock SET reserved = reserved + 1 WHERE product_id = 903"
+        assert (one.execute(look).fetchone(), other.execute(look).fetchone()) == ((1,), (1,))
+        one.execute(promise)
+        one.commit()
+        other.execute(promise)
+    assert service.rows("SELECT on_hand, reserved FROM depot_stock WHERE product_id = 903") == [(1, 2)]
+
+
+def test_a_reservation_is_all_or_nothing_once_a_reference_and_given_back(running: Get) -> None:
+    service = running("inventory")
+    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (904, 5), (905, 1)")
+    held = "SELECT product_id, reserved FROM depot_stock WHERE product_id IN (904, 905) ORDER BY 1"
+    with service.browser(31) as browser, service.browser(32) as other:
+        too_many = {"reference": "a", "lines": [{"product": 904, "quantity": 1}, {"product": 905, "quantity": 2}]}
+        assert browser.post("/api/stock/reservations/", json=too_many).status_code == 409
+        assert service.rows(held) == [(904, 0), (905, 0)]
+        body = {"reference": "a", "lines": [{"product": 904, "quantity": 2}, {"product": 904, "quantity": 1}]}
+        made = [browser.post("/api/stock/reservations/", json=body) for _ in range(2)]
+        assert [each.status_code for each in made] == [201, 201]
+        assert made[0].json() == made[1].json()
+        assert service.rows(held) == [(904, 3), (905, 0)]
+        changed = {"reference": "a", "lines": [{"product": 904, "quantity": 1}]}
+        assert browser.post("/api/stock/reservations/", json=changed).status_code == 409
+        address = f"/api/stock/reservations/{made[0].json()['id']}/"
+        assert other.delete(address).status_code == 404
+        assert [browser.delete(address).json()["state"] for _ in range(2)] == ["released", "released"]
+        assert service.rows(held) == [(904, 0), (905, 0)]
+        assert browser.post("/api/stock/reservations/", json=body).status_code == 409
+
+
+def test_sixteen_who_settle_one_sale_at_once_move_the_stock_once(running: Get) -> None:
+    service = running("inventory")
+    done = service.manage("shell", "-v0", "-c", TWO_WHO_SETTLE.format(order=7701))
+    assert done.stdout.strip() == "1", done.stderr
+    moved = "SELECT product_id, quantity, reason FROM depot_movement WHERE order_number = 7701 ORDER BY 1"
+    assert service.rows(moved) == [(901, -2, "ordered"), (902, -3, "ordered")]
+    on_hand = "SELECT product_id, on_hand FROM depot_stock WHERE product_id IN (901, 902) ORDER BY 1"
+    assert service.rows(on_hand) == [(901, -2), (902, -3)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "order", "roads", "published", "movements"),
+    [
+        ("target", 7711, [DIRECT, HANDED_ON], ["stock.moved"], 1),
+        ("target", 7712, [HANDED_ON, DIRECT], ["stock.moved"], 1),
+        ("source", 7713, [DIRECT], [], 0),
+        ("source", 7714, [DIRECT, HANDED_ON], ["stock.due"], 0),
+    ],
+    ids=["direct first", "handed on first", "the monolith's to hear", "handed back"],
+)
+def test_two_roads_from_a_sale_move_the_stock_once_wherever_it_is_owned(
+    running: Get, owner: str, order: int, roads: list[tuple[str, str, str]], published: list[str], movements: int
+) -> None:
+    service = running("inventory")
+    service.rows(
+        "INSERT INTO strangle_ownership (context, side, owner, epoch) VALUES ('inventory', 'target', %s, 1)", owner
+    )
+    try:
+        script = HEARD.replace("ORDER", str(order)).replace("ROADS", repr(roads))
+        done = service.manage("shell", "-v0", "-c", script)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == published
+        found = service.rows("SELECT quantity FROM depot_movement WHERE order_number = %s", order)
+        assert found == [(-3,)] * movements
+    finally:
+        service.rows("DELETE FROM strangle_ownership")
+
+
+def test_staff_alone_enter_deliveries_and_everybody_sees_what_is_there(running: Get) -> None:
+    service = running("inventory")
+    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (906, 1)")
+    with service.browser(None) as anybody, service.browser(33) as customer, service.browser(34, staff=True) as clerk:
+        assert anybody.get("/api/stock/906/").json() == {"product": 906, "on_hand": 1}
+        assert anybody.post("/api/stock/906/deliveries/", json={"quantity": 4}).status_code == 401
+        assert customer.post("/api/stock/906/deliveries/", json={"quantity": 4}).status_code == 403
+        assert clerk.post("/api/stock/906/deliveries/", json={"quantity": 4}).json()["on_hand"] == 5
+        assert clerk.post(f"/api/stock/{uuid.uuid4().int}/deliveries/", json={"quantity": 4}).status_code == 404
