@@ -17,6 +17,7 @@ from types import FrameType
 from demo import OUTPUT, ROOT
 from demo.closing import summarise
 from demo.commands import CommandFailed
+from demo.further import OFFERED, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
 from demo.report import Report
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     with playground(keep=options.keep) as supervisor:
         try:
             narrator.chapter("Setting up")
-            stack = Stack(supervisor, say=narrator.say)
+            stack = Stack(supervisor, say=narrator.say, contexts=options.contexts)
             with stack:
                 stack.start(orders=options.orders, seed=options.seed)
                 story = _story(options, stack, supervisor, narrator, report)
@@ -78,10 +79,12 @@ def up(options: argparse.Namespace) -> int:
     """Start the stack, print where everything is, and keep it until Ctrl-C."""
     narrator = Narrator()
     with playground(keep=options.keep) as supervisor:
-        stack = Stack(supervisor, say=narrator.say)
+        stack = Stack(supervisor, say=narrator.say, contexts=options.contexts)
         try:
             with stack:
                 stack.start(orders=options.orders, seed=options.seed)
+                for context in stack.contexts[1:]:
+                    stack.start_service(context)
                 operator_file = OUTPUT / "operator.env"
                 OUTPUT.mkdir(parents=True, exist_ok=True)
                 stack.write_operator_file(operator_file)
@@ -121,7 +124,13 @@ def _story(
     ledger = OUTPUT / "ledger.jsonl"
     ledger.unlink(missing_ok=True)
     traffic = Traffic(
-        url=stack.addresses.url, ledger=ledger, seed=options.seed, rate=options.rate, shop_dsn=stack.shop_dsn
+        url=stack.addresses.url,
+        ledger=ledger,
+        seed=options.seed,
+        rate=options.rate,
+        shop_dsn=stack.shop_dsn,
+        contexts=stack.contexts,
+        promote=stack.promote,
     )
     return Story(
         stack=stack,
@@ -145,8 +154,8 @@ def _addresses(stack: Stack, operator_file: Path, supervisor: Supervisor) -> lis
     return [
         ("shop, through Envoy", addresses.url),
         ("monolith", f"http://127.0.0.1:{addresses.monolith}"),
-        ("orders service", f"http://127.0.0.1:{addresses.orders}"),
-        ("PostgreSQL", f"127.0.0.1:{addresses.postgres} (databases shop, orders)"),
+        *((f"{name} service", f"http://127.0.0.1:{port}") for name, port in addresses.services.items()),
+        ("PostgreSQL", f"127.0.0.1:{addresses.postgres} (databases {', '.join(('shop', *stack.contexts))})"),
         ("logs", str(supervisor.logs)),
         ("be the operator", f". {operator_file.relative_to(ROOT)}; python manage.py strangle_status orders"),
         ("add customers", f"python -m demo.traffic --url {addresses.url} --ledger var/demo/ledger.jsonl"),
@@ -165,12 +174,25 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _contexts(text: str) -> tuple[str, ...]:
+    contexts = tuple(name.strip() for name in text.split(",") if name.strip())
+    if mistake := unknown(contexts):
+        raise argparse.ArgumentTypeError(mistake)
+    return contexts
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "up"), default="run", help="(default: run)")
     parser.add_argument("--orders", type=int, default=50_000, help="seeded orders (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the data and of the customers (%(default)s)")
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="requests a second (%(default)s)")
+    parser.add_argument(
+        "--contexts",
+        type=_contexts,
+        default="orders",
+        help=f"which to carry out, in this order, separated by commas: {','.join(OFFERED)} (%(default)s)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the private directory (databases and logs)")
     return parser
 

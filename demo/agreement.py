@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class Comparison:
 
     name: str
     shop: Side
-    orders: Side
+    service: Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ ORDERS = Comparison(
             "modified_at": "o.updated_at",
         },
     ),
-    orders=Side(
+    service=Side(
         source="sales_order o",
         key="o.id",
         columns={
@@ -111,7 +111,7 @@ LINES = Comparison(
             "gift_note": "l.gift_message::text",
         },
     ),
-    orders=Side(
+    service=Side(
         source="sales_orderitem l",
         key="l.id",
         columns={
@@ -137,7 +137,7 @@ PRODUCTS = Comparison(
             "active": "p.active",
         },
     ),
-    orders=Side(
+    service=Side(
         source="sales_product p",
         key="p.id",
         columns={
@@ -167,7 +167,13 @@ class Agreement:
         return not self.differences
 
 
-def compare(shop_dsn: str, orders_dsn: str, *, settle_seconds: float = SETTLE_SECONDS) -> Agreement:
+def compare(
+    shop_dsn: str,
+    service_dsn: str,
+    *,
+    settle_seconds: float = SETTLE_SECONDS,
+    comparisons: Sequence[Comparison] = COMPARISONS,
+) -> Agreement:
     """Compare every row of both sides.
 
     Traffic may go on: a row that differs is read again from both sides until it agrees, so a change on its
@@ -176,15 +182,15 @@ def compare(shop_dsn: str, orders_dsn: str, *, settle_seconds: float = SETTLE_SE
     started = time.monotonic()
     rows = 0
     found: list[Difference] = []
-    with connect(shop_dsn) as shop, connect(orders_dsn) as orders:
+    with connect(shop_dsn) as shop, connect(service_dsn) as service:
         suspects: dict[str, set[int]] = {}
-        for comparison in COMPARISONS:
+        for comparison in comparisons:
             left = dict(shop.execute(comparison.shop.digests).fetchall())
-            right = dict(orders.execute(comparison.orders.digests).fetchall())
+            right = dict(service.execute(comparison.service.digests).fetchall())
             rows += len(left)
             suspects[comparison.name] = {key for key, _ in left.items() ^ right.items()}
-        for comparison in COMPARISONS:
-            found += _settle(comparison, suspects[comparison.name], shop, orders, settle_seconds)
+        for comparison in comparisons:
+            found += _settle(comparison, suspects[comparison.name], shop, service, settle_seconds)
     return Agreement(rows=rows, differences=found, seconds=time.monotonic() - started)
 
 
@@ -197,13 +203,13 @@ def _settle(
     comparison: Comparison,
     suspects: set[int],
     shop: psycopg.Connection[Any],
-    orders: psycopg.Connection[Any],
+    service: psycopg.Connection[Any],
     seconds: float,
 ) -> list[Difference]:
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while True:
-        differences = _differences(comparison, suspects, shop, orders)
+        differences = _differences(comparison, suspects, shop, service)
         if not differences or time.monotonic() > deadline:
             return differences
         suspects = {difference.key for difference in differences}
@@ -214,11 +220,11 @@ def _differences(
     comparison: Comparison,
     suspects: Iterable[int],
     shop: psycopg.Connection[Any],
-    orders: psycopg.Connection[Any],
+    service: psycopg.Connection[Any],
 ) -> list[Difference]:
     keys = sorted(suspects)
     left = {row[0]: row[1:] for row in shop.execute(comparison.shop.rows, [keys])}
-    right = {row[0]: row[1:] for row in orders.execute(comparison.orders.rows, [keys])}
+    right = {row[0]: row[1:] for row in service.execute(comparison.service.rows, [keys])}
     found = []
     for key in keys:
         ours, theirs = left.get(key), right.get(key)

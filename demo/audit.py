@@ -191,12 +191,17 @@ def fingerprint(dsn: str, owner: Owner, *, upto: int, modulus: int, remainder: i
     return count, str(digest)
 
 
-def audit_names(book: Book, shop_dsn: str) -> Findings:
-    """Check that every customer is called as last acknowledged."""
+NAMES = {
+    "monolith": "SELECT id, first_name || ' ' || last_name FROM accounts_user WHERE id = ANY(%s)",
+    "users": "SELECT id, given_name || ' ' || family_name FROM people_person WHERE id = ANY(%s)",
+}
+
+
+def audit_names(book: Book, dsn: str, owner: Literal["monolith", "users"] = "monolith") -> Findings:
+    """Check that every customer is called as last acknowledged, in the database of who owns the customers."""
     findings = Findings()
-    statement = "SELECT id, first_name || ' ' || last_name FROM accounts_user WHERE id = ANY(%s)"
-    with connect(shop_dsn) as shop:
-        found = dict(shop.execute(statement, [list(book.names)]).fetchall())
+    with connect(dsn) as connection:
+        found = dict(connection.execute(NAMES[owner], [list(book.names)]).fetchall())
     for user, edit in book.names.items():
         findings.checked["renames"] += 1
         if not edit.allows(found.get(user)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from demo import OUTPUT, ROOT
-from demo.commands import Code, CommandFailed, Outcome
+from demo.commands import Code, CommandFailed, Operator, Outcome
 from demo.plant import Planted, score
 from demo.report import Cutover, Verification
 from demo.stack import CONTEXT
@@ -39,13 +39,14 @@ class LegacyWrites:
         return cls(done=done, refused=events.get("refused by the fence", 0))
 
 
-def verify(story: Story, what: str, *, planted: Sequence[Planted] = ()) -> Outcome:
+def verify(story: Story, what: str, *, planted: Sequence[Planted] = (), operator: Operator | None = None) -> Outcome:
     """Run a verification; score it against what was planted; enter it in the report.
 
     Raises:
         CommandFailed: The command ended otherwise than its findings say it should.
     """
-    outcome = story.operator.move("strangle_verify") if not planted else story.operator.call("strangle_verify")
+    operator = operator or story.operator
+    outcome = operator.move("strangle_verify") if not planted else operator.call("strangle_verify")
     expected = Code.DIFFERENCES if planted else Code.DONE
     if outcome.code != expected:
         raise CommandFailed(
@@ -102,22 +103,22 @@ def shadow_report(story: Story) -> tuple[int, int]:
     return int(outcome.answer["compared"]), int(outcome.answer["different"])
 
 
-def measured_cutover(story: Story, command: str, direction: str) -> Outcome:
+def measured_cutover(story: Story, command: str, direction: str, *, operator: Operator | None = None) -> Outcome:
     """Change the owner while probes write back to back; the longest gap goes beside one of quieter times.
 
     The baseline window is as long as the command's, just before it, and holds the command's own dry run, so
     that both windows carry the same load but for the change of owner itself.
     """
-    traffic = story.traffic
+    traffic, operator = story.traffic, operator or story.operator
     with traffic.probing():
         probing_since = time.monotonic()
-        dry = story.operator.call(command, "--dry-run")
+        dry = operator.call(command, "--dry-run")
         if dry.code not in (Code.DONE, Code.GATE_NOT_MET):
             told = f"{dry.command} ended with exit code {dry.code}"
             raise CommandFailed(f"{told}: {dry.message}\n{dry.errors[-2000:]}")
         _watch(story, "the quiet stretch before the cutover", probing_since + BASELINE_SECONDS)
         started = time.monotonic()
-        outcome = story.operator.move(command)
+        outcome = operator.move(command)
         ended = time.monotonic()
         _watch(story, "the stretch after the cutover", ended + SETTLE_SECONDS)
     gap = traffic.clock.longest_gap(started, ended)

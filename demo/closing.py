@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from demo import OUTPUT, ledger
+from demo import OUTPUT, conserved, ledger
 from demo.audit import Findings, Owner, audit_names, audit_owner, merge, settled
 from demo.book import fold
 from demo.consequences import audit_daily_count, audit_payments
+from demo.staff_audit import audit_deliveries, audit_products
 
 if TYPE_CHECKING:
     from demo.story import Story
@@ -19,19 +21,29 @@ OWNER_AT_THE_END: Owner = "orders"
 def close_the_books(story: Story) -> None:
     """Audit, fill in the report's figures and its result, and print the summary."""
     book = fold(ledger.read(story.ledger))
-    shop, orders = story.stack.superuser_dsn("shop"), story.stack.superuser_dsn("orders")
+    stack, contexts = story.stack, story.stack.contexts
+    shop, orders = stack.superuser_dsn("shop"), stack.superuser_dsn("orders")
+    payments = stack.superuser_dsn("payments") if "payments" in contexts else ""
+    stock = stack.superuser_dsn("inventory") if "inventory" in contexts else ""
 
     def look() -> Findings:
         return merge(
             audit_owner(book, OWNER_AT_THE_END, orders),
             audit_names(book, shop),
-            audit_payments(book, shop, owner=OWNER_AT_THE_END, owner_dsn=orders),
+            audit_payments(
+                book, shop, owner=OWNER_AT_THE_END, owner_dsn=orders, payments_dsn=payments, stock_dsn=stock
+            ),
             audit_daily_count(book, shop, orders, since_epoch=story.dual_write_since),
+            *_staff(story),
         )
 
     findings = settled(look)
     if story.look_at_untouched(OWNER_AT_THE_END) != story.untouched:
         findings.lost.append("the seeded orders that nobody touched are not what they were at the start")
+    if conserved.money(payments or shop, "payments" if payments else "monolith", story.seeded_upto) != story.money:
+        findings.wrong.append("the payments of the seeded orders are not what they were at the start")
+    if conserved.stock(stock or shop, "inventory" if stock else "monolith", story.seeded_upto) != story.stock:
+        findings.wrong.append("the stock movements of the seeded orders are not what they were at the start")
     figures = story.report.traffic
     figures.writes_acknowledged = book.acknowledged
     figures.writes_lost, figures.writes_duplicated = len(findings.lost), len(findings.duplicated)
@@ -47,6 +59,17 @@ def close_the_books(story: Story) -> None:
     checked = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.checked.items()))
     story.narrator.say(f"checked {checked}, {story.untouched[0]:,} untouched seeded orders")
     story.report.result = "; ".join(shortcomings) or "ok"
+
+
+def _staff(story: Story) -> Iterator[Findings]:
+    """Look for the staff's writes where their contexts are now."""
+    entries = list(ledger.read(story.ledger))
+    contexts, dsn = story.stack.contexts, story.stack.superuser_dsn
+    if "catalog" in contexts:
+        yield audit_products(entries, "catalog", dsn("catalog"))
+        yield audit_products(entries, "orders", dsn("orders"))
+    if "inventory" in contexts:
+        yield audit_deliveries(entries, "inventory", dsn("inventory"))
 
 
 def record_traffic(story: Story, findings: Findings | None = None) -> None:

@@ -66,9 +66,12 @@ class Outcome:
 
 
 class Operator:
-    """Runs ``manage.py strangle_…`` as the role that may see both databases."""
+    """Runs ``manage.py strangle_…`` on one context, as the role that may see all databases."""
 
-    def __init__(self, stack: Stack, supervisor: Supervisor, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, stack: Stack, supervisor: Supervisor, *, say: Callable[[str], None], context: str = CONTEXT
+    ) -> None:
+        self.context = context
         self._stack = stack
         self._supervisor = supervisor
         self._say = say
@@ -76,7 +79,7 @@ class Operator:
 
     def call(self, command: str, *arguments: str) -> Outcome:
         """Run one command, whatever its exit code."""
-        return self.tool(command, CONTEXT, *arguments, "--format", "json")
+        return self.tool(command, self.context, *arguments, "--format", "json")
 
     def tool(self, command: str, *arguments: str) -> Outcome:
         """Run one command of the toolkit as it is written here, whatever its exit code."""

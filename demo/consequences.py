@@ -18,14 +18,29 @@ NUMBERS = {
     "orders": "SELECT id, public_id::text FROM sales_order WHERE public_id = ANY(%s::uuid[])",
 }
 
-PAYMENTS = "SELECT order_id, amount::text, status FROM payments_payment WHERE order_id = ANY(%s)"
+PAYMENTS = {
+    "monolith": "SELECT order_id, amount::text, status FROM payments_payment WHERE order_id = ANY(%s)",
+    "payments": """
+        SELECT order_number, (amount_cents::numeric / 100)::numeric(14, 2)::text, status
+        FROM billing_payment WHERE order_number = ANY(%s)""",
+}
 
-MOVEMENTS = "SELECT order_id, product_id, reason, delta FROM inventory_movement WHERE order_id = ANY(%s)"
+MOVEMENTS = {
+    "monolith": "SELECT order_id, product_id, reason, delta FROM inventory_movement WHERE order_id = ANY(%s)",
+    "inventory": """
+        SELECT order_number, product_id, reason, quantity FROM depot_movement WHERE order_number = ANY(%s)""",
+}
 
-STOCK = """
-    SELECT s.product_id, s.on_hand, coalesce(sum(m.delta), 0)
-    FROM inventory_stock s LEFT JOIN inventory_movement m ON m.product_id = s.product_id
-    GROUP BY s.product_id, s.on_hand HAVING s.on_hand <> coalesce(sum(m.delta), 0)"""
+STOCK = {
+    "monolith": """
+        SELECT s.product_id, s.on_hand, coalesce(sum(m.delta), 0)
+        FROM inventory_stock s LEFT JOIN inventory_movement m ON m.product_id = s.product_id
+        GROUP BY s.product_id, s.on_hand HAVING s.on_hand <> coalesce(sum(m.delta), 0)""",
+    "inventory": """
+        SELECT s.product_id, s.on_hand, coalesce(sum(m.quantity), 0)
+        FROM depot_stock s LEFT JOIN depot_movement m ON m.product_id = s.product_id
+        GROUP BY s.product_id, s.on_hand HAVING s.on_hand <> coalesce(sum(m.quantity), 0)""",
+}
 
 COUNTED = "SELECT coalesce(sum(placed), 0) FROM sales_dailycount"
 
@@ -33,26 +48,44 @@ STREAMED = """
     SELECT payload ->> 'public_id' FROM strangle_stream
     WHERE stream = 'orders' AND event_type = 'order.placed' AND position > %s"""
 
-PUBLISHED = "SELECT payload ->> 'public_id' FROM strangle_outbox WHERE event_type = 'order.placed'"
+PUBLISHED = """
+    SELECT public_id FROM (
+        SELECT event_id, payload ->> 'public_id' AS public_id FROM strangle_stream
+        WHERE stream = 'orders' AND event_type = 'order.placed'
+        UNION
+        SELECT event_id, payload ->> 'public_id' FROM strangle_outbox WHERE event_type = 'order.placed') e"""
+"""The outbox keeps what is numbered for some minutes only, and what is not numbered yet is in no stream."""
 
 
 def audit_payments(
-    book: Book, shop_dsn: str, *, owner: Owner = "monolith", owner_dsn: str = "", before: float | None = None
+    book: Book,
+    shop_dsn: str,
+    *,
+    owner: Owner = "monolith",
+    owner_dsn: str = "",
+    before: float | None = None,
+    payments_dsn: str = "",
+    stock_dsn: str = "",
 ) -> Findings:
-    """Check payments and stock movements in the monolith.
+    """Check payments and stock movements, in the monolith or where they are now.
 
     Args:
         owner: The side that knows the orders' numbers; after the decommission only the service does.
         owner_dsn: Its database, when that is not the monolith's.
         before: Leave out purchases made after this instant (epoch seconds).
+        payments_dsn: The database of the payments service, once it owns them.
+        stock_dsn: The database of the inventory service, once it owns the stock.
     """
     findings = Findings()
     purchases = {p.order: p for p in book.kept if before is None or p.at < before}
-    with connect(shop_dsn) as shop, connect(owner_dsn or shop_dsn) as orders:
+    with connect(owner_dsn or shop_dsn) as orders:
         numbers = dict(orders.execute(NUMBERS[owner], [list(purchases)]).fetchall())
-        _check_payments(purchases, numbers, shop, findings)
-        _check_movements(purchases, numbers, shop, findings)
-        for product, on_hand, moved in shop.execute(STOCK):
+    with connect(payments_dsn or shop_dsn) as paid:
+        _check_payments(purchases, numbers, paid, PAYMENTS["payments" if payments_dsn else "monolith"], findings)
+    with connect(stock_dsn or shop_dsn) as stock:
+        place = "inventory" if stock_dsn else "monolith"
+        _check_movements(purchases, numbers, stock, MOVEMENTS[place], findings)
+        for product, on_hand, moved in stock.execute(STOCK[place]):
             findings.wrong.append(f"stock of product {product}: {on_hand} on hand, movements sum up to {moved}")
     return findings
 
@@ -83,10 +116,14 @@ def audit_daily_count(
 
 
 def _check_payments(
-    purchases: dict[str, Purchase], numbers: dict[int, str], shop: psycopg.Connection[Any], findings: Findings
+    purchases: dict[str, Purchase],
+    numbers: dict[int, str],
+    place: psycopg.Connection[Any],
+    statement: str,
+    findings: Findings,
 ) -> None:
     payments: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for number, amount, status in shop.execute(PAYMENTS, [list(numbers)]):
+    for number, amount, status in place.execute(statement, [list(numbers)]):
         payments[numbers[number]].append((amount, status))
     for order, purchase in purchases.items():
         findings.checked["payments"] += 1
@@ -101,10 +138,14 @@ def _check_payments(
 
 
 def _check_movements(
-    purchases: dict[str, Purchase], numbers: dict[int, str], shop: psycopg.Connection[Any], findings: Findings
+    purchases: dict[str, Purchase],
+    numbers: dict[int, str],
+    place: psycopg.Connection[Any],
+    statement: str,
+    findings: Findings,
 ) -> None:
     movements: dict[str, Counter[tuple[int, str, int]]] = defaultdict(Counter)
-    for number, product, reason, delta in shop.execute(MOVEMENTS, [list(numbers)]):
+    for number, product, reason, delta in place.execute(statement, [list(numbers)]):
         movements[numbers[number]][product, reason, delta] += 1
     for order, purchase in purchases.items():
         findings.checked["movements"] += 1

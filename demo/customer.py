@@ -146,6 +146,23 @@ class Customer:
         if found != sorted(bought.items()) and not self._unsure:
             self._browser.complain("ordered products", f"{sorted(bought.items())}", f"{found}")
 
+    def look_at_stock(self) -> None:
+        if not self._products:
+            return self.browse()
+        self._browser.get("stock", f"/api/stock/{self.choices.choice(sorted(self._products))}/")
+
+    def own_payments(self) -> None:
+        """Payments follow the orders by events, so the newest may not be there yet; none may be of somebody else."""
+        page = self._browser.get("payments", "/api/payments/")
+        strangers = {row["order"] for row in page["results"]} - {order["id"] for order in self.orders}
+        if strangers and not self._unsure:
+            self._browser.complain("payments", "payments of own orders", f"{sorted(strangers)}")
+
+    def look_at_oneself(self) -> None:
+        found = self._browser.get("oneself", "/api/accounts/me/")
+        if found["id"] != self.user:
+            self._browser.complain("oneself", f"customer {self.user}", f"{found}")
+
     def rename(self) -> None:
         first, last = self.choices.choice(FIRST_NAMES), self.choices.choice(LAST_NAMES)
         number = self._ledger.intent("rename", user=self.user, name=f"{first} {last}")

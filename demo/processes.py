@@ -229,5 +229,6 @@ def choose_ports(count: int) -> list[int]:
 
 def plain_environment() -> dict[str, str]:
     """This process's environment without what would steer the stack by accident."""
-    steering = ("SHOP_", "ORDERS_", "STRANGLE_", "FEED_", "MONOLITH_", "DJANGO_", "GUNICORN_", "PG")
+    sides = ("SHOP_", "MONOLITH_", "ORDERS_", "CATALOG_", "INVENTORY_", "PAYMENTS_", "USERS_", "SERVICES_")
+    steering = (*sides, "STRANGLE_", "FEED_", "DJANGO_", "GUNICORN_", "PG")
     return {name: value for name, value in os.environ.items() if not name.startswith(steering)}

@@ -28,6 +28,7 @@ class Shop:
     tally: Tally
     clock: WriteClock
     stopping: threading.Event
+    contexts: tuple[str, ...] = ("orders",)
 
     def customer(self, role: str, generation: int) -> Customer:
         name = f"{self.run}-{role}-{generation}"
@@ -85,8 +86,9 @@ class Shopper(threading.Thread):
                 continue
 
     def _act(self, customer: Customer) -> None:
-        action = customer.choices.choices(tuple(ACTIONS), weights=tuple(weight for weight, _ in ACTIONS.values()))[0]
-        _, act = ACTIONS[action]
+        actions = {**ACTIONS, **{name: FURTHER[name] for name in self._shop.contexts if name in FURTHER}}
+        action = customer.choices.choices(tuple(actions), weights=tuple(weight for weight, _ in actions.values()))[0]
+        _, act = actions[action]
         act(customer, self._pause)
 
     def _pause(self) -> None:
@@ -135,3 +137,10 @@ ACTIONS: dict[str, tuple[int, Act]] = {
     "products": (3, lambda customer, pause: customer.ordered_products()),
     "rename": (2, lambda customer, pause: customer.rename()),
 }
+
+FURTHER: dict[str, tuple[int, Act]] = {
+    "inventory": (4, lambda customer, pause: customer.look_at_stock()),
+    "payments": (4, lambda customer, pause: customer.own_payments()),
+    "users": (3, lambda customer, pause: customer.look_at_oneself()),
+}
+"""What customers do besides where these contexts are carried out as well."""

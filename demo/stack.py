@@ -1,20 +1,27 @@
-"""The stack: PostgreSQL, monolith, orders service, relays, consumers, Envoy and comparator, each as its own role."""
+"""The stack: PostgreSQL, monolith, services, relays, consumers, Envoy and comparator, each as its own role."""
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg
+
 from demo.processes import Child, Supervisor, choose_ports, plain_environment
 from migration_tools.testing.postgres import EmbeddedPostgres, provision
 
-SERVICE_SETTINGS = "extracted_services.orders.settings"
 CONTEXT = "orders"
+GROUPS = {"inventory": ("orders", "stock"), "payments": ("orders", "money")}
+"""Services that hear of sales from the orders service itself: the stream, and their group of handlers."""
+
+FOLLOWERS = {"catalog": "products", "users": "names"}
+"""Contexts of which the orders service keeps copies: its group that follows their events once the monolith is out."""
+
 COMMAND_SECONDS = 180.0
 KEEP_ALIVE_SECONDS = 75
 """Longer than the proxy keeps an idle connection, so the proxy is always the one to close it."""
@@ -28,14 +35,20 @@ class Addresses:
 
     postgres: int
     monolith: int
-    orders: int
     proxy: int
     comparator: int
+    services: dict[str, int]
 
     @classmethod
-    def choose(cls) -> Addresses:
-        postgres, monolith, orders, proxy, comparator = choose_ports(5)
-        return cls(postgres=postgres, monolith=monolith, orders=orders, proxy=proxy, comparator=comparator)
+    def choose(cls, contexts: Sequence[str]) -> Addresses:
+        postgres, monolith, proxy, comparator, *services = choose_ports(4 + len(contexts))
+        return cls(
+            postgres=postgres,
+            monolith=monolith,
+            proxy=proxy,
+            comparator=comparator,
+            services=dict(zip(contexts, services, strict=True)),
+        )
 
     @property
     def url(self) -> str:
@@ -45,22 +58,31 @@ class Addresses:
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """Keys and tokens made for this run."""
+    """Keys and feed tokens made for this run, by side."""
 
-    shop: str = field(default_factory=lambda: secrets.token_urlsafe(40))
-    orders: str = field(default_factory=lambda: secrets.token_urlsafe(40))
-    feed_orders: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    feed_monolith: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    keys: dict[str, str] = field(default_factory=dict)
+    feeds: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def draw(cls, contexts: Sequence[str]) -> Secrets:
+        return cls(
+            keys={side: secrets.token_urlsafe(40) for side in ("shop", *contexts)},
+            feeds={side: secrets.token_urlsafe(24) for side in ("monolith", *contexts)},
+        )
 
 
 class Stack:
     """Starts everything in the order of need; leaving the block stops everything, PostgreSQL last."""
 
-    def __init__(self, supervisor: Supervisor, *, say: Callable[[str], None]) -> None:
-        self.addresses = Addresses.choose()
+    def __init__(
+        self, supervisor: Supervisor, *, say: Callable[[str], None], contexts: Sequence[str] = (CONTEXT,)
+    ) -> None:
+        self.contexts = tuple(contexts)
+        self.addresses = Addresses.choose(self.contexts)
         self._supervisor = supervisor
-        self._secrets = Secrets()
+        self._secrets = Secrets.draw(self.contexts)
         self._say = say
+        self._messengers: list[Child] = []
         self.postgres = EmbeddedPostgres(supervisor.directory / "postgres")
         self.postgres.port = self.addresses.postgres
 
@@ -85,18 +107,47 @@ class Stack:
         """Start everything, with ``orders`` seeded orders in the monolith."""
         self._say("starting PostgreSQL; a database and roles for each side")
         self.postgres.start()
-        provision(self.postgres)
+        provision(self.postgres, ("shop", *self.contexts))
         self._say("schema migrations of both sides")
         self.manage("migrate", "-v0", role="shop_owner")
-        self.manage("migrate", "-v0", "--settings", SERVICE_SETTINGS, role="orders_owner")
+        self.migrate_service(CONTEXT)
         self._say(f"seeding {orders:,} orders")
         self.manage("shop_seed", "--orders", str(orders), "--seed", str(seed), role="shop_owner")
         self._say("starting monolith, orders service, relays, consumers, Envoy and the comparator of shadow reads")
-        self._start_web()
-        self._start_messengers()
+        monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", self.addresses.monolith, "shop_app")
+        self._start_service_web(CONTEXT)
+        self._supervisor.await_http(monolith, f"http://127.0.0.1:{self.addresses.monolith}/livez")
+        self._messengers.append(self._manage_forever("relay of the monolith", "shop_owner", "strangle_relay"))
+        self._start_messengers(CONTEXT)
         self._start_proxy()
         comparator = self._manage_forever("comparator", "shop_owner", "strangle_shadow", "run")
         self._supervisor.await_http(comparator, f"http://127.0.0.1:{self.addresses.comparator}/livez")
+
+    def promote(self, user: int) -> None:
+        """Make a customer one of the staff."""
+        with psycopg.connect(self.superuser_dsn("shop")) as shop:
+            shop.execute("UPDATE accounts_user SET is_staff = true WHERE id = %s", [user])
+
+    def start_service(self, context: str) -> None:
+        """Make and start a further service, with every process that its context needs on the way."""
+        self.migrate_service(context)
+        self._start_service_web(context)
+        self._start_messengers(context)
+
+    def migrate_service(self, context: str) -> None:
+        """Bring a service's schema up to date."""
+        self.manage("migrate", "-v0", *_settings(context), role=f"{context}_owner")
+
+    def start_follower(self, context: str, after: int) -> None:
+        """Let the orders service follow a context's own events, from those after a position on."""
+        group = ("--group", FOLLOWERS[context], *_settings(CONTEXT))
+        self.manage("strangle_replay", context, "--after", str(after), *group, role=f"{CONTEXT}_owner")
+        self._manage_forever(f"follower of {context}", f"{CONTEXT}_owner", "strangle_consume", context, *group)
+
+    def stop_messengers_of_the_monolith(self) -> None:
+        """End the monolith's relay and consumers; its web processes stay."""
+        while self._messengers:
+            self._supervisor.stop(self._messengers.pop())
 
     def manage(self, *arguments: str, role: str) -> str:
         """Run a management command to its end; give its output."""
@@ -111,15 +162,14 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "STRANGLE_DEMO": "1",
             "SHOP_FAST_HASHER": "1",
+            "STRANGLE_CONTEXTS": ",".join(self.contexts),
             "MONOLITH_ADDRESS": f"127.0.0.1:{addresses.monolith}",
-            "ORDERS_ADDRESS": f"127.0.0.1:{addresses.orders}",
             "STRANGLE_SHADOW_ADDRESS": f"127.0.0.1:{addresses.comparator}",
-            "SHOP_SECRET_KEY": keys.shop,
-            "ORDERS_SECRET_KEY": keys.orders,
-            "FEED_TOKEN_ORDERS": keys.feed_orders,
-            "FEED_TOKEN_MONOLITH": keys.feed_monolith,
         }
-        for side in ("shop", "orders"):
+        shared |= {f"{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in addresses.services.items()}
+        shared |= {f"{side.upper()}_SECRET_KEY": key for side, key in keys.keys.items()}
+        shared |= {f"FEED_TOKEN_{side.upper()}": token for side, token in keys.feeds.items()}
+        for side in ("shop", *self.contexts):
             if role.startswith(f"{side}_") or role == "strangler":
                 shared |= {
                     f"{side.upper()}_DB_HOST": "127.0.0.1",
@@ -139,19 +189,21 @@ class Stack:
             "".join(f"export {name}='{value}'\n" for name, value in environment.items() if plain.get(name) != value)
         )
 
-    def _start_web(self) -> None:
-        addresses = self.addresses
-        monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", addresses.monolith, "shop_app")
-        orders = self._gunicorn("orders service", "extracted_services.orders.wsgi", addresses.orders, "orders_app")
-        self._supervisor.await_http(monolith, f"http://127.0.0.1:{addresses.monolith}/livez")
-        self._supervisor.await_http(orders, f"http://127.0.0.1:{addresses.orders}/livez")
+    def _start_service_web(self, context: str) -> None:
+        port = self.addresses.services[context]
+        web = self._gunicorn(f"{context} service", f"extracted_services.{context}.wsgi", port, f"{context}_app")
+        self._supervisor.await_http(web, f"http://127.0.0.1:{port}/livez")
 
-    def _start_messengers(self) -> None:
-        service = ("--settings", SERVICE_SETTINGS)
-        self._manage_forever("relay of the monolith", "shop_owner", "strangle_relay")
-        self._manage_forever("relay of the service", "orders_owner", "strangle_relay", *service)
-        self._manage_forever("consumer of the service", "orders_owner", "strangle_consume", CONTEXT, *service)
-        self._manage_forever("consumer of the monolith", "shop_owner", "strangle_consume", CONTEXT)
+    def _start_messengers(self, context: str) -> None:
+        owner, service = f"{context}_owner", _settings(context)
+        self._manage_forever(f"relay of {context}", owner, "strangle_relay", context, *service)
+        self._manage_forever(f"consumer of {context}", owner, "strangle_consume", context, *service)
+        name = f"consumer of the monolith for {context}"
+        self._messengers.append(self._manage_forever(name, "shop_owner", "strangle_consume", context))
+        if context in GROUPS:
+            stream, group = GROUPS[context]
+            asked = ("strangle_consume", stream, "--group", group, *service)
+            self._manage_forever(f"group {group} of {context}", owner, *asked)
 
     def _start_proxy(self) -> None:
         where = ("--listen", f"127.0.0.1:{self.addresses.proxy}")
@@ -172,3 +224,7 @@ class Stack:
             *("--backlog", "512", "--log-level", "warning"),
         ]
         return self._supervisor.start(name, argv, self.environment(role))
+
+
+def _settings(context: str) -> tuple[str, str]:
+    return ("--settings", f"extracted_services.{context}.settings")

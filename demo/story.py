@@ -10,12 +10,13 @@ from typing import Any
 
 import psycopg
 
-from demo import OUTPUT
-from demo.agreement import compare
+from demo import OUTPUT, conserved
+from demo.agreement import Agreement, compare
 from demo.audit import fingerprint
 from demo.chapters import LegacyWrites, measured_cutover, shadow, shadow_report, verify
 from demo.closing import close_the_books, record_traffic
 from demo.commands import Code, Operator, Outcome
+from demo.further import Passage, leave_the_monolith_behind
 from demo.legacy_writers import TOUCHED_MODULUS, TOUCHED_REMAINDER
 from demo.narrate import Narrator
 from demo.plant import plant
@@ -59,6 +60,8 @@ class Story:
     report: Report
     seeded_upto: int = 0
     dual_write_since: float = 0.0
+    money: conserved.Sum = (0, "")
+    stock: conserved.Sum = (0, "")
 
     def __post_init__(self) -> None:
         self.operator = Operator(self.stack, self.supervisor, say=self.narrator.say)
@@ -75,6 +78,11 @@ class Story:
             with self.traffic:
                 for chapter in self._chapters():
                     chapter()
+                passages = [Passage(self, context) for context in self.stack.contexts[1:]]
+                for passage in passages:
+                    passage.carry_out()
+                if passages:
+                    leave_the_monolith_behind(self, passages)
                 self.narrator.chapter("The traffic stops; the audit begins")
         finally:
             record_traffic(self)
@@ -99,6 +107,9 @@ class Story:
         with psycopg.connect(self.stack.superuser_dsn("shop")) as shop:
             (self.seeded_upto,) = shop.execute("SELECT coalesce(max(id), 0) FROM orders_order").fetchone() or (0,)
         self.untouched = self.look_at_untouched("monolith")
+        shop = self.stack.superuser_dsn("shop")
+        self.money = conserved.money(shop, "monolith", self.seeded_upto)
+        self.stock = conserved.stock(shop, "monolith", self.seeded_upto)
 
     def look_at_untouched(self, owner: Any) -> tuple[int, str]:
         """Count and digest the seeded orders that no writer of the demo touches, on the owner's side."""
@@ -113,16 +124,16 @@ class Story:
 
     def _customers_arrive(self) -> None:
         self.narrator.chapter("Phase 1, monolith_only: customers shop, through Envoy, until the very end")
-        self._shop_for(SECONDS_BEFORE_DUAL_WRITE)
+        self.shop_for(SECONDS_BEFORE_DUAL_WRITE)
         outcome = self.operator.expect("strangle_status")
-        self._phase("monolith_only", outcome)
+        self.phase("monolith_only", outcome)
         self.narrator.good(self._traffic_so_far())
 
     def _dual_write(self) -> None:
         self.narrator.chapter("Phase 2, dual_write: capture on; each change is carried to the service")
         outcome = self.operator.move("strangle_dual_write")
         self.dual_write_since = time.time()
-        self._phase("dual_write", outcome)
+        self.phase("dual_write", outcome)
 
     def _backfill(self) -> None:
         self.narrator.chapter("Phase 3, backfill: history is copied beside the live writes")
@@ -130,12 +141,12 @@ class Story:
         rows = int(outcome.evidence.get("rows", 0))
         seconds = float(outcome.evidence.get("seconds", outcome.seconds))
         self.report.backfill = {"rows": rows, "seconds": round(seconds, 3)}
-        self._phase("backfill", outcome)
+        self.phase("backfill", outcome)
         self.narrator.good(f"{rows:,} rows in {seconds:.1f} s ({rows / max(seconds, 0.001):,.0f} a second)")
 
     def _verify_clean(self) -> None:
         self.narrator.chapter("Phase 4, verify: both sides compared exactly while writes go on")
-        self._phase("verify", verify(self, "clean"))
+        self.phase("verify", verify(self, "clean"))
 
     def _verify_planted(self) -> None:
         planted = plant(self.stack.superuser_dsn("orders"), count=PLANTED, seed=self.seed, upto=self.seeded_upto)
@@ -153,7 +164,7 @@ class Story:
         shadow(self, SHADOWED)
         with self.traffic.reading():
             outcome = self.operator.move("strangle_switch_reads", *RAMP)
-            self._phase("switch_reads", outcome)
+            self.phase("switch_reads", outcome)
             for step in outcome.evidence.get("steps", ()):
                 self.narrator.good(f"{step['percent']:g} % of the readers: {'; '.join(step['reasons'])}")
         compared, different = shadow_report(self)
@@ -164,8 +175,8 @@ class Story:
     def _first_cutover(self) -> None:
         self.narrator.chapter("Phase 6, cutover: the service takes the writes")
         before = LegacyWrites.of(self.traffic)
-        self._phase("cutover", measured_cutover(self, "strangle_cutover", "forward"))
-        self._shop_for(SECONDS_ON_THE_NEW_SIDE)
+        self.phase("cutover", measured_cutover(self, "strangle_cutover", "forward"))
+        self.shop_for(SECONDS_ON_THE_NEW_SIDE)
         refused = LegacyWrites.of(self.traffic).refused - before.refused
         self.narrator.good(f"writes land in the service; the fence refused old writers {refused} times")
         if not refused:
@@ -174,8 +185,8 @@ class Story:
     def _rollback(self) -> None:
         self.narrator.chapter("Back: the monolith takes the writes again, with all that the service had written")
         before = LegacyWrites.of(self.traffic)
-        self._phase("rollback", measured_cutover(self, "strangle_rollback", "reverse"))
-        self._shop_for(SECONDS_AFTER_ROLLBACK)
+        self.phase("rollback", measured_cutover(self, "strangle_rollback", "reverse"))
+        self.shop_for(SECONDS_AFTER_ROLLBACK)
         self.supervisor.await_condition(
             "a write of the legacy writers after the rollback",
             lambda: LegacyWrites.of(self.traffic).done > before.done,
@@ -186,8 +197,8 @@ class Story:
 
     def _second_cutover(self) -> None:
         self.narrator.chapter("Forth again: cutover")
-        self._phase("cutover again", measured_cutover(self, "strangle_cutover", "forward"))
-        self._shop_for(SECONDS_BEFORE_DECOMMISSION)
+        self.phase("cutover again", measured_cutover(self, "strangle_cutover", "forward"))
+        self.shop_for(SECONDS_BEFORE_DECOMMISSION)
         self._sides_agree("after the second cutover")
 
     def _decommission(self) -> None:
@@ -195,8 +206,8 @@ class Story:
         self._record_lag()
         shadow(self, "0%")
         self.traffic.retire_legacy_writers()
-        self._phase("decommission", self.operator.move("strangle_decommission"))
-        self._shop_for(SECONDS_BEFORE_DECOMMISSION)
+        self.phase("decommission", self.operator.move("strangle_decommission"))
+        self.shop_for(SECONDS_BEFORE_DECOMMISSION)
 
     def _record_lag(self) -> None:
         lag = self.operator.status().get("lag_ms") or {}
@@ -204,15 +215,30 @@ class Story:
         self.narrator.say(f"lag, committed to applied: p50 {lag.get('p50')} ms, p99 {lag.get('p99')} ms")
 
     def _sides_agree(self, when: str) -> None:
-        agreement = compare(self.stack.superuser_dsn("shop"), self.stack.superuser_dsn("orders"))
-        if not agreement.complete:
-            examples = "\n".join(str(difference) for difference in agreement.differences[:10])
-            raise StoryFailed(f"the sides differ in {len(agreement.differences)} rows {when}:\n{examples}")
+        self.agree(compare(self.stack.superuser_dsn("shop"), self.stack.superuser_dsn("orders")), when)
+
+    def agree(self, agreement: Agreement, when: str) -> None:
+        """Tell that both sides agree.
+
+        Raises:
+            StoryFailed: they do not.
+        """
+        examples = "\n".join(str(difference) for difference in agreement.differences[:10])
+        self.expect(agreement.complete, f"the sides differ in {len(agreement.differences)} rows, {when}:\n{examples}")
         self.narrator.good(
             f"{when} both sides agree in all {agreement.rows:,} rows (independent SQL, {agreement.seconds:.1f} s)"
         )
 
-    def _phase(self, name: str, outcome: Outcome) -> None:
+    def expect(self, held: bool, otherwise: str) -> None:
+        """Go on if something holds that must.
+
+        Raises:
+            StoryFailed: it does not; `otherwise` says what is so instead.
+        """
+        if not held:
+            raise StoryFailed(otherwise)
+
+    def phase(self, name: str, outcome: Outcome) -> None:
         self.report.phases.append(Phase(name=name, seconds=round(outcome.seconds, 3), evidence=outcome.evidence))
         if outcome.message:
             self.narrator.good(outcome.message)
@@ -226,7 +252,7 @@ class Story:
             self.narrator.bad(f"{failure.who}: {failure.request}: {failure.status} {failure.detail[:300]}")
         self._told_failures = len(failures)
 
-    def _shop_for(self, seconds: float) -> None:
+    def shop_for(self, seconds: float) -> None:
         """Let the traffic go on for ``seconds`` and at least a few writes, watching the processes."""
         until, writes = time.monotonic() + seconds, len(self.traffic.clock) + WRITES_AT_LEAST
         self.supervisor.await_condition(

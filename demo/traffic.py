@@ -23,6 +23,7 @@ from demo.legacy_writers import BulkUpdater, LegacyWriter, RawWriter
 from demo.probe import Probe, probing
 from demo.readers import Reader
 from demo.shoppers import Shop, Shopper
+from demo.staff import Clerk, Promote
 from demo.tally import Tally
 
 SHOPPERS = 8
@@ -44,6 +45,8 @@ class Traffic:
         rate: float = DEFAULT_RATE,
         shop_dsn: str | None = None,
         shoppers: int = SHOPPERS,
+        contexts: tuple[str, ...] = ("orders",),
+        promote: Promote | None = None,
     ) -> None:
         self.tally = Tally()
         self.clock = WriteClock()
@@ -58,10 +61,13 @@ class Traffic:
             tally=self.tally,
             clock=self.clock,
             stopping=threading.Event(),
+            contexts=contexts,
         )
         self._threads: list[threading.Thread] = [Shopper(self._shop, n, rate / shoppers) for n in range(shoppers)]
         self._threads += [Probe(self._shop, n, self._probing) for n in range(PROBES)]
         self._threads += [Reader(self._shop, n, self._reading) for n in range(READERS)]
+        if promote is not None and {"catalog", "inventory"} & set(contexts):
+            self._threads.append(Clerk(self._shop, promote))
         self._writers = self._legacy_writers(shop_dsn, seed) if shop_dsn else []
 
     def __enter__(self) -> Self:

@@ -1,0 +1,151 @@
+"""The further contexts: each carried out by the same commands, one after another, back once, and out again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from demo.agreement import compare
+from demo.chapters import measured_cutover, verify
+from demo.commands import Operator, Outcome
+from demo.stack import CONTEXT, FOLLOWERS
+from demo.tables import TABLES
+
+if TYPE_CHECKING:
+    from demo.story import Story
+
+OFFERED = (CONTEXT, "catalog", "inventory", "payments")
+"""What ``--contexts`` takes. Orders leave first: in the monolith a purchase writes all of the others at once."""
+
+SECONDS_WITH_THE_SERVICE = 4.0
+SECONDS_WITH_THE_MONOLITH = 3.0
+SECONDS_ALONE = 5.0
+DRAINED_SECONDS = 60.0
+
+HEAD = """
+    WITH last AS (SELECT base + records AS head, snapshot FROM strangle_tick WHERE stream = %(stream)s
+                  ORDER BY number DESC LIMIT 1)
+    SELECT coalesce((SELECT head FROM last), 0),
+           (SELECT count(*) FROM strangle_outbox WHERE stream = %(stream)s
+            AND coalesce(NOT pg_visible_in_snapshot(xid, (SELECT snapshot FROM last)), true))"""
+POSITION = "SELECT coalesce((SELECT position FROM strangle_inbox WHERE stream = %s), 0)"
+OWNED_BY_THE_MONOLITH = "SELECT context FROM strangle_ownership WHERE side = owner ORDER BY context"
+
+
+def unknown(contexts: tuple[str, ...]) -> str:
+    """Why these contexts cannot be carried out in this order; empty when they can."""
+    strangers = [name for name in contexts if name not in OFFERED]
+    if "users" in strangers:
+        return (
+            "'users' is not offered: its playbook is carried through every phase by tests, but the monolith's sessions "
+            f"and sign-up still need its table; choose from {','.join(OFFERED)}"
+        )
+    if strangers:
+        return f"{strangers[0]!r} is not offered; choose from {','.join(OFFERED)}"
+    if len(set(contexts)) < len(contexts):
+        return "a context is named twice"
+    if contexts[:1] != (CONTEXT,):
+        return f"begin with {CONTEXT!r}: in the monolith a purchase writes all other contexts in one transaction"
+    return ""
+
+
+class Passage:
+    """One further context on its way out of the shop, while customers and staff go on."""
+
+    def __init__(self, story: Story, context: str) -> None:
+        self._story = story
+        self._stack = story.stack
+        self.context = context
+        self._operator = Operator(story.stack, story.supervisor, say=story.narrator.say, context=context)
+
+    def carry_out(self) -> None:
+        """Every phase by its command, once back from the last but one."""
+        story, operator = self._story, self._operator
+        story.narrator.chapter(f"The {self.context} context: its service starts, and every phase again")
+        self._stack.start_service(self.context)
+        self._phase("dual_write", operator.move("strangle_dual_write"))
+        self._phase("backfill", operator.move("strangle_backfill"))
+        verify(story, f"{self.context}, clean 1 of 2", operator=operator)
+        self._phase("verify", verify(story, f"{self.context}, clean 2 of 2", operator=operator))
+        self._phase("switch_reads", operator.move("strangle_switch_reads", "--percent", "100"))
+        self._cutover("cutover")
+        story.shop_for(SECONDS_WITH_THE_SERVICE)
+        self._phase("rollback", self._measured("strangle_rollback", "reverse"))
+        story.shop_for(SECONDS_WITH_THE_MONOLITH)
+        self._agree("after the rollback")
+        verify(story, f"{self.context}, after the rollback", operator=operator)
+        self._cutover("cutover again")
+        story.shop_for(SECONDS_WITH_THE_SERVICE)
+        self._agree("after the second cutover")
+        self._decommission()
+
+    def _cutover(self, name: str) -> None:
+        self._phase(name, self._measured("strangle_cutover", "forward"))
+
+    def _measured(self, command: str, direction: str) -> Outcome:
+        return measured_cutover(self._story, command, f"{self.context} {direction}", operator=self._operator)
+
+    def _decommission(self) -> None:
+        """Where the orders service keeps copies, the monolith's sync is the one to keep them until now.
+
+        From the end of what it brings, the service's own events go on: those after a position noted before.
+        """
+        position = self._head_of_its_events() if self.context in FOLLOWERS else 0
+        self._phase("decommission", self._operator.move("strangle_decommission"))
+        if self.context in FOLLOWERS:
+            self.await_drained("shop", CONTEXT, CONTEXT)
+            self._stack.start_follower(self.context, position)
+        self._story.shop_for(SECONDS_WITH_THE_SERVICE)
+
+    def _head_of_its_events(self) -> int:
+        asked = ("strangle_replay", self.context, "--group", FOLLOWERS[self.context], "--after", "0")
+        settings = ("--settings", f"extracted_services.{CONTEXT}.settings")
+        answer = self._stack.manage(*asked, "--format", "json", *settings, role=f"{CONTEXT}_owner")
+        return int(json.loads(answer)["head"])
+
+    def await_drained(self, sender: str, receiver: str, stream: str) -> None:
+        """Wait until the receiver has applied all that the sender has committed to the stream up to now."""
+        with (
+            psycopg.connect(self._stack.superuser_dsn(sender), autocommit=True) as ours,
+            psycopg.connect(self._stack.superuser_dsn(receiver), autocommit=True) as theirs,
+        ):
+
+            def numbered() -> bool:
+                return bool((ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 1))[1] == 0)
+
+            self._story.supervisor.await_condition(f"a tick of {stream!r} in {sender}", numbered, DRAINED_SECONDS)
+            head = (ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 0))[0]
+
+            def applied() -> bool:
+                return bool((theirs.execute(POSITION, [stream]).fetchone() or (0,))[0] >= head)
+
+            self._story.supervisor.await_condition(
+                f"{receiver} at position {head} of {stream!r}", applied, DRAINED_SECONDS
+            )
+
+    def _agree(self, when: str) -> None:
+        shop, service = self._stack.superuser_dsn("shop"), self._stack.superuser_dsn(self.context)
+        self._story.agree(compare(shop, service, comparisons=TABLES[self.context]), f"{self.context} {when}")
+
+    def _phase(self, name: str, outcome: Outcome) -> None:
+        self._story.phase(f"{self.context}: {name}", outcome)
+
+
+def leave_the_monolith_behind(story: Story, passages: list[Passage]) -> None:
+    """Let the monolith's relay and consumers end: it owns nothing any more, and the shop still sells.
+
+    Before that, everything that went through it has to have arrived: sales that it heard of, and what it handed on.
+    """
+    story.narrator.chapter("The monolith's relay and consumers stop; the shop goes on without them")
+    for passage in passages[:1]:
+        passage.await_drained(CONTEXT, "shop", CONTEXT)
+    for passage in passages:
+        passage.await_drained("shop", passage.context, passage.context)
+    with psycopg.connect(story.stack.superuser_dsn("shop")) as shop:
+        owned = [row[0] for row in shop.execute(OWNED_BY_THE_MONOLITH)]
+    story.expect(not owned, f"the monolith still owns {owned}")
+    story.stack.stop_messengers_of_the_monolith()
+    story.shop_for(SECONDS_ALONE)
+    story.narrator.good(f"the monolith owns none of {', '.join(story.stack.contexts)}, and customers buy")
