@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -82,7 +83,7 @@ def _forms(select: exp.Select) -> Iterator[str]:
         yield f"{name!r} is joined twice; a read model copies of a table by one reference"
 
 
-def _shown(expression: exp.Expression, tables: dict[str, str], mistakes: list[str]) -> Shown | None:
+def _shown(expression: Any, tables: dict[str, str], mistakes: list[str]) -> Shown | None:
     column = expression.this if isinstance(expression, exp.Alias) else expression
     if isinstance(column, exp.Column) and not isinstance(column.this, exp.Star):
         alias = _alias(column, tables, mistakes)
