@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from migration_tools.projections.columns import TYPES
 from migration_tools.projections.joins import JoinShape, Shown, UnfitJoin
@@ -96,12 +97,17 @@ def _parts(
         root = alias == shape.root
         parts[alias] = _Part(
             alias=alias, source=table, stream=streams.get(table, ""), key=keys[0],
-            name=name if root else f"{name}_{table}"[:50], types={row[0]: AS.get(row[2], row[2]) for row in rows},
+            name=name if root else f"{name}_{table}"[:50], types=_types(rows),
         )  # fmt: skip
     for alias, (_, _, column) in shape.links.items():
         if alias in parts and parts[alias].key != column:
             mistakes.append(f"{alias!r} is joined by {column!r}; a row is referred to by its key, {parts[alias].key!r}")
     return parts
+
+
+def _types(rows: list[Any]) -> dict[str, str]:
+    """By column, the type as read models call it; PostgreSQL's own name where they have none."""
+    return {str(row[0]): AS.get(str(row[2]), str(row[2])) for row in rows}
 
 
 def _fill(shape: JoinShape, parts: dict[str, _Part]) -> list[str]:
