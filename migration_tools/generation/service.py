@@ -153,6 +153,7 @@ def _settings(context: str, package: str) -> str:
         """Settings of the {context} service: everything that differs by machine comes from the environment."""
 
         import os
+        from typing import Any
 
         from migration_tools import SERVICE_APPS
 
@@ -172,7 +173,7 @@ def _settings(context: str, package: str) -> str:
             }}
         }}
         USE_TZ = True
-        REST_FRAMEWORK = {{
+        REST_FRAMEWORK: dict[str, Any] = {{
             "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
             "DEFAULT_AUTHENTICATION_CLASSES": [],
             "UNAUTHENTICATED_USER": None,
