@@ -98,7 +98,7 @@ class Command(Operation):
                     break
                 env.heed()
                 report, kept = run_verification(env)
-        entered = self._enter_phase(env, options) if report.equal else False
+        entered = self._enter_phase(env, options) if report.equal else ""
         base = Path(getattr(django_settings, "BASE_DIR", "."))
         place = Path(options["directory"] or base / "var" / "reports" / env.context)
         if options["reveal"]:
@@ -123,7 +123,7 @@ class Command(Operation):
                 "pairs": [{"projection": t.projection, "rows": t.rows, "differences": t.count} for t in report.tables],
             },
             "message": f"{env.context!r}: {report.rows:,} rows compared at position {report.position}: {verdict}"
-            + ("; phase 'verify' is reached" if entered else "")
+            + entered
             + f". Report: {files.get('html', files['json'])}",
         }
 
@@ -132,15 +132,16 @@ class Command(Operation):
             return 1
         return max(env.playbook.gates.clean_verifications - clean_streak(env) + 1, 1)
 
-    def _enter_phase(self, env: Surroundings, options: dict[str, Any]) -> bool:
+    def _enter_phase(self, env: Surroundings, options: dict[str, Any]) -> str:
+        """Complete the move if this is its time; what there is to say of it."""
         row = Context.objects.using(env.playbook.source).get(name=env.context)
         if row.phase != Phase.BACKFILL or row.move not in {None, f"to {Phase.VERIFY}"}:
-            return False
+            return ""
         # A move that was cut off is taken up again; its gates were met when it began.
-        if row.move is None and missing_evidence(env, Phase.VERIFY):
-            return False
+        if row.move is None and (missing := missing_evidence(env, Phase.VERIFY)):
+            return f"; phase 'verify' is not entered yet: {'; '.join(missing)}"
         self.move(env, Phase.VERIFY, options)
-        return True
+        return "; phase 'verify' is reached"
 
 
 def _running_line() -> Callable[[str], None]:
