@@ -72,6 +72,7 @@ def test_the_toolkit_requires_django_alone() -> None:
                 "eventstore",
                 "mongodb",
                 "parquet",
+                "prometheus",
                 "redis",
                 "demo",
                 "testing",
