@@ -15,9 +15,9 @@ from rest_framework.views import APIView
 from migration_tools.projections.declaration import ReadModel
 from migration_tools.projections.registry import get
 from migration_tools.projections.tokens import as_of, wait_for
+from migration_tools.service.problems import described
 
 from .models import FeedEntry, OrderDetails, OrderSummary, UserOrders
-from .problems import described
 from .serializers import FeedSerializer, OrderDetailsSerializer, OrderSummarySerializer, UserOrdersSerializer
 
 AT_MOST = 100

@@ -12,4 +12,6 @@ class DashboardServiceConfig(AppConfig):
 
     def ready(self) -> None:
         """Let the OpenAPI document know the identity cookie, and the checks what the serializers show."""
-        from . import identity, serializers  # noqa: F401
+        from migration_tools.service import openapi  # noqa: F401
+
+        from . import serializers  # noqa: F401

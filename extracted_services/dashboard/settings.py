@@ -1,15 +1,14 @@
 """Settings of the dashboard service: its own key and database, and the feeds that it reads."""
 
-import os
-from typing import Any
-
 from migration_tools import SERVICE_APPS
+from migration_tools.service import environment
+from migration_tools.service.environment import Environment
 
-env = os.environ.get
+SERVICE = Environment(name="dashboard")
 
-DEBUG = env("SHOP_DEBUG", "") == "1"
-SECRET_KEY = env("DASHBOARD_SECRET_KEY", "development-only-key-of-the-dashboard-not-for-production")
-ALLOWED_HOSTS = env("SHOP_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+DEBUG = SERVICE.debug()
+SECRET_KEY = SERVICE.secret_key()
+ALLOWED_HOSTS = SERVICE.allowed_hosts()
 
 ROOT_URLCONF = "extracted_services.dashboard.urls"
 WSGI_APPLICATION = "extracted_services.dashboard.wsgi.application"
@@ -34,63 +33,13 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
+DATABASES = {"default": SERVICE.database()}
+REST_FRAMEWORK = environment.rest_framework()
+LOGGING = environment.log_lines()
+SPECTACULAR_SETTINGS = environment.spectacular(
+    "Dashboard service",
+    "What a customer sees of their orders, put together beforehand from the events of several services.",
+    ENUM_NAME_OVERRIDES={"OrderStatus": "extracted_services.dashboard.serializers.STATUS"},
+)
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": env("DASHBOARD_DB_HOST", "127.0.0.1"),
-        "PORT": env("DASHBOARD_DB_PORT", "5432"),
-        "NAME": env("DASHBOARD_DB_NAME", "dashboard"),
-        "USER": env("DASHBOARD_DB_USER", "dashboard_app"),
-        "PASSWORD": env("DASHBOARD_DB_PASSWORD", ""),
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
-        "ATOMIC_REQUESTS": False,
-        "OPTIONS": {"connect_timeout": 5},
-    }
-}
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["migration_tools.routing.identity.authentication.IdentityAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "extracted_services.dashboard.problems.answer",
-    "UNAUTHENTICATED_USER": None,
-    "UNAUTHENTICATED_TOKEN": None,
-}
-
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Dashboard service",
-    "DESCRIPTION": "What a customer sees of their orders, put together beforehand from the events of several services.",
-    "VERSION": "1.0.0",
-    "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "ENUM_NAME_OVERRIDES": {"OrderStatus": "extracted_services.dashboard.serializers.STATUS"},
-}
-
-_monolith = env("MONOLITH_ADDRESS", "127.0.0.1:8001")
-_feed_token = env("FEED_TOKEN_DASHBOARD", "development-feed-token-of-the-dashboard")
-
-MIGRATION_TOOLS: dict[str, Any] = {
-    "SIDE": "dashboard",
-    # Each stream is read from the side that owns its context now.
-    "FEEDS": {
-        stream: {"url": f"http://{env(f'{stream.upper()}_ADDRESS', _monolith)}/strangle/feed/", "token": _feed_token}
-        for stream in ("users", "catalog", "orders")
-    },
-    "TRANSPORT": "feed",
-    "IDENTITY": "signed",
-    "IDENTITY_URL": env("STRANGLE_IDENTITY_URL", f"http://{_monolith}/strangle/identity/"),
-    "IDENTITY_TOKEN": _feed_token,
-    "IDENTITY_JWKS": env("STRANGLE_IDENTITY_JWKS", ""),
-}
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-}
+MIGRATION_TOOLS = SERVICE.migration_tools(feeds=environment.of_their_owners("users", "catalog", "orders"), readers=())

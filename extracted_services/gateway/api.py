@@ -15,10 +15,10 @@ from migration_tools.composition.composing import Composed
 from migration_tools.composition.declaration import Composition
 from migration_tools.composition.fields import BadFields
 from migration_tools.composition.problems import PartFailed, document_of
+from migration_tools.service.problems import MEDIA_TYPE, described
 
 from . import screens
 from .models import KnownProduct, KnownUser, OrderedLine
-from .problems import MEDIA_TYPE, described
 from .serializers import DashboardSerializer, MobileSerializer, OrderedProductsSerializer
 
 PROBLEMS = described(

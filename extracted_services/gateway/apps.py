@@ -12,4 +12,4 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         """Let the OpenAPI document know the identity cookie."""
-        from . import identity  # noqa: F401
+        from migration_tools.service import openapi  # noqa: F401

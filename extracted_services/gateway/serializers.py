@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from .problems import ProblemSerializer
+from migration_tools.service.problems import ProblemSerializer
 
 
 class PartProblemSerializer(ProblemSerializer):

@@ -3,7 +3,9 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
-from . import api, health
+from migration_tools.service import health
+
+from . import api
 
 urlpatterns = [
     path("api/customers/<int:customer>/dashboard/", api.DashboardView.as_view()),
@@ -17,6 +19,6 @@ urlpatterns = [
     path("readyz", health.readyz),
 ]
 
-handler400 = "extracted_services.gateway.problems.bad_request"
-handler404 = "extracted_services.gateway.problems.not_found"
-handler500 = "extracted_services.gateway.problems.server_error"
+handler400 = "migration_tools.service.problems.bad_request"
+handler404 = "migration_tools.service.problems.not_found"
+handler500 = "migration_tools.service.problems.server_error"

@@ -12,9 +12,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from migration_tools.replication.effective import effective
+from migration_tools.service.problems import described
 
 from .models import Kind, Snapshot
-from .problems import described
 from .serializers import RowSerializer, SnapshotSerializer
 
 TTL_SECONDS = 60

@@ -3,7 +3,9 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
-from . import api, health
+from migration_tools.service import health
+
+from . import api
 
 urlpatterns = [
     path("api/reference/<str:kind>/", api.LatestView.as_view()),
@@ -15,5 +17,6 @@ urlpatterns = [
     path("readyz", health.readyz),
 ]
 
-handler404 = "extracted_services.reference.problems.not_found"
-handler500 = "extracted_services.reference.problems.server_error"
+handler400 = "migration_tools.service.problems.bad_request"
+handler404 = "migration_tools.service.problems.not_found"
+handler500 = "migration_tools.service.problems.server_error"

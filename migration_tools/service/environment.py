@@ -97,6 +97,11 @@ class Environment:
         }
 
 
+def of_their_owners(*streams: str) -> dict[str, str]:
+    """Feeds of streams: each at the service called like it, or at the monolith as long as that has no address."""
+    return {stream: stream if _address(stream) else MONOLITH for stream in streams}
+
+
 def rest_framework() -> dict[str, Any]:
     """REST_FRAMEWORK of a service: the monolith's identity, JSON of a bounded size, problem documents."""
     return {
