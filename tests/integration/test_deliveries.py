@@ -1,6 +1,7 @@
 """The meta-test of handlers: those of the example pass it, and each kind of mistake fails it."""
 
 import datetime as dt
+import uuid
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ CLOCKS = ("payments_payment.created_at", "payments_payment.updated_at", "invento
 def life(order: int) -> list[Envelope]:
     about: dict[str, Any] = {"stream": "orders", "aggregate_type": "order", "aggregate_id": order}
     lines = [{"product": 1 + order % 3, "quantity": order}]
+    bought = {"public_id": str(uuid.UUID(int=order)), "user_id": 1}
     return [
-        sample("order.placed", {"order_id": order, "total": "9.99", "lines": lines}, **about),
+        sample("order.placed", {"order_id": order, "total": "9.99", "lines": lines, **bought}, **about),
         sample("order.paid", {"order_id": order, "amount": "9.99"}, **about),
         sample("order.cancelled", {"order_id": order, "lines": lines}, **about),
     ]

@@ -107,23 +107,27 @@ def _drop(cluster: Cluster, *names: str) -> None:
 
 @contextmanager
 def _aliases(cluster: Cluster, names: dict[str, str]) -> Iterator[None]:
-    """Let Django's aliases mean these databases for the block; a service's alias is made where there is none."""
-    before = {alias: dict(connections.settings.get(alias, {})) for alias in names}
+    """Let Django's aliases mean these databases for the block; a service's alias is made where there is none.
+
+    A connection holds the very dict of `connections.settings`, which other threads' connections are made of: it is
+    changed in place.
+    """
+    model = dict(connections.settings["default"])
+    before = {alias: dict(connections.settings[alias]) for alias in names if alias in connections.settings}
     for alias, name in names.items():
-        model = connections.settings["default"]
-        changed = {**model, "NAME": name, "PORT": str(cluster.port), "PASSWORD": cluster.password}
-        connections.settings[alias] = {**changed, "ATOMIC_REQUESTS": False}
-        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
+        if alias in before:
             connections[alias].close()
-            connections[alias].settings_dict.update(connections.settings[alias])
+        known = connections.settings.setdefault(alias, {})
+        known.update(
+            {**model, "NAME": name, "PORT": str(cluster.port), "PASSWORD": cluster.password, "ATOMIC_REQUESTS": False}
+        )
     try:
         yield
     finally:
-        for alias, values in before.items():
+        for alias in names:
             connections[alias].close()
-            if values:
-                connections.settings[alias] = values
-                connections[alias].settings_dict.update(values)
+            if alias in before:
+                connections.settings[alias].update(before[alias])
             else:
                 del connections.settings[alias]
                 del connections[alias]
