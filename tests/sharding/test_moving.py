@@ -109,7 +109,9 @@ def test_buckets_move_under_load_and_no_purchase_is_lost_or_doubled(sharded: Sha
 POINTS = ["begun", "copied", "drained", "closed", "opened", "published"]
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=[] if point == "closed" else [pytest.mark.thorough]) for point in POINTS]
+)
 def test_a_move_killed_anywhere_is_gone_on_with_by_the_same_command(sharded: Shards, point: str) -> None:
     class Killed(BaseException):
         """What a dying process does not handle."""
