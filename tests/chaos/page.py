@@ -212,7 +212,8 @@ customers, and relays, consumers and feeds of both directions run as processes. 
 * each acknowledged commit is there exactly once, on both sides, with its last acknowledged value; what was deleted
   stays deleted; nothing is there that nobody wrote; rows that all writers increment count each increment once.
 
-**T**: run by every `make test` or `make test-thorough`. **c**: run by `make chaos` alone. A number after @ is the passage, if not the first.
+**T**: run by `make test` or `make test-thorough`. **c**: run by `make chaos` alone. A number after @ is the passage,
+if not the first.
 
 ## Random runs
 
