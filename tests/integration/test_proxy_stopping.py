@@ -31,7 +31,7 @@ def test_several_replaced_envoys_are_ended_together() -> None:
         began = time.monotonic()
         proxy.stop()
         assert time.monotonic() - began < proxy.options.drain_seconds + 6.5
-        assert not [pid for pid in pids if alive(pid)]
+        await_until(lambda: not [pid for pid in pids if alive(pid)])
 
 
 @pytest.mark.thorough
