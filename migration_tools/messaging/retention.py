@@ -1,7 +1,8 @@
 """Empty what nobody needs any more: whole leaves of outbox and stream, and ticks without records.
 
-Note [what may go]. An outbox row may go once a tick has taken it: its transaction is older than all that were open at
-the last tick. A stream record may go once every consumer that is known has applied it; without a consumer nothing
+Note [what may go]. An outbox row may go once a tick has taken it: its transaction was over for the snapshot of the last
+tick. (Not: is older than all that were open then. A transaction of any other database of the server would hold it, and
+a stream without news takes no further tick that would let go.) A stream record may go once every consumer that is known has applied it; without a consumer nothing
 goes. Both only when old enough. A leaf goes when all its rows may. Its check and its truncation are one transaction:
 the leaf is locked against writers first (nobody writes an old leaf), then strangle_consumer, so a consumer is either
 known before the check, and waited for, or comes after it, and is told that its records are gone. A kill anywhere undoes
@@ -51,12 +52,13 @@ _OUTBOX_STAYS: LiteralString = """{streams}
                 WHEN t.snapshot IS NULL THEN format('no relay has numbered stream %%s yet', s.stream)
                 ELSE format('stream %%s has rows that no tick has taken; is its relay running?', s.stream) END
     FROM s
-    CROSS JOIN LATERAL (SELECT xid AS last FROM {leaf} WHERE stream = s.stream ORDER BY xid DESC LIMIT 1) l
     CROSS JOIN (SELECT occurred_at >= clock_timestamp() - make_interval(secs => %(age)s) AS young
                 FROM {leaf} ORDER BY seq DESC LIMIT 1) y
     LEFT JOIN LATERAL (SELECT snapshot FROM strangle_tick WHERE stream = s.stream
                        ORDER BY number DESC LIMIT 1) t ON true
-    WHERE s.stream IS NOT NULL AND (y.young OR t.snapshot IS NULL OR l.last >= pg_snapshot_xmin(t.snapshot)) LIMIT 1"""
+    WHERE s.stream IS NOT NULL AND (y.young OR t.snapshot IS NULL OR EXISTS (
+        SELECT FROM {leaf} WHERE stream = s.stream
+          AND (xid >= pg_snapshot_xmax(t.snapshot) OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(t.snapshot)))))) LIMIT 1"""
 
 _STREAM_STAYS: LiteralString = """{streams}
     SELECT CASE WHEN l.young THEN 'younger than retention'
@@ -75,8 +77,8 @@ _DELETE_OUTBOX: LiteralString = """
     DELETE FROM {leaf} WHERE seq IN (
         SELECT seq FROM (
             SELECT seq, occurred_at FROM {leaf} WHERE stream = %(stream)s
-              AND xid < (SELECT pg_snapshot_xmin(snapshot) FROM strangle_tick WHERE stream = %(stream)s
-                         ORDER BY number DESC LIMIT 1) ORDER BY xid LIMIT %(rows)s) front
+              AND pg_visible_in_snapshot(xid, (SELECT snapshot FROM strangle_tick WHERE stream = %(stream)s
+                                               ORDER BY number DESC LIMIT 1)) ORDER BY xid LIMIT %(rows)s) front
         WHERE occurred_at < clock_timestamp() - make_interval(secs => %(age)s))"""
 
 _DELETE_STREAM: LiteralString = """

@@ -68,6 +68,21 @@ def test_slow_consumer_reads_while_leaf_is_old(aged: Any, conn: Any) -> None:
     assert head(conn.cursor(), STREAM) == end, "numbering goes on where it was"
 
 
+def test_transaction_of_another_database_is_open_at_the_last_tick(stage: Any, conn: Any) -> None:
+    """By the naive rule, older than all that were open at the last tick, a stream without news keeps its rows for good."""
+    with stage.pair.connect("orders") as elsewhere:
+        elsewhere.autocommit = False
+        elsewhere.execute("SELECT pg_current_xact_id()")
+        stage.shop.execute("UPDATE orders_orderline SET quantity = 5 WHERE order_id < 50")
+        stage.tick()
+        leaf, _ = age(stage)
+        assert stage.shop.execute(
+            f"""SELECT max(xid) >= (SELECT pg_snapshot_xmin(snapshot) FROM strangle_tick ORDER BY number DESC LIMIT 1)
+                FROM {leaf}"""
+        ).fetchone() == (True,), "naively it stays"
+        assert empty(conn, leaf) is True
+
+
 def test_without_any_consumer_nothing_of_a_stream_goes(aged: Any, conn: Any) -> None:
     before = rows(aged)
     drop_old(conn, STREAM)
