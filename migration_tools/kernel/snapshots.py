@@ -31,8 +31,8 @@ def news_since(xid: int, previous: Snapshot | None) -> bool:
 
 
 def forgettable(xid: int, last: Snapshot) -> bool:
-    """Whether retention may drop an outbox row: every later tick takes it as old."""
-    return xid < last.xmin
+    """Whether retention may drop an outbox row: the last tick took it, or an earlier one did."""
+    return last.sees(xid)
 
 
 def covers(later: Snapshot, earlier: Snapshot) -> bool:

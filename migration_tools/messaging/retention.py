@@ -2,11 +2,11 @@
 
 Note [what may go]. An outbox row may go once a tick has taken it: its transaction was over for the snapshot of the last
 tick. (Not: is older than all that were open then. A transaction of any other database of the server would hold it, and
-a stream without news takes no further tick that would let go.) A stream record may go once every consumer that is known has applied it; without a consumer nothing
-goes. Both only when old enough. A leaf goes when all its rows may. Its check and its truncation are one transaction:
-the leaf is locked against writers first (nobody writes an old leaf), then strangle_consumer, so a consumer is either
-known before the check, and waited for, or comes after it, and is told that its records are gone. A kill anywhere undoes
-the whole.
+a stream without news takes no further tick that would let go.) A stream record may go once every consumer that is known
+has applied it; without a consumer nothing goes. Both only when old enough. A leaf goes when all its rows may. Its check
+and its truncation are one transaction: the leaf is locked against writers first (nobody writes an old leaf), then
+strangle_consumer, so a consumer is either known before the check, and waited for, or comes after it, and is told that
+its records are gone. A kill anywhere undoes the whole.
 """
 
 import logging
@@ -58,7 +58,8 @@ _OUTBOX_STAYS: LiteralString = """{streams}
                        ORDER BY number DESC LIMIT 1) t ON true
     WHERE s.stream IS NOT NULL AND (y.young OR t.snapshot IS NULL OR EXISTS (
         SELECT FROM {leaf} WHERE stream = s.stream
-          AND (xid >= pg_snapshot_xmax(t.snapshot) OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(t.snapshot)))))) LIMIT 1"""
+          AND (xid >= pg_snapshot_xmax(t.snapshot) OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(t.snapshot))))))
+    LIMIT 1"""
 
 _STREAM_STAYS: LiteralString = """{streams}
     SELECT CASE WHEN l.young THEN 'younger than retention'

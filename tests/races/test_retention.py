@@ -69,7 +69,7 @@ def test_slow_consumer_reads_while_leaf_is_old(aged: Any, conn: Any) -> None:
 
 
 def test_transaction_of_another_database_is_open_at_the_last_tick(stage: Any, conn: Any) -> None:
-    """By the naive rule, older than all that were open at the last tick, a stream without news keeps its rows for good."""
+    """By the naive rule (older than all that were open then) a stream without news keeps its rows for good."""
     with stage.pair.connect("orders") as elsewhere:
         elsewhere.autocommit = False
         elsewhere.execute("SELECT pg_current_xact_id()")
