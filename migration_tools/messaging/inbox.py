@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import LiteralString, Protocol
 
+from django.db import connections
 from django.db import transaction as django_transaction
 
 from migration_tools.conf import settings
@@ -19,7 +20,8 @@ from migration_tools.messaging.dead_letters import Key, key_of, park, parked_key
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.handling import HandlerFailed, handle
-from migration_tools.stores.postgres import Connection, django_connection, is_lost, served
+from migration_tools.stores.postgres import Connection, describe_failure, django_connection, errors, is_lost, served
+from migration_tools.stores.postgres.pipelines import pipelined
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +147,10 @@ def apply_batch(batch: Batch, applier: RowApplier | None, *, using: str, group: 
         StreamHole: records between the position and the batch are missing; read the feed from the position.
         ForeignStream: the batch is another database's; nothing was applied.
     """
+    if applier is not None and not batch.events:
+        position = _apply_rows_quickly(batch, applier, using)
+        if position is not None:
+            return position
     attempts = settings().HANDLER_ATTEMPTS
     pause = threading.Event()
     for attempt in range(1, attempts):
@@ -160,6 +166,25 @@ def apply_batch(batch: Batch, applier: RowApplier | None, *, using: str, group: 
         return _apply(batch, applier, using, group, attempts=attempts)
     except HandlerFailed as failure:
         raise failure.error from None
+
+
+def _apply_rows_quickly(batch: Batch, applier: RowApplier, using: str) -> int | None:
+    """Apply a batch without events in three round trips instead of eight; None when a statement fails.
+
+    Where that was, and why, a pipeline does not say exactly: then the batch is applied again, statement by statement.
+    Django takes no part in it, so it neither begins nor commits.
+    """
+    if connections[using].in_atomic_block:
+        return None
+    try:
+        with pipelined(django_connection(using)):
+            position = apply_inside(batch, applier, using=using)
+            points.reached("inbox.before_commit")
+    except errors.Error as error:
+        log.debug("a batch of %s is applied step by step: %s", batch.stream, describe_failure(error))
+        return None
+    points.reached("inbox.after_commit")
+    return position
 
 
 def _apply(batch: Batch, applier: RowApplier | None, using: str, group: str, *, attempts: int = 0) -> int:

@@ -24,7 +24,6 @@ from migration_tools.stores.postgres import (
     is_lost,
     is_transient,
 )
-from migration_tools.stores.postgres.flights import forget_plans
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,6 @@ def _tick_held(conn: Connection, stream: str, projector: Projector) -> TickResul
     except BaseException:
         if not conn.closed:
             conn.rollback()
-            forget_plans(conn)
             advisory.release(conn, LockClass.TICK, stream)
         raise
 

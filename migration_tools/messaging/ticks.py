@@ -20,7 +20,7 @@ from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.positions import follow
 from migration_tools.messaging.models import OutboxKind
 from migration_tools.messaging.stream import identify
-from migration_tools.stores.postgres.flights import fly
+from migration_tools.stores.postgres.flights import fly, take_off
 
 if TYPE_CHECKING:
     from migration_tools.stores.postgres import Connection
@@ -122,16 +122,17 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
 
     Without news no tick is written: then this snapshot stands at the stream's present end.
     """
-    result, rest = _read_tick(conn, stream, projector, fly(conn, *_questions(stream, projector)))
-    if rest:
-        fly(conn, *rest)
+    answers = [conn.execute(*each).fetchall() for each in _questions(stream, projector)]
+    result, rest = _read_tick(conn, stream, projector, answers)
+    for each in rest:
+        conn.execute(*each)
     points.reached("tick.before_commit")
     return result
 
 
 def append_whole_tick(conn: "Connection", stream: str, projector: Projector, *behind: "Step") -> TickResult:
-    """The same as a transaction of its own, in three flights and one a relation; `behind` flies behind its COMMIT."""
-    _, *answers = fly(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", *_questions(stream, projector))
+    """The same as a transaction of its own, in two flights and one a relation; `behind` flies behind its COMMIT."""
+    answers = take_off(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", *_questions(stream, projector))
     result, rest = _read_tick(conn, stream, projector, answers)
     points.reached("tick.before_commit")
     fly(conn, *rest, "COMMIT", *behind)

@@ -26,6 +26,7 @@ from migration_tools.messaging.foreign.encodings import MAXWELL, text_of
 from migration_tools.stores.postgres import Connection, advisory, describe_failure, django_connection, errors, sql
 from migration_tools.stores.postgres.arrays import array_type, execute_with_arrays
 from migration_tools.stores.postgres.catalog import Table, read_table
+from migration_tools.stores.postgres.pipelines import counted
 from migration_tools.transfer.sync import upsert_statement
 
 Key = tuple[str, ...]
@@ -227,7 +228,7 @@ def _write(conn: Connection, table: ForeignTable, rows: dict[Key, _Row]) -> None
         if not partial:
             head = RelationHead(table=table.shape.name, key=table.key, columns=names, rank=0, owned=False, patch=False)
             execute_with_arrays(conn, upsert_statement(table.shape, head), values, types)
-        elif execute_with_arrays(conn, _update_statement(table, names), values, types) < len(part):
+        elif counted(execute_with_arrays(conn, _update_statement(table, names), values, types)) < len(part):
             raise UnusableChange(
                 f"a change for {table.shape.name!r} leaves out large values of a row that is not here; take a "
                 "snapshot of the table first"

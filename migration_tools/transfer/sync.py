@@ -11,6 +11,7 @@ from migration_tools.messaging.batch import RelationHead, RowRecord
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 from migration_tools.stores.postgres.arrays import array_type, execute_with_arrays
 from migration_tools.stores.postgres.catalog import ForeignKey, Table, read_table
+from migration_tools.stores.postgres.pipelines import counted
 from migration_tools.transfer.standing import Standing, read_standing
 from migration_tools.transfer.waiting import let_wait, may_wait, open_references
 
@@ -129,8 +130,9 @@ class TableWriter:
             part = rows[start : start + ROWS_PER_STATEMENT]
             columns = list(zip(*(row.values or () for row in part), strict=True))
             with _fits(head.table):
-                if early and execute_with_arrays(conn, early_children_statement(shape, head), columns, types):
-                    self._taken_out = True
+                if early:
+                    taken = execute_with_arrays(conn, early_children_statement(shape, head), columns, types)
+                    self._taken_out |= counted(taken) > 0
                 execute_with_arrays(conn, statement, columns, types)
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
@@ -246,9 +248,8 @@ def take_out_orphans(conn: Connection, shapes: Sequence[Table]) -> None:
         taken = 0
         for shape in shapes:
             if _required(shape):
-                taken += conn.execute(
-                    sql.SQL("DELETE FROM {} u WHERE NOT ({})").format(sql.Identifier(shape.name), _parents_exist(shape))
-                ).rowcount
+                orphans = sql.SQL("DELETE FROM {} u WHERE NOT ({})")
+                taken += counted(conn.execute(orphans.format(sql.Identifier(shape.name), _parents_exist(shape))))
 
 
 def _required(shape: Table) -> list[ForeignKey]:

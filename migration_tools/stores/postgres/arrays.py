@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -98,17 +99,15 @@ def execute_with_arrays(
     statement: sql.Composed | sql.SQL | bytes,
     columns: Sequence[Sequence[str | None]],
     types: Sequence[str],
-) -> int:
+) -> "psycopg.Cursor[tuple[Any, ...]]":
     """Execute a statement whose parameters are these columns, each cast to the array_type of its type.
 
     The server binds them, also on a connection whose own cursors write parameters into the statement, as Django's do.
-    Returns how many rows it touched.
+    Returns the cursor; see pipelines.counted.
     """
     cursor = psycopg.Cursor(conn)
     cursor.adapters.register_dumper(_Uuids, _UuidsDumper)
-    return cursor.execute(
-        statement, [_array(column, each) for column, each in zip(columns, types, strict=True)]
-    ).rowcount
+    return cursor.execute(statement, [_array(column, each) for column, each in zip(columns, types, strict=True)])
 
 
 def _array(values: Sequence[str | None], type_name: str) -> "str | _Uuids":
