@@ -8,6 +8,7 @@ RUNS ?= 20
 SEED ?=
 CELL ?=
 MINUTES ?=
+PART ?= 1/1
 BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 # The stamp is named after the lock file's content: a checkout that only touches it installs nothing.
@@ -32,8 +33,8 @@ up: $(STAMP) ## Start the demo's servers, print their addresses and leave them r
 test: $(STAMP) ## Run the tests, two at a time (ARGS go to pytest: a path, -k WORD, -n 0 …)
 	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-thorough: $(STAMP) ## Run the tests that take long: marked so, and more seeds of others (ARGS go to pytest)
-	STRANGLE_THOROUGH=1 $(PYTHON) -m pytest -n 2 --dist worksteal -m thorough $(ARGS)
+test-thorough: $(STAMP) ## Run the tests that take long: marked so, and more seeds of others (ARGS go to pytest; PART=2/3)
+	STRANGLE_THOROUGH=$(PART) $(PYTHON) -m pytest -n 2 --dist worksteal -m thorough $(ARGS)
 
 chaos: $(STAMP) ## Kill everything at random while a context moves, and compare (RUNS, SEED, CELL, MINUTES, ARGS)
 	$(PYTHON) -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell $(CELL)) \

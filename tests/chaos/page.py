@@ -240,7 +240,7 @@ def render() -> str:
     tested = set(in_every_test_run(cells))
     parts = [
         HEAD,
-        f"{len(cells)} cells, {len(tested)} of them in every run of CI (`make test` and `make test-thorough`).\n",
+        f"{len(cells)} cells, {len(tested)} of them in `make test` and `make test-thorough`.\n",
     ]
     for move in moves():
         way = "Forward" if move.startswith("to ") else "Back"

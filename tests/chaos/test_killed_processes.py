@@ -114,7 +114,12 @@ def purchase(stage: Stage, number: int) -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["sync.rows_upserted@2", "inbox.rows_applied@2", "inbox.before_commit@2", "inbox.after_commit@2"],
+    [
+        pytest.param("sync.rows_upserted@2", marks=pytest.mark.thorough),
+        pytest.param("inbox.rows_applied@2", marks=pytest.mark.thorough),
+        "inbox.before_commit@2",
+        "inbox.after_commit@2",
+    ],
 )
 def test_a_consumer_killed_at_a_point_has_each_effect_once(stage: Stage, point: str) -> None:
     stage.backfill()

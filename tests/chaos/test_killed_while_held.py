@@ -32,9 +32,9 @@ def post(port: int) -> str:
 @pytest.mark.parametrize(
     ("phase", "command", "afterwards", "owner"),
     [
-        ("switch_reads", "strangle_cutover", "strangle_cutover", "new"),
+        pytest.param("switch_reads", "strangle_cutover", "strangle_cutover", "new", marks=pytest.mark.thorough),
         ("switch_reads", "strangle_cutover", "strangle_rollback", "old"),
-        ("cutover", "strangle_rollback", "strangle_rollback", "old"),
+        pytest.param("cutover", "strangle_rollback", "strangle_rollback", "old", marks=pytest.mark.thorough),
     ],
 )
 def test_writes_held_by_a_killed_operator_reach_the_owner_once(

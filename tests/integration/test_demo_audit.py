@@ -15,7 +15,7 @@ from demo.book import Book, fold
 from demo.consequences import audit_payments
 from demo.ledger import Ledger
 from demo.plant import Planted, plant, score
-from tests.conftest import Pair
+from tests.conftest import Cluster, Pair, cloned_pair
 
 SEEDED = 700
 COPY_ORDERS = """
@@ -32,11 +32,19 @@ COPY_PRODUCTS = """
     SELECT id, sku, name, (price * 100)::bigint, currency, active FROM catalog_product"""
 
 
+@pytest.fixture(scope="module")
+def seeded(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Pair]:
+    """A pair with a seeded shop, which each test clones."""
+    with cloned_pair(cluster, templates, django_db_blocker) as made:
+        done = made.manage("shop_seed", "--orders", str(SEEDED), "--seed", "5")
+        assert done.returncode == 0, done.stderr
+        yield made
+
+
 @pytest.fixture
-def dsns(pair: Pair) -> tuple[str, str]:
-    seeded = pair.manage("shop_seed", "--orders", str(SEEDED), "--seed", "5")
-    assert seeded.returncode == 0, seeded.stderr
-    return pair.cluster.dsn(pair.shop), pair.cluster.dsn(pair.orders)
+def dsns(cluster: Cluster, seeded: Pair, django_db_blocker: Any) -> Iterator[tuple[str, str]]:
+    with cloned_pair(cluster, (seeded.shop, seeded.orders), django_db_blocker) as pair:
+        yield cluster.dsn(pair.shop), cluster.dsn(pair.orders)
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ def test_the_playbook_has_no_mistake_and_no_key_of_the_models_leads_outside(writ
     assert contract["properties"]["discount"] == {"type": ["string", "null"], "pattern": r"^-?\d+(\.\d+)?$"}
 
 
+@pytest.mark.thorough
 def test_the_service_migrates_and_the_generated_playbook_carries_the_rows(written: Path, pair: Pair) -> None:
     env = {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings", "ORDERS_SECRET_KEY": "x", "ORDERS_DB_USER": "orders_owner"}
     env |= {

@@ -214,6 +214,7 @@ def test_the_baseline_may_shrink_and_grows_only_when_told_to(tmp_path: Path) -> 
         command("check")
 
 
+@pytest.mark.thorough
 def test_a_planted_import_fails_the_generated_contracts(tmp_path: Path) -> None:
     for package in PACKAGES:
         ignore = shutil.ignore_patterns("__pycache__")

@@ -185,6 +185,7 @@ def test_ctrl_c_ends_a_watch_that_is_red_in_order(road: Road) -> None:
     assert code == ExitCode.DIFFERENCES
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_a_watch_that_is_green_with_its_result(road: Road) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     with Watching(road.pair, "--format", "json") as watching:

@@ -47,6 +47,7 @@ def soon_ended_reader(pair: Pair) -> Iterator[psycopg.Connection[Any]]:
         yield reader
 
 
+@pytest.mark.thorough
 def test_a_reader_takes_the_child_then_the_parent_while_both_are_put_away(road: Road, tmp_path: Path) -> None:
     road.go(*ROAD[:5])
     with (

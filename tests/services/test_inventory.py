@@ -52,6 +52,7 @@ print(json.dumps(list(Outbox.objects.filter(payload__order_id=ORDER).values_list
 DIRECT, HANDED_ON = ("order.placed", "orders", "stock"), ("stock.due", "inventory", "")
 
 
+@pytest.mark.thorough
 def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(running: Get) -> None:
     service = running("inventory")
     service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (900, 100)")
