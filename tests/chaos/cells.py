@@ -111,8 +111,10 @@ def _servers() -> Iterator[Cell]:
 
 
 def in_every_test_run(cells: list[Cell]) -> list[Cell]:
-    """What `make test` and `make test-thorough` run: each point of each move under the operator's feet, each way out of a hand-over, one of 24 others,
-    and PostgreSQL's own death in every move.
+    """What `make test` and `make test-thorough` run, of all that `make chaos` does.
+
+    Each point of each move under the operator's feet, each way out of a hand-over, one of 24 others, and PostgreSQL's
+    own death in every move.
 
     Points of the stream, which every move passes alike, are cut off in the hand-overs.
     """
