@@ -9,6 +9,7 @@ finds the movement, which travels with the stock's own rows, and changes nothing
 writing is refused by the fence, and the event is looked at again.
 """
 
+import uuid
 from collections import Counter
 from typing import Any
 
@@ -24,16 +25,20 @@ CONTEXT = "inventory"
 
 @handles("order.placed", stream="orders", group="stock")
 def take_what_was_sold(envelope: Envelope) -> None:
-    """Take what was sold; the sale has happened, so the stock may go below zero and be reordered."""
+    """Take what was sold; the sale has happened, so the stock may go below zero and be reordered.
+
+    What was reserved for the order is taken out of the reservation, in the same transaction.
+    """
     if owned_here(CONTEXT):
-        stock.settle(envelope.payload["order_id"], _quantities(envelope.payload), Reason.ORDERED)
+        stock.fulfil(uuid.UUID(envelope.payload["public_id"]))
+        stock.settle(envelope.payload["order_id"], quantities(envelope.payload), Reason.ORDERED)
 
 
 @handles("order.cancelled", stream="orders", group="stock")
 def put_back(envelope: Envelope) -> None:
     """Put back what will not be delivered."""
     if owned_here(CONTEXT):
-        stock.settle(envelope.payload["order_id"], _quantities(envelope.payload), Reason.CANCELLED)
+        stock.settle(envelope.payload["order_id"], quantities(envelope.payload), Reason.CANCELLED)
 
 
 @handles("stock.due", stream="inventory")
@@ -41,13 +46,14 @@ def settle_or_hand_back(envelope: Envelope) -> None:
     """Do what the monolith could not, or hand it back when the monolith owns the stock again."""
     order_number, reason = envelope.payload["order_id"], envelope.payload["reason"]
     if owned_here(CONTEXT):
-        stock.settle(order_number, _quantities(envelope.payload), Reason(reason))
+        stock.settle(order_number, quantities(envelope.payload), Reason(reason))
     else:
-        events.stock_due(order_number, _quantities(envelope.payload), reason)
+        events.stock_due(order_number, quantities(envelope.payload), reason)
 
 
-def _quantities(payload: dict[str, Any]) -> Counter[int]:
-    quantities: Counter[int] = Counter()
+def quantities(payload: dict[str, Any]) -> Counter[int]:
+    """How many of each product the lines of an event ask for."""
+    wanted: Counter[int] = Counter()
     for line in payload["lines"]:
-        quantities[line["product"]] += line["quantity"]
-    return quantities
+        wanted[line["product"]] += line["quantity"]
+    return wanted

@@ -57,6 +57,7 @@ class ReservationState(models.TextChoices):
 
     HELD = "held"
     RELEASED = "released"
+    FULFILLED = "fulfilled"
 
 
 class Reservation(models.Model):
@@ -66,6 +67,8 @@ class Reservation(models.Model):
     customer_id = models.BigIntegerField()
     reference = models.CharField(max_length=64)
     state = models.CharField(max_length=16, choices=ReservationState, default=ReservationState.HELD)
+    # A reservation of a checkout: the order that it will be. Its customer cannot release it.
+    order_public_id = models.UUIDField(null=True, unique=True)
     made_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -21,6 +21,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     *SERVICE_APPS,
+    "migration_tools.sagas",
     "extracted_services.inventory.apps.InventoryServiceConfig",
 ]
 MIDDLEWARE = environment.MIDDLEWARE
@@ -32,4 +33,8 @@ SPECTACULAR_SETTINGS = environment.spectacular(
 )
 
 # Sales are heard of from the orders service itself; see handlers.py for who acts on them while the monolith is there.
-MIGRATION_TOOLS = SERVICE.migration_tools(feeds={"inventory": "monolith", "orders": "orders"})
+# A checkout is a saga over orders, stock and payments: each of the three hears the other two.
+MIGRATION_TOOLS = SERVICE.migration_tools(
+    feeds={"inventory": "monolith", "orders": "orders", "payments": "payments"},
+    readers=("monolith", "orders", "payments"),
+)

@@ -67,14 +67,7 @@ def reserve(customer_id: int, reference: str, quantities: Counter[int]) -> Reser
     try:
         with transaction.atomic():
             made = Reservation.objects.create(customer_id=customer_id, reference=reference)
-            ReservedLine.objects.bulk_create(
-                ReservedLine(reservation=made, product_id=product, quantity=quantity)
-                for product, quantity in sorted(quantities.items())
-            )
-            for product, quantity in sorted(quantities.items()):
-                free = Stock.objects.filter(product_id=product, on_hand__gte=F("reserved") + quantity)
-                if not free.update(reserved=F("reserved") + quantity):
-                    raise TooFew(product)
+            _promise(made, quantities)
             return made
     except IntegrityError:
         known = Reservation.objects.get(customer_id=customer_id, reference=reference)
@@ -91,13 +84,52 @@ def release(customer_id: int, public_id: uuid.UUID) -> Reservation:
         Reservation.DoesNotExist: the customer has no such reservation.
     """
     with transaction.atomic():
-        held = Reservation.objects.select_for_update().get(public_id=public_id, customer_id=customer_id)
-        if held.state == ReservationState.HELD:
-            for line in held.lines.order_by("product_id"):
-                Stock.objects.filter(product_id=line.product_id).update(reserved=F("reserved") - line.quantity)
-            held.state = ReservationState.RELEASED
-            held.save(update_fields=["state"])
+        held = Reservation.objects.select_for_update().get(
+            public_id=public_id, customer_id=customer_id, order_public_id=None
+        )
+        _end(held, ReservationState.RELEASED)
     return held
+
+
+def reserve_for_order(order: uuid.UUID, customer_id: int, quantities: Counter[int]) -> None:
+    """Promise products to what will be an order; call inside `atomic()`, once an order (a saga's step is).
+
+    Raises:
+        TooFew: there are fewer than asked for.
+    """
+    made = Reservation.objects.create(customer_id=customer_id, reference=f"order {order}", order_public_id=order)
+    _promise(made, quantities)
+
+
+def release_of_order(order: uuid.UUID) -> None:
+    """Take the promise to an order back; call inside `atomic()`."""
+    for held in Reservation.objects.select_for_update().filter(order_public_id=order):
+        _end(held, ReservationState.RELEASED)
+
+
+def fulfil(order: uuid.UUID) -> None:
+    """Let go of what was promised to an order because it is taken now; call inside `atomic()`, before `settle`."""
+    for held in Reservation.objects.select_for_update().filter(order_public_id=order):
+        _end(held, ReservationState.FULFILLED)
+
+
+def _promise(made: Reservation, quantities: Counter[int]) -> None:
+    ReservedLine.objects.bulk_create(
+        ReservedLine(reservation=made, product_id=product, quantity=quantity)
+        for product, quantity in sorted(quantities.items())
+    )
+    for product, quantity in sorted(quantities.items()):
+        free = Stock.objects.filter(product_id=product, on_hand__gte=F("reserved") + quantity)
+        if not free.update(reserved=F("reserved") + quantity):
+            raise TooFew(product)
+
+
+def _end(held: Reservation, state: ReservationState) -> None:
+    if held.state == ReservationState.HELD:
+        for line in held.lines.order_by("product_id"):
+            Stock.objects.filter(product_id=line.product_id).update(reserved=F("reserved") - line.quantity)
+        held.state = state
+        held.save(update_fields=["state"])
 
 
 def _move(product_id: int, quantity: int, reason: Reason, order_number: int | None = None) -> None:

@@ -15,12 +15,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from migration_tools.errors import IntakeClosed
 from migration_tools.service.openapi import CSRF_TOKEN
-from migration_tools.service.problems import Conflict, described
+from migration_tools.service.problems import Conflict, Unavailable, described
 
-from . import purchase
-from .models import Order, OrderItem
-from .serializers import OrderedProductSerializer, OrderSerializer, PurchaseSerializer, product_names, shown
+from . import checkout, purchase, sagas
+from .models import Checkout, Order, OrderItem
+from .serializers import (
+    CheckoutSerializer,
+    OrderedProductSerializer,
+    OrderSerializer,
+    PurchaseSerializer,
+    product_names,
+    shown,
+)
 
 READ_PROBLEMS = described(HTTPStatus.UNAUTHORIZED)
 FIND_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
@@ -79,19 +87,8 @@ class OrdersView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Place an order."""
-        wanted = PurchaseSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
         try:
-            order = purchase.place(
-                purchase.Purchase(
-                    customer_id=request.user.pk,
-                    customer_name=request.user.name,
-                    lines=wanted.wanted(),
-                    shipping_address=wanted.validated_data["shipping_address"],
-                    client_reference=wanted.validated_data["client_reference"],
-                    note=wanted.validated_data["note"],
-                )
-            )
+            order = purchase.place(_wanted(request))
         except purchase.PurchaseRefused as refusal:
             raise ValidationError({"lines": [str(refusal)]}) from refusal
         return Response(_one(request, order.public_id), status=HTTPStatus.CREATED)
@@ -155,6 +152,59 @@ class CancelView(_TransitionView):
     transition = staticmethod(purchase.cancel)
 
 
+class CheckoutsView(APIView):
+    """Purchases that become orders only when their stock is reserved and their money is taken."""
+
+    @extend_schema(
+        operation_id="checkouts_open",
+        parameters=[CSRF_TOKEN],
+        request=PurchaseSerializer,
+        responses={202: CheckoutSerializer} | PLACE_PROBLEMS,
+    )
+    def post(self, request: Request) -> Response:
+        """Open a checkout; it is pending until it is confirmed, and an order under the same id then, or cancelled."""
+        try:
+            made = sagas.buy(_wanted(request))
+        except purchase.PurchaseRefused as refusal:
+            raise ValidationError({"lines": [str(refusal)]}) from refusal
+        except IntakeClosed as refusal:
+            raise Unavailable(str(refusal)) from refusal
+        return Response(CheckoutSerializer(made).data, status=HTTPStatus.ACCEPTED)
+
+
+class CheckoutView(APIView):
+    """One checkout of the customer."""
+
+    @extend_schema(operation_id="checkouts_read", responses={200: CheckoutSerializer} | FIND_PROBLEMS)
+    def get(self, request: Request, public_id: uuid.UUID) -> Response:
+        """Show where it is."""
+        try:
+            made = Checkout.objects.get(customer_id=request.user.pk, public_id=public_id)
+        except Checkout.DoesNotExist:
+            raise _no_such_checkout(public_id) from None
+        return Response(CheckoutSerializer(made).data)
+
+
+class WithdrawView(APIView):
+    """One checkout of the customer, which they do not want any more."""
+
+    @extend_schema(
+        operation_id="checkouts_withdraw",
+        parameters=[CSRF_TOKEN],
+        request=None,
+        responses={200: CheckoutSerializer} | MOVE_PROBLEMS,
+    )
+    def post(self, request: Request, public_id: uuid.UUID) -> Response:
+        """Withdraw a pending checkout; repeated, it changes nothing."""
+        try:
+            made = checkout.withdraw(request.user.pk, public_id)
+        except Checkout.DoesNotExist:
+            raise _no_such_checkout(public_id) from None
+        except checkout.TooLate as refusal:
+            raise Conflict(str(refusal)) from refusal
+        return Response(CheckoutSerializer(made).data)
+
+
 class OrderedProductsView(APIView):
     """What the customer ever ordered."""
 
@@ -175,6 +225,19 @@ class OrderedProductsView(APIView):
         return Response(OrderedProductSerializer(rows, many=True).data)
 
 
+def _wanted(request: Request) -> purchase.Purchase:
+    wanted = PurchaseSerializer(data=request.data)
+    wanted.is_valid(raise_exception=True)
+    return purchase.Purchase(
+        customer_id=request.user.pk,
+        customer_name=request.user.name,
+        lines=wanted.wanted(),
+        shipping_address=wanted.validated_data["shipping_address"],
+        client_reference=wanted.validated_data["client_reference"],
+        note=wanted.validated_data["note"],
+    )
+
+
 def _orders_of(request: Request) -> QuerySet[Order]:
     items = Prefetch("items", queryset=OrderItem.objects.order_by("id"))
     return Order.objects.filter(customer_id=request.user.pk).prefetch_related(items)
@@ -190,3 +253,7 @@ def _one(request: Request, public_id: uuid.UUID) -> dict[str, Any]:
 
 def _no_such_order(public_id: uuid.UUID) -> Http404:
     return Http404(f"you have no order {str(public_id)!r}; /api/orders/ lists yours")
+
+
+def _no_such_checkout(public_id: uuid.UUID) -> Http404:
+    return Http404(f"you have no checkout {str(public_id)!r}; open one at /api/orders/checkouts/")

@@ -1,4 +1,4 @@
-"""The schema of the orders service: orders, their items, a replica of the catalogue, and a count per day."""
+"""The schema of the orders service: orders, their items, checkouts, a replica of the catalogue, a count per day."""
 
 import datetime
 import uuid
@@ -68,6 +68,40 @@ class OrderItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.qty} of product {self.product_id}"
+
+
+class CheckoutState(models.TextChoices):
+    """Where a checkout is: `pending`, then `confirmed` or `cancelled`; `withdrawn` until what was done is undone."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    WITHDRAWN = "withdrawn"
+    CANCELLED = "cancelled"
+
+
+class Checkout(models.Model):
+    """A purchase whose stock and money are being seen to; the service's own, and an order only once it is confirmed."""
+
+    public_id = models.UUIDField(primary_key=True)
+    # The number that the order will have; a checkout that is cancelled leaves a gap, as a rolled back insert does.
+    order_number = models.BigIntegerField(null=True, unique=True)
+    customer_id = models.BigIntegerField()
+    customer_name = models.TextField()
+    state = models.CharField(max_length=16, choices=CheckoutState, default=CheckoutState.PENDING)
+    lines = models.JSONField()
+    total_cents = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    remark = models.TextField(null=True)
+    reference = models.CharField(max_length=64, default="")
+    ship_to = models.JSONField()
+    opened_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "sales_checkout"
+
+    def __str__(self) -> str:
+        return f"checkout {self.public_id} ({self.state})"
 
 
 class Product(models.Model):

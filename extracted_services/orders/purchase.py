@@ -1,7 +1,7 @@
 """The domain logic of orders: place one, and move it through its life."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,43 +62,74 @@ class Purchase:
     note: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bought:
+    """Lines with what one of each product cost when it was bought."""
+
+    lines: Sequence[Line]
+    cents: Mapping[int, int]
+    currency: str
+
+    @property
+    def total_cents(self) -> int:
+        """What all of it costs."""
+        return sum(line.quantity * self.cents[line.product] for line in self.lines)
+
+
 def place(purchase: Purchase) -> Order:
     """Place the order with its items and publish `order.placed`, in one transaction of its own.
 
-    Stock and payment are the monolith's; it reacts to the event.
+    Stock and payment are other services'; they react to the event.
 
     Raises:
-        PurchaseRefused: A product is unknown or inactive, currencies differ, or the total is too large.
+        PurchaseRefused: see `price`.
     """
     with transaction.atomic():
-        products = _priced(purchase.lines)
-        total_cents = sum(line.quantity * products[line.product].price_cents for line in purchase.lines)
-        if total_cents > LARGEST_TOTAL_CENTS:
-            raise PurchaseRefused(f"the total of {total_cents} cents is too large; order fewer")
-        order = Order.objects.create(
+        bought = price(purchase.lines)
+        order = Order(
             customer_id=purchase.customer_id,
             customer_name=purchase.customer_name,
-            total_cents=total_cents,
-            currency=products[purchase.lines[0].product].currency,
+            total_cents=bought.total_cents,
+            currency=bought.currency,
             remark=purchase.note,
             reference=purchase.client_reference,
             ship_to=purchase.shipping_address,
             ordered_at=timezone.now(),
         )
-        items = OrderItem.objects.bulk_create(
-            OrderItem(
-                order=order,
-                product_id=line.product,
-                qty=line.quantity,
-                unit_cents=products[line.product].price_cents,
-                gift_note=line.gift_message,
-            )
-            for line in purchase.lines
-        )
-        events.order_placed(order, items)
-        # Last, because every purchase of the day waits for this one row.
-        DailyCount.add_placed(order.ordered_at)
+        record(order, bought)
     return order
+
+
+def price(lines: Sequence[Line]) -> Bought:
+    """What lines cost now, by the local replica of the catalogue.
+
+    Raises:
+        PurchaseRefused: a product is unknown or inactive, currencies differ, or the total is too large.
+    """
+    products = _priced(lines)
+    cents = {number: product.price_cents for number, product in products.items()}
+    bought = Bought(lines=lines, cents=cents, currency=products[lines[0].product].currency)
+    if bought.total_cents > LARGEST_TOTAL_CENTS:
+        raise PurchaseRefused(f"the total of {bought.total_cents} cents is too large; order fewer")
+    return bought
+
+
+def record(order: Order, bought: Bought) -> None:
+    """Write a new order with its items, publish `order.placed` and count it; call inside `atomic()`."""
+    order.save(force_insert=True)
+    items = OrderItem.objects.bulk_create(
+        OrderItem(
+            order=order,
+            product_id=line.product,
+            qty=line.quantity,
+            unit_cents=bought.cents[line.product],
+            gift_note=line.gift_message,
+        )
+        for line in bought.lines
+    )
+    events.order_placed(order, items)
+    # Last, because every purchase of the day waits for this one row.
+    DailyCount.add_placed(order.ordered_at)
 
 
 def pay(customer_id: int, public_id: uuid.UUID) -> Order:

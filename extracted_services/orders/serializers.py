@@ -11,7 +11,7 @@ from rest_framework.fields import ProhibitSurrogateCharactersValidator
 
 from migration_tools.service.money import CentsField
 
-from .models import Order, OrderItem, Product, State
+from .models import Checkout, CheckoutState, Order, OrderItem, Product, State
 from .purchase import Line
 
 LARGEST_BIGINT = 2**63 - 1
@@ -110,6 +110,17 @@ class OrderSerializer(serializers.Serializer[Order]):
     placed_at = serializers.DateTimeField(source="ordered_at")
     paid_at = serializers.DateTimeField(allow_null=True)
     lines = OrderLineSerializer(source="items", many=True)
+
+
+class CheckoutSerializer(serializers.Serializer[Checkout]):
+    """A purchase on its way; under the same id it is an order once it is confirmed."""
+
+    id = serializers.UUIDField(source="public_id")
+    status = serializers.ChoiceField(choices=CheckoutState.choices, source="state")
+    total = CentsField(source="total_cents")
+    currency = serializers.CharField()
+    opened_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
 
 
 class OrderedProductSerializer(serializers.Serializer[Any]):

@@ -1,6 +1,7 @@
 """Settings of the orders service: its own key, its own database, nobody's sessions."""
 
 from migration_tools import SERVICE_APPS
+from migration_tools.errors import SettingsError
 from migration_tools.service import environment
 from migration_tools.service.environment import Environment
 
@@ -32,12 +33,26 @@ LOGGING = environment.log_lines()
 SPECTACULAR_SETTINGS = environment.spectacular(
     "Orders service",
     "Purchases and their life until shipped or cancelled.",
-    ENUM_NAME_OVERRIDES={"OrderStatus": "extracted_services.orders.models.State.choices"},
+    ENUM_NAME_OVERRIDES={
+        "OrderStatus": "extracted_services.orders.models.State.choices",
+        "CheckoutStatus": "extracted_services.orders.models.CheckoutState.choices",
+    },
 )
 
 # Stock and payments follow the orders' events, names and products follow what their owners say: each service reads
 # the others' feeds, and hands its own to whoever needs it.
 MIGRATION_TOOLS = SERVICE.migration_tools(
-    feeds={"orders": "monolith", "catalog": "catalog", "users": "users"},
-    readers=("monolith", "inventory", "payments"),
+    feeds={
+        "orders": "monolith",
+        "catalog": "catalog",
+        "users": "users",
+        "inventory": "inventory",
+        "payments": "payments",
+    },
+    readers=("monolith", "inventory", "payments", "dashboard"),
 )
+
+# How a checkout is carried through: "orchestrated" (this service conducts the saga) or "choreographed" (by events).
+CHECKOUT = SERVICE.get("CHECKOUT", "orchestrated")
+if CHECKOUT not in ("orchestrated", "choreographed"):
+    raise SettingsError(f"ORDERS_CHECKOUT is {CHECKOUT!r}; it must be 'orchestrated' or 'choreographed'")

@@ -9,6 +9,9 @@ from . import api
 
 urlpatterns = [
     path("api/orders/", api.OrdersView.as_view()),
+    path("api/orders/checkouts/", api.CheckoutsView.as_view()),
+    path("api/orders/checkouts/<uuid:public_id>/", api.CheckoutView.as_view()),
+    path("api/orders/checkouts/<uuid:public_id>/withdraw/", api.WithdrawView.as_view()),
     path("api/orders/products/", api.OrderedProductsView.as_view()),
     path("api/orders/<uuid:public_id>/", api.OrderView.as_view()),
     path("api/orders/<uuid:public_id>/pay/", api.PayView.as_view()),

@@ -9,6 +9,8 @@ from . import api
 
 urlpatterns = [
     path("api/payments/", api.PaymentsView.as_view()),
+    path("api/payments/account/", api.AccountView.as_view()),
+    path("api/payments/accounts/<int:payer>/limit/", api.LimitView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view()),
     path("strangle/", include("migration_tools.urls")),
     path("livez", health.livez),

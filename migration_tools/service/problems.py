@@ -21,6 +21,15 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
+class Unavailable(APIException):
+    """The request is good, but not now; the client may repeat it in a moment."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "try again in a moment"
+    default_code = "unavailable"
+    wait = 1
+
+
 class ProblemSerializer(serializers.Serializer[Any]):
     """The shape of every error."""
 

@@ -16,6 +16,7 @@ from tests.examples.orders_service import CSRF, RunningService, Shopper
 pytest_plugins = ["tests.examples.orders_service"]
 
 ONE = "/api/orders/{public_id}/"
+CHECKOUT = "/api/orders/checkouts/{public_id}/"
 # The document cannot say which products exist, and a generated identity is always replaced by a good one.
 UNDECIDABLE = [positive_data_acceptance, negative_data_rejection]
 WANTED = {"shipping_address": {}, "lines": [{"product": 1, "quantity": 1}, {"product": 2, "quantity": 1}]}
@@ -104,6 +105,9 @@ def test_the_openapi_document_is_complete_and_generated_without_a_warning(
         ("/api/orders/", "get"),
         ("/api/orders/", "post"),
         ("/api/orders/products/", "get"),
+        ("/api/orders/checkouts/", "post"),
+        (CHECKOUT, "get"),
+        (f"{CHECKOUT}withdraw/", "post"),
         (ONE, "get"),
         (f"{ONE}pay/", "post"),
         (f"{ONE}ship/", "post"),
@@ -124,6 +128,9 @@ def openapi(orders_service: RunningService) -> BaseSchema:
         ("GET", "/api/orders/"),
         ("POST", "/api/orders/"),
         ("GET", "/api/orders/products/"),
+        ("POST", "/api/orders/checkouts/"),
+        ("GET", CHECKOUT),
+        ("POST", f"{CHECKOUT}withdraw/"),
         ("GET", ONE),
         ("POST", f"{ONE}pay/"),
         ("POST", f"{ONE}ship/"),
@@ -136,7 +143,9 @@ def test_every_answer_to_generated_requests_is_one_the_document_declares(
     placed = shopper(uid).post("/api/orders/", json=WANTED).json()["id"]
     operation = openapi[path][method]
     cases = operation.as_strategy(mode)
-    if path.startswith(ONE):
+    if path.startswith(CHECKOUT):
+        placed = shopper(uid).post("/api/orders/checkouts/", json=WANTED).json()["id"]
+    if path.startswith((ONE, CHECKOUT)):
         cases |= operation.as_strategy(path_parameters={"public_id": placed})
     cookies = {**identity_rig.cookies(uid, "Ada"), "csrftoken": CSRF}
 

@@ -44,7 +44,8 @@ def hear(event_type, stream, group, payload):
     with transaction.atomic():
         for handler, lifted in find(envelope, group):
             handler.function(lifted)
-sale = {"order_id": ORDER, "lines": [{"product": 911, "quantity": 2}, {"product": 911, "quantity": 1}]}
+lines = [{"product": 911, "quantity": 2}, {"product": 911, "quantity": 1}]
+sale = {"order_id": ORDER, "public_id": str(uuid.uuid4()), "lines": lines}
 for sender, stream, group in ROADS:
     hear(sender, stream, group, {**sale, **({"reason": "ordered"} if sender == "stock.due" else {})})
 print(json.dumps(list(Outbox.objects.filter(payload__order_id=ORDER).values_list("event_type", flat=True))))

@@ -31,7 +31,11 @@ OPERATIONS = {
         ("/api/stock/reservations/", "POST"),
         ("/api/stock/reservations/{public_id}/", "DELETE"),
     },
-    "payments": {("/api/payments/", "GET")},
+    "payments": {
+        ("/api/payments/", "GET"),
+        ("/api/payments/account/", "GET"),
+        ("/api/payments/accounts/{payer}/limit/", "PUT"),
+    },
     "users": {("/api/accounts/me/", "GET"), ("/api/accounts/me/", "PATCH")},
 }
 ROWS = {
