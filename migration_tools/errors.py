@@ -213,6 +213,10 @@ class StoreError(StrangleError):
     """A replica's store did not answer, or refused what it was sent; never with values of rows in its message."""
 
 
+class StoreAway(StoreError):
+    """A store did not answer at all: nothing is said of what it was sent, which is good once the store is there."""
+
+
 class AnalysisError(StrangleError):
     """The analysis lacks a library, or was given a context map, a trace or a baseline that it cannot use."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from migration_tools.errors import StrangleError
+from migration_tools.errors import StoreAway, StrangleError
 from migration_tools.messaging.context import Causality, caused_by
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import UnknownVersion, find
@@ -21,7 +21,7 @@ class HandlerFailed(Exception):
     def __init__(self, event: Envelope, error: Exception) -> None:
         self.event = event
         self.error = error
-        self.passing = is_transient(error)
+        self.passing = is_transient(error) or isinstance(error, StoreAway)
         self.hopeless = isinstance(error, UnknownVersion)
         self.reason = _reason(error)
         self.detail = str(error)[:2000]

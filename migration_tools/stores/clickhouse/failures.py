@@ -2,7 +2,7 @@
 
 import re
 
-from migration_tools.errors import StoreError
+from migration_tools.errors import StoreAway, StoreError
 
 _CODE = re.compile(r"Code: (\d+)")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{3,})\)")
@@ -13,7 +13,7 @@ def failure(error: Exception) -> StoreError:
     text = str(error)
     code, names = _CODE.search(text), _NAME.findall(text)
     if code is None:
-        return StoreError(
+        return StoreAway(
             f"ClickHouse does not answer ({type(error).__name__}); start it, then run the same command again"
         )
     return StoreError(f"ClickHouse refused: code {code[1]} {names[-1] if names else ''}".rstrip())

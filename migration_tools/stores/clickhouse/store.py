@@ -42,11 +42,9 @@ class ClickHouseStore:
     def prepare(self, shape: Shape) -> None:
         """See Store."""
         self._engine.ask(f"CREATE DATABASE IF NOT EXISTS {dialect.quote(self._engine.database)}")
-        self._engine.ask(dialect.create(self._table(shape), shape))
+        self._engine.ask(dialect.create(self.table(shape), shape))
         self._engine.ask(dialect.create_progress(self._progress))
-        held = {
-            str(row[0]): str(row[1]) for row in tsv.decode(self._engine.ask(f"DESCRIBE TABLE {self._table(shape)}"))
-        }
+        held = {str(row[0]): str(row[1]) for row in tsv.decode(self._engine.ask(f"DESCRIBE TABLE {self.table(shape)}"))}
         if held != dialect.columns_of(shape):
             raise StoreError(
                 f"table {shape.into!r} has columns {sorted(held)} of other names or types than the replica; "
@@ -66,7 +64,7 @@ class ClickHouseStore:
             fields = [tsv.encode(column, value) for column, value in zip(shape.columns, values, strict=True)]
             lines.append(b"\t".join([*fields, b"%d" % row.version, b"%d" % (row.values is None)]))
         columns = [*names, dialect.VERSION, dialect.DELETED]
-        self._engine.insert(self._table(shape), columns, b"\n".join(lines) + b"\n")
+        self._engine.insert(self.table(shape), columns, b"\n".join(lines) + b"\n")
 
     def read(self, shape: Shape, keys: Collection[Key]) -> dict[Key, Held]:
         """See Store."""
@@ -74,13 +72,13 @@ class ClickHouseStore:
         ordered = list(keys)
         for at in range(0, len(ordered), KEYS_AT_ONCE):
             block = tsv.encode_rows(shape.key_columns, ordered[at : at + KEYS_AT_ONCE]).decode()
-            for row in tsv.decode(self._engine.ask(dialect.read(self._table(shape), shape), {"keys": block})):
+            for row in tsv.decode(self._engine.ask(dialect.read(self.table(shape), shape), {"keys": block})):
                 found[shape.key_of(row[1:])] = Held(version=int(row[0] or 0), values=row[1:])
         return found
 
     def digest(self, shape: Shape, buckets: int) -> Digests:
         """See Store; computed by ClickHouse."""
-        answer = self._engine.ask(dialect.digest(self._table(shape), shape, buckets))
+        answer = self._engine.ask(dialect.digest(self.table(shape), shape, buckets))
         return {
             int(bucket or 0): (int(count or 0), int(first or 0), int(second or 0))
             for bucket, count, first, second in tsv.decode(answer)
@@ -89,7 +87,7 @@ class ClickHouseStore:
     def scan(self, shape: Shape, buckets: int, wanted: Collection[int]) -> Iterator[tuple[Key, RowHash]]:
         """See Store."""
         block = "".join(f"{bucket}\n" for bucket in wanted)
-        answer = self._engine.ask(dialect.scan(self._table(shape), shape, buckets), {"wanted": block})
+        answer = self._engine.ask(dialect.scan(self.table(shape), shape, buckets), {"wanted": block})
         for row in tsv.decode(answer):
             yield tuple(str(part) for part in row[2:]), (int(row[0] or 0), int(row[1] or 0))
 
@@ -122,7 +120,11 @@ class ClickHouseStore:
         """See Store."""
         if self.progress(shape) is not None:
             self._write_progress(shape, "")
-        self._engine.ask(f"DROP TABLE IF EXISTS {self._table(shape)} SYNC")
+        self._engine.ask(f"DROP TABLE IF EXISTS {self.table(shape)} SYNC")
+
+    def ask(self, statement: str, parameters: Mapping[str, str] | None = None) -> Iterator[tuple[str | None, ...]]:
+        """What rows held here add up to: a SELECT of one's own, with parameters of type String; values as text."""
+        return tsv.decode(self._engine.ask(statement, parameters))
 
     def close(self) -> None:
         """See Store."""
@@ -135,5 +137,6 @@ class ClickHouseStore:
             {"name": shape.name, "document": document},
         )
 
-    def _table(self, shape: Shape) -> str:
+    def table(self, shape: Shape) -> str:
+        """The table of a replica as statements name it; read it with FINAL."""
         return f"{dialect.quote(self._engine.database)}.{dialect.quote(shape.into)}"

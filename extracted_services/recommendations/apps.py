@@ -1,0 +1,14 @@
+"""The Django app of the recommendations service."""
+
+from django.apps import AppConfig
+
+
+class RecommendationsServiceConfig(AppConfig):
+    """Hold the service's handlers; its facts are in ClickHouse, so it has no models."""
+
+    name = "extracted_services.recommendations"
+    label = "recommendations_service"
+
+    def ready(self) -> None:
+        """Let the OpenAPI document know the identity cookie."""
+        from migration_tools.service import openapi  # noqa: F401
