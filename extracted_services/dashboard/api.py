@@ -17,8 +17,14 @@ from migration_tools.projections.registry import get
 from migration_tools.projections.tokens import as_of, wait_for
 from migration_tools.service.problems import described
 
-from .models import FeedEntry, OrderDetails, OrderSummary, UserOrders
-from .serializers import FeedSerializer, OrderDetailsSerializer, OrderSummarySerializer, UserOrdersSerializer
+from .models import FeedEntry, OrderDetails, OrderSummary, Statement, UserOrders
+from .serializers import (
+    FeedSerializer,
+    OrderDetailsSerializer,
+    OrderSummarySerializer,
+    StatementSerializer,
+    UserOrdersSerializer,
+)
 
 AT_MOST = 100
 WAIT_SECONDS = 2.0
@@ -112,6 +118,20 @@ class FeedView(ReadView):
         """List the newest hundred."""
         rows = FeedEntry.objects.filter(customer_id=request.user.pk).order_by("-at", "event_id")
         return Response(FeedSerializer(rows[:AT_MOST], many=True).data)
+
+
+class StatementView(ReadView):
+    """What was taken of the customer and not given back, entry by entry."""
+
+    model = "statement"
+
+    @extend_schema(operation_id="statement_read", parameters=[AFTER], responses={200: StatementSerializer} | PROBLEMS)
+    def get(self, request: Request) -> Response:
+        """Show it; who paid nothing has an empty one."""
+        row = Statement.objects.filter(customer_id=request.user.pk).first() or Statement(
+            customer_id=request.user.pk, balance=Decimal(0), entries=[]
+        )
+        return Response(StatementSerializer(row).data)
 
 
 def _as_of(model: ReadModel) -> str:

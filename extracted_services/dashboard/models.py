@@ -51,6 +51,18 @@ class UserOrders(models.Model):
         db_table = "user_orders_view"
 
 
+class Statement(models.Model):
+    """One row a payer."""
+
+    customer_id = models.BigIntegerField(primary_key=True)
+    balance = models.DecimalField(max_digits=20, decimal_places=2, null=True)
+    entries = models.JSONField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "statement"
+
+
 class FeedEntry(models.Model):
     """One row an event of an order."""
 

@@ -1,4 +1,4 @@
-"""The read models: a customer's orders, an order's summary and its details, and the feed of what happened."""
+"""The read models: a customer's orders, an order's summary, its details, what happened, and what was paid."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -302,3 +302,46 @@ class Feed(ReadModel):
         what = event.event_type.removeprefix("order.")
         values = {**order_key(event), "what": what, "at": event.timestamp}
         yield Put("feed", {"event_id": event.event_id}, values)
+
+
+class Statement(ReadModel):
+    """One row a payer: what was taken of them and not given back, and the entries that it is the sum of."""
+
+    name = "statement"
+    group = GROUP
+    tables = (
+        Table(
+            name="statement_entry",
+            key={"account": "uuid", "number": "bigint"},
+            source="payments",
+            columns={
+                "customer_id": Latest("bigint"),
+                "what": Latest("text"),
+                "order_number": Latest("bigint"),
+                "amount": Latest("numeric"),
+            },
+            private=True,
+        ),
+        Table(
+            name="statement",
+            key={"customer_id": "bigint"},
+            source="payments",
+            columns={
+                "balance": Summed("statement_entry", "customer_id", "amount"),
+                "entries": Gathered("statement_entry", "customer_id", ("number", "what", "order_number", "amount")),
+            },
+        ),
+    )
+
+    @on("payer_account.captured", stream="payments")
+    @on("payer_account.refunded", stream="payments")
+    @on("payer_account.carried", stream="payments")
+    def entered(self, event: Envelope) -> Iterable[Change]:
+        said, what = event.payload, event.event_type.removeprefix("payer_account.")
+        if said["payer"] is None:
+            return []
+        sign = "-" if what == "refunded" else ""
+        amount, payer = f"{sign}{said['amount']}", {"customer_id": said["payer"]}
+        key = {"account": said["aggregate_id"], "number": said["aggregate_version"]}
+        values = {**payer, "what": what, "order_number": said.get("order"), "amount": amount}
+        return [Put("statement_entry", key, values), Put("statement", payer)]

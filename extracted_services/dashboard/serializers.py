@@ -78,3 +78,21 @@ class FeedSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField(allow_null=True)
     customer_id = serializers.IntegerField(allow_null=True)
     customer_name = serializers.CharField(allow_null=True, allow_blank=True)
+
+
+class EntrySerializer(serializers.Serializer[Any]):
+    """One entry of an account; a refund's amount is negative."""
+
+    number = serializers.IntegerField()
+    what = serializers.ChoiceField(choices=[(kind, kind) for kind in ("captured", "refunded", "carried")])
+    order_number = serializers.IntegerField(allow_null=True)
+    amount = serializers.DecimalField(**AMOUNT)
+
+
+@screen("statement")
+class StatementSerializer(serializers.Serializer[Any]):
+    """A payer's account with its entries."""
+
+    customer_id = serializers.IntegerField()
+    balance = serializers.DecimalField(**AMOUNT)
+    entries = EntrySerializer(many=True)

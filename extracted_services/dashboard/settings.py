@@ -42,4 +42,6 @@ SPECTACULAR_SETTINGS = environment.spectacular(
     ENUM_NAME_OVERRIDES={"OrderStatus": "extracted_services.dashboard.serializers.STATUS"},
 )
 
-MIGRATION_TOOLS = SERVICE.migration_tools(feeds=environment.of_their_owners("users", "catalog", "orders"), readers=())
+MIGRATION_TOOLS = SERVICE.migration_tools(
+    feeds=environment.of_their_owners("users", "catalog", "orders", "payments"), readers=()
+)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -65,7 +66,7 @@ def url(cluster: Cluster, django_db_blocker: Any) -> Iterator[str]:
         connections["default"].settings_dict.update(
             NAME=name, PORT=str(cluster.port), USER="dashboard_owner", PASSWORD=cluster.password
         )
-        for kind in MODELS:
+        for kind in (*MODELS, dashboard.Statement):
             register(kind())
         try:
             apply(*EVENTS)
@@ -163,6 +164,29 @@ def test_a_customer_sees_their_own_orders_in_every_view_and_nobody_elses(client:
     assert httpx2.get(f"{ada.base_url}/api/feed/").status_code == 401
 
 
+def entry(kind: str, version: int, amount: str, payer: int = 7) -> Envelope:
+    account = str(uuid.uuid5(uuid.NAMESPACE_OID, str(payer)))
+    said = {"payer": payer, "amount": amount, "aggregate_id": account, "aggregate_version": version}
+    order = {} if kind == "carried" else {"order": version}
+    return sample(
+        f"payer_account.{kind}", said | order, stream="payments", aggregate_type="payer_account", aggregate_id=account,
+        position=version,
+    )  # fmt: skip
+
+
+def test_a_statement_is_the_sum_of_its_entries_in_whatever_order_and_however_often_they_come(client: Client) -> None:
+    entries = [entry("carried", 2, "1000.00"), entry("refunded", 3, "200.00"), entry("captured", 4, "500.00")]
+    apply(entries[2], entry("captured", 2, "9.00", payer=8), entries[0], entries[2], entries[1], entries[0])
+    found = client(7).get("/api/dashboard/statement/").json()
+    assert (found["balance"], len(found["entries"])) == ("1300.00", 3)
+    assert {(each["number"], each["what"], each["amount"]) for each in found["entries"]} == {
+        (2, "carried", "1000.00"),
+        (3, "refunded", "-200.00"),
+        (4, "captured", "500.00"),
+    }
+    assert client(9).get("/api/dashboard/statement/").json() == {"customer_id": 9, "balance": "0.00", "entries": []}
+
+
 def test_an_answer_says_as_of_when_and_waits_for_the_callers_own_write(client: Client) -> None:
     ada = client(7)
     answer = ada.get("/api/dashboard/orders/")
@@ -190,7 +214,14 @@ def test_the_role_of_the_web_process_reads_the_views(url: str, cluster: Cluster)
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/dashboard/", "/api/dashboard/orders/", "/api/dashboard/orders/{order_id}/", "/api/feed/"]
+    "path",
+    [
+        "/api/dashboard/",
+        "/api/dashboard/orders/",
+        "/api/dashboard/orders/{order_id}/",
+        "/api/dashboard/statement/",
+        "/api/feed/",
+    ],
 )
 def test_every_answer_to_generated_requests_is_one_the_document_declares(client: Client, path: str) -> None:
     ada = client(7)
