@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from migration_tools.analysis.plan import PARTS
 from migration_tools.analysis.report import Analysis, Cut, by_rule
 from migration_tools.analysis.rules import RULES
+from migration_tools.reports.letters import printable
 
 SHOWN_AT_MOST = 40
 ANSWERS = {
@@ -34,12 +35,14 @@ def size(count: float) -> str:
 
 def render_text(analysis: Analysis) -> str:
     """For a terminal."""
-    return "\n".join(_lines(analysis, heading=lambda text: ["", text, "-" * len(text)], table=_columns)) + "\n"
+    lines = _lines(analysis, heading=lambda text: ["", text, "-" * len(text)], table=_columns)
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def render_markdown(analysis: Analysis) -> str:
     """For a page or a merge request."""
-    return "\n".join(_lines(analysis, heading=lambda text: ["", f"## {text}", ""], table=_pipes)) + "\n"
+    lines = _lines(analysis, heading=lambda text: ["", f"## {text}", ""], table=_pipes)
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _lines(analysis: Analysis, heading: Callable[[str], list[str]], table: Table) -> Iterator[str]:

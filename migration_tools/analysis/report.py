@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from migration_tools.analysis.findings import Finding
 from migration_tools.errors import AnalysisError
+from migration_tools.reports.kinds import VERSIONS, Kind
 
-VERSION = 1
+VERSION = VERSIONS[Kind.ANALYZE]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,7 @@ class Analysis:
     def to_json(self) -> dict[str, Any]:
         """The JSON form."""
         return {
+            "kind": str(Kind.ANALYZE),
             "version": VERSION,
             "project": self.project,
             "made_at": self.made_at,

@@ -19,9 +19,13 @@ from migration_tools.phases.live import LiveExecutor
 from migration_tools.phases.machine import MOVES, check_gates, missing_evidence, move_forward, refuse_unless
 from migration_tools.phases.surroundings import Surroundings, surroundings
 from migration_tools.playbook.registry import get
+from migration_tools.reports.kinds import Format, Kind
 from migration_tools.state.journal import phase_of
 from migration_tools.state.phase import Phase
 from migration_tools.stores.postgres import describe_failure, errors
+
+#: Formats of reports; the object that json prints is the command's own answer, whatever it did.
+RENDERED = (str(Format.MARKDOWN), str(Format.HTML), str(Format.JUNIT))
 
 
 class Operation(Examples):
@@ -29,6 +33,8 @@ class Operation(Examples):
 
     purpose = ""
     can_dry_run = True
+    #: The kind of report that it gives, in further formats; `operate` then returns `rendered` in these.
+    report: Kind | None = None
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,8 +43,11 @@ class Operation(Examples):
         if self.can_dry_run:
             parser.add_argument("--dry-run", action="store_true", help="tell the plan in sentences; touch nothing")
             parser.add_argument("--reason", default="", help="why, for the journal")
+        told = "json prints one object on stdout"
+        if self.report is not None:
+            told += f"; {', '.join(RENDERED)} print the report in its place"
         parser.add_argument(
-            "--format", choices=["text", "json"], default="text", help="json prints one object on stdout"
+            "--format", choices=["text", "json", *(RENDERED if self.report else ())], default="text", help=told
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -47,6 +56,12 @@ class Operation(Examples):
         stop = threading.Event()
         result: dict[str, Any] = {"context": options["context"], "command": name, "phase_before": None}
         failure: CommandError | None = None
+        if options["format"] in RENDERED and any(options.get(name) for name in ("dry_run", "watch")):
+            raise CommandError(
+                f"--format {options['format']} prints the report of what was done; with --dry-run or --watch there is "
+                "none: use text or json",
+                returncode=ExitCode.USAGE,
+            )
         try:
             result["phase_before"] = phase_of(options["context"]).value
             with heed_signals(stop):
@@ -125,6 +140,9 @@ class Operation(Examples):
     def _print(self, result: dict[str, Any], form: str, *, failed: bool) -> None:
         if form == "json":
             self.stdout.write(json.dumps(result, default=str))
+            return
+        if "rendered" in result:
+            self.stdout.write(result["rendered"], ending="")
             return
         for number, sentence in enumerate(result.get("plan", []), 1):
             self.stdout.write(f"{number}. {sentence}")

@@ -3,15 +3,9 @@
 from collections.abc import Iterator
 from html import escape
 
-from migration_tools.verification.render_text import (
-    circumstances,
-    classes,
-    key_text,
-    left_out,
-    plural,
-    printable,
-    verdict,
-)
+from migration_tools.reports.letters import plural, printable
+from migration_tools.reports.style_sheet import STYLE
+from migration_tools.verification.render_text import circumstances, classes, key_text, left_out, verdict
 from migration_tools.verification.report import (
     Difference,
     DifferenceKind,
@@ -20,7 +14,7 @@ from migration_tools.verification.report import (
     VerificationReport,
     shares,
 )
-from migration_tools.verification.style_sheet import STYLE, filter_rules
+from migration_tools.verification.style_sheet import filter_rules
 
 SHOWN_AT_MOST = 500
 DIFFERENCES_BYTES_AT_MOST = 800_000

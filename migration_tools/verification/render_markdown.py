@@ -3,15 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from migration_tools.verification.render_text import (
-    circumstances,
-    classes,
-    displayed,
-    key_text,
-    left_out,
-    printable,
-    verdict,
-)
+from migration_tools.reports.letters import printable
+from migration_tools.verification.render_text import circumstances, classes, displayed, key_text, left_out, verdict
 from migration_tools.verification.report import Difference, TableResult, VerificationReport, shares
 
 SHOWN_AT_MOST = 200

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TextIO
 
+from migration_tools.reports.letters import plural, printable
 from migration_tools.verification.report import (
     Difference,
     FieldDifference,
@@ -58,11 +59,6 @@ def circumstances(report: VerificationReport) -> str:
     )
 
 
-def plural(count: int, noun: str) -> str:
-    """Spell a count with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def classes(by_class: dict[str, int]) -> str:
     """Spell the classes with their counts."""
     return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in by_class.items())
@@ -88,11 +84,6 @@ def displayed(value: str | None, *, redacted: bool) -> str:
     return printable(value) if redacted else f"'{printable(value)}'"
 
 
-def printable(text: str) -> str:
-    """Show what does not print, so that no value can move the cursor or turn the direction of writing."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
 def key_text(difference: Difference) -> str:
     """Spell a row's key."""
     return printable(", ".join(difference.key))
@@ -112,15 +103,9 @@ def _lines(report: VerificationReport, limit: int) -> Iterator[str]:
             yield f"    {rest}"
 
 
-def _visible(letter: str) -> str:
-    if letter.isprintable():
-        return letter
-    code = ord(letter)
-    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
-
-
 def _table_line(table: TableResult) -> str:
-    names = f"{table.source_table} → {table.target_table}: {table.rows_source:,} → {table.rows_target:,} rows"
+    tables = printable(f"{table.source_table} → {table.target_table}")
+    names = f"{tables}: {table.rows_source:,} → {table.rows_target:,} rows"
     if not table.count:
         return f"{names}, equal"
     return f"{names}, {plural(table.count, 'difference')} ({classes(table.by_class)})"

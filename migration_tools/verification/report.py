@@ -13,8 +13,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from migration_tools.errors import StrangleError
+from migration_tools.reports.kinds import VERSIONS, Kind
+from migration_tools.reports.letters import shape
 
-VERSION = 1
+VERSION = VERSIONS[Kind.VERIFY]
 
 _QUOTED_SEGMENT = re.compile(r'\["((?:[^"\\]|\\.)*)"\]')
 
@@ -155,6 +157,7 @@ class VerificationReport:
         """The JSON form, keys in a stable order. What was redacted before cannot be revealed any more."""
         report = self if reveal else self.redact()
         return {
+            "kind": str(Kind.VERIFY),
             "version": report.version,
             "context": report.context,
             "direction": report.direction,
@@ -228,14 +231,6 @@ def merge_results(results: Sequence[TableResult], keep: int) -> TableResult:
         differences=found[:keep],
         truncated=sum(result.truncated for result in results) + len(found[keep:]),
     )
-
-
-def shape(value: str | None, type_: str = "") -> str | None:
-    """What may be told of a value: its type and length. NULL and '' say nothing personal and stay."""
-    if not value:
-        return value
-    unit = "char" if len(value) == 1 else "chars"
-    return f"‹{type_ or 'text'}, {len(value):,} {unit}›"  # noqa: RUF001  (no value looks like that)
 
 
 def shares(report: VerificationReport, limit: int) -> list[int]:

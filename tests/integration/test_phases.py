@@ -75,6 +75,13 @@ class Road:
         return self.stage.differences()
 
 
+def said_by(command: str, *args: str) -> str:
+    """The first line that a command prints for people."""
+    out = StringIO()
+    call_command(command, *args, "orders", stdout=out)
+    return out.getvalue().partition("\n")[0]
+
+
 ROAD = [
     "strangle_dual_write",
     "strangle_backfill",
@@ -160,6 +167,8 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
     moves = JournalEntry.objects.filter(context="orders").values_list("move", "step")
     assert ("to cutover", "handed_over") in moves
     assert ("undo cutover", "handed_over") in moves
+    assert said_by("strangle_report", "audit") == "audit of orders: the record holds together"
+    assert said_by("strangle_report", "cutover").startswith("hand-overs of orders: 3 hand-overs, writers held ")
 
 
 def test_after_the_cutover_the_monolith_is_refused_and_the_service_is_not(road: Road) -> None:

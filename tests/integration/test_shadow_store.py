@@ -164,6 +164,7 @@ def test_the_report_says_the_same_in_every_form_and_escapes_what_a_client_chose(
         "shadow-orders.html",
         "shadow-orders.json",
         "shadow-orders.md",
+        "shadow-orders.xml",
     ]
     html = (tmp_path / "shadow-orders.html").read_text()
     assert "<script" not in html

@@ -85,6 +85,7 @@ def test_the_json_form_reads_back(found: list[Difference]) -> None:
 def test_the_json_form_has_what_others_read() -> None:
     document = FULL.to_json()
     assert document | {"tables": []} == {
+        "kind": "verify",
         "version": 1,
         "context": "orders",
         "direction": "forward",

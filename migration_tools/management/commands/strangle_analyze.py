@@ -10,22 +10,18 @@ from migration_tools.analysis.analyse import Evidence, analyse
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.database import DatabaseFacts, has_relayed, read_facts, since
 from migration_tools.analysis.impact import impact_of, render_impact
-from migration_tools.analysis.render_html import render_html
-from migration_tools.analysis.render_machine import render_dot, render_json, render_sarif
-from migration_tools.analysis.render_text import headline, render_markdown, render_text
+from migration_tools.analysis.render_machine import render_dot, render_sarif
+from migration_tools.analysis.render_text import headline
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError, StrangleError
+from migration_tools.management.reports import render
+from migration_tools.reports.kinds import Format, Kind
 from migration_tools.stores.postgres import connect
 
-RENDERERS = {
-    "text": render_text,
-    "json": render_json,
-    "markdown": render_markdown,
-    "html": render_html,
-    "sarif": render_sarif,
-    "dot": render_dot,
-}
+#: What only this kind of report is rendered as, beside the formats of every kind.
+FURTHER = {"sarif": render_sarif, "dot": render_dot}
+FORMATS = sorted([*Format, *FURTHER])
 
 
 class Command(BaseCommand):
@@ -37,7 +33,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--format", choices=sorted(RENDERERS), default="text")
+        parser.add_argument("--format", choices=[str(each) for each in FORMATS], default="text")
         parser.add_argument("--output", help="write the report to this file instead of standard output")
         parser.add_argument(
             "--trace", action="append", default=[], metavar="PATH", help="a trace, or a directory of traces; repeatable"
@@ -64,7 +60,9 @@ class Command(BaseCommand):
             report = analyse(contexts, Evidence(trace=trace, facts=facts, relays=relays), what_if=what_if)
         except StrangleError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
-        self._write(RENDERERS[options["format"]](report), options["output"], headline(report))
+        form = options["format"]
+        text = FURTHER[form](report) if form in FURTHER else render(Kind.ANALYZE, report, form)
+        self._write(text, options["output"], headline(report))
 
     def _facts(self, options: dict[str, Any]) -> tuple[DatabaseFacts, bool]:
         if options["no_database"]:

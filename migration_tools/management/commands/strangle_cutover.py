@@ -5,8 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from migration_tools.management.operation import Operation
+from migration_tools.management.operation import RENDERED, Operation
+from migration_tools.management.reports import render
 from migration_tools.management.saga_options import add_saga_options
+from migration_tools.overview.hand_overs import read_hand_overs
+from migration_tools.reports.kinds import Kind
 from migration_tools.state.phase import Phase
 
 
@@ -16,6 +19,7 @@ class Command(Operation):
     help = "Hand the context's writes over to the service; they are carried back, so strangle_rollback loses nothing."
     examples = ("orders --dry-run", 'orders --reason "CHG-1234"')
     purpose = "cutover"
+    report = Kind.CUTOVER
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -34,4 +38,7 @@ class Command(Operation):
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:
-            return self.move(env, Phase.CUTOVER, options)
+            done = self.move(env, Phase.CUTOVER, options)
+        if options["format"] in RENDERED:
+            done["rendered"] = render(Kind.CUTOVER, read_hand_overs(env.context), options["format"])
+        return done

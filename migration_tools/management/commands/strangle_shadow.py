@@ -12,20 +12,14 @@ from django.core.management.base import CommandError
 
 from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.management.examples import Examples
+from migration_tools.management.reports import render
 from migration_tools.management.shadow_hints import transformed_fields
+from migration_tools.reports.kinds import Format, Kind
 from migration_tools.routing.shadow import rules
 from migration_tools.routing.shadow.models import ShadowRule
-from migration_tools.routing.shadow.render_html import render_html
-from migration_tools.routing.shadow.render_text import render_markdown, render_text
 from migration_tools.routing.shadow.report import ShadowReport, read_report
 
-RENDERERS: dict[str, Callable[[ShadowReport], str]] = {
-    "text": render_text,
-    "json": lambda report: json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n",
-    "markdown": render_markdown,
-    "html": render_html,
-}
-FILES = {"json": "json", "markdown": "md", "html": "html"}
+FILES = {"json": "json", "markdown": "md", "html": "html", "junit": "xml"}
 
 
 class Command(Examples):
@@ -46,8 +40,8 @@ class Command(Examples):
 
         report = actions.add_parser("report", help="what was compared and what differs")
         report.add_argument("context")
-        report.add_argument("--format", choices=tuple(RENDERERS), default="text")
-        report.add_argument("--directory", type=Path, help="also write it there as JSON, Markdown and HTML")
+        report.add_argument("--format", choices=[str(each) for each in Format], default="text")
+        report.add_argument("--directory", type=Path, help="also write it there as JSON, Markdown, HTML and JUnit")
 
         for name, text in (
             ("propose", "propose rules for what looks like noise or a declared transform"),
@@ -108,7 +102,7 @@ class Command(Examples):
         report = read_report(options["context"])
         if options["directory"] is not None:
             self._write(report, options["directory"])
-        self.stdout.write(RENDERERS[options["format"]](report), ending="")
+        self.stdout.write(render(Kind.SHADOW, report, options["format"]), ending="")
         if not report.compared:
             raise CommandError(
                 f"no shadow read of {report.context!r} was compared; is a sample shadowed "
@@ -124,7 +118,7 @@ class Command(Examples):
             path = directory / f"shadow-{report.context}.{suffix}"
             partial = path.with_name(f".{path.name}.partial")
             partial.touch(mode=0o600)
-            partial.write_text(RENDERERS[name](report), encoding="utf-8")
+            partial.write_text(render(Kind.SHADOW, report, name), encoding="utf-8")
             partial.replace(path)
             self.stderr.write(f"wrote {path}")
 

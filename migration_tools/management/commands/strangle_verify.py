@@ -11,13 +11,15 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.management.base import CommandParser
 
-from migration_tools.management.operation import Operation
+from migration_tools.management.operation import RENDERED, Operation
+from migration_tools.management.reports import render
 from migration_tools.phases.gates import clean_streak
 from migration_tools.phases.machine import missing_evidence, operating
 from migration_tools.phases.repairing import plan_repair, run_repair
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.verifying import run_verification
 from migration_tools.phases.watching import watch
+from migration_tools.reports.kinds import Kind
 from migration_tools.state.journal import phase_of, record
 from migration_tools.state.models import Context
 from migration_tools.state.phase import Phase
@@ -31,6 +33,7 @@ class Command(Operation):
     help = "Compare both sides exactly while writes go on; exit 3 when they differ. Enough clean runs complete phase 4."
     examples = ("orders", "orders --watch", "orders --runs 2 --format json")
     purpose = "verify"
+    report = Kind.VERIFY
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -105,7 +108,9 @@ class Command(Operation):
             record(env.context, "verify", "revealed", {"directory": str(place)}, options["reason"])
         files = write_report(report, place, reveal=options["reveal"])
         verdict = "equal" if report.equal else f"{report.differences} differences"
-        return {
+        form, reveal = options["format"], options["reveal"]
+        rendered = {"rendered": render(Kind.VERIFY, report, form, reveal=reveal)} if form in RENDERED else {}
+        return rendered | {
             "phase_after": phase_of(env.context).value,
             "seconds": round(time.monotonic() - began, 3),
             "differences_found": not report.equal,

@@ -12,6 +12,11 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _DIGITS = re.compile(r"[0-9T:.+\- Z]{1,40}")
 _TOKEN_LENGTH = 24
 _ID_DIGITS = 4
+#: Everything that `shape` can give; a value that `revealed` gives is JSON, and no JSON looks like that but null.
+_SHAPE = re.compile(
+    r"null|boolean|integer of \d+ digits?|number with \d+ decimals?|empty text|uuid|text like [9T:.+\- Z]+"
+    r"|text of \d+ characters?|list of \d+|object of \d+ keys?|object"
+)
 REVEALED_LENGTH = 200
 LONGEST = 300
 
@@ -55,6 +60,11 @@ def shape(value: Any) -> str:
 def revealed(value: Any) -> str:
     """The value itself, cut; only for somebody who asked for it."""
     return json.dumps(value, ensure_ascii=False, default=str)[:REVEALED_LENGTH]
+
+
+def without_values(sample: str) -> str:
+    """A stored sample's shape: itself if it is one, else the size of what `revealed` kept."""
+    return sample if _SHAPE.fullmatch(sample) else f"text of {_plural(len(sample), 'character')}"
 
 
 def _segment(segment: str) -> str:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
+from migration_tools.reports.letters import plural, printable
+from migration_tools.reports.style_sheet import STYLE
 from migration_tools.routing.shadow.differences import DiffKind
 from migration_tools.routing.shadow.render_text import circumstances, rule_verb, skipped, times, verdict
 from migration_tools.routing.shadow.report import PlaceResult, RouteResult, RuleResult, ShadowReport
-from migration_tools.verification.render_text import plural, printable
-from migration_tools.verification.style_sheet import STYLE
 
 SHOWN_AT_MOST = 300
 
@@ -36,8 +36,10 @@ td.state-approved{color:var(--ok)}td.state-rejected{color:var(--bad)}
 """
 
 
-def render_html(report: ShadowReport) -> str:
+def render_html(report: ShadowReport, *, reveal: bool = False) -> str:
     """Render as a self-contained page."""
+    if not reveal:
+        report = report.redact()
     return "".join(_page(report))
 
 
@@ -63,7 +65,7 @@ def _page(report: ShadowReport) -> Iterator[str]:
     yield from _noise(report)
     yield from _rules(report.rules)
     yield "</main><footer>"
-    yield "Values stand here as type and size unless the comparator was told to reveal them. "
+    yield "Values are redacted: type and size stand in their place. " if report.redacted else ""
     yield f"django-strangler, {_text(report.at)}.</footer></body></html>\n"
 
 
@@ -80,7 +82,7 @@ def _header(report: ShadowReport) -> Iterator[str]:
         names = {"same": "alike", "late": "alike when asked again", "changed": "different"}
         yield "<ul class=legend>"
         for name, count in parts.items():
-            yield f"<li class=k-{name}><i></i><b>{count:,}</b> {names[name]}"
+            yield f"<li class=k-{name}><i></i><b>{count:,}</b> {names[name]}</li>"
         yield "</ul>"
     yield "</header>"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from migration_tools.reports.letters import plural, printable
 from migration_tools.routing.shadow.report import PlaceResult, RouteResult, RuleResult, ShadowReport
-from migration_tools.verification.render_text import plural, printable
 
 SHOWN_AT_MOST = 200
 
@@ -54,14 +54,14 @@ def rule_verb(rule: RuleResult) -> str:
     return "compare as a bag" if rule.action == "unordered" else f"ignore {rule.kind.replace('_', ' ')}"
 
 
-def render_text(report: ShadowReport) -> str:
+def render_text(report: ShadowReport, *, reveal: bool = False) -> str:
     """Render for a terminal."""
-    return "\n".join(_text(report)) + "\n"
+    return "\n".join(_text(report if reveal else report.redact())) + "\n"
 
 
-def render_markdown(report: ShadowReport) -> str:
+def render_markdown(report: ShadowReport, *, reveal: bool = False) -> str:
     """Render for a pull request or a wiki."""
-    return "\n".join(_markdown(report)) + "\n"
+    return "\n".join(_markdown(report if reveal else report.redact())) + "\n"
 
 
 def _text(report: ShadowReport) -> Iterator[str]:

@@ -1,16 +1,18 @@
 """What the shadow reads of a context came to: one model, its JSON form, and who may be told what."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from migration_tools.conf import settings
+from migration_tools.reports.kinds import VERSIONS, Kind
 from migration_tools.routing.shadow.differences import Difference, DiffKind
 from migration_tools.routing.shadow.models import ShadowDifference, ShadowRoute, ShadowRule
+from migration_tools.routing.shadow.patterns import without_values
 from migration_tools.routing.shadow.rules import approved, unordered
 
-VERSION = 1
+VERSION = VERSIONS[Kind.SHADOW]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class ShadowReport:
     routes: list[RouteResult] = field(default_factory=list)
     places: list[PlaceResult] = field(default_factory=list)
     rules: list[RuleResult] = field(default_factory=list)
+    redacted: bool = False
 
     @property
     def compared(self) -> int:
@@ -115,10 +118,20 @@ class ShadowReport:
         """The open differences of one pattern, the most frequent first."""
         return (each for each in self.open if each.pattern == pattern)
 
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form, keys in a stable order; values are in it only where the comparator ran with --reveal."""
+    def redact(self) -> Self:
+        """The same report without the values that a comparator stored because it ran with --reveal."""
+        if self.redacted:
+            return self
+        return replace(self, redacted=True, places=[_redacted(each) for each in self.places])
+
+    def to_json(self, *, reveal: bool = False) -> dict[str, Any]:
+        """The JSON form, keys in a stable order; revealed, it has the values of a comparator that kept them."""
+        if not reveal and not self.redacted:
+            return self.redact().to_json()
         return {
+            "kind": str(Kind.SHADOW),
             "version": VERSION,
+            "redacted": self.redacted,
             "context": self.context,
             "at": self.at,
             "since": self.since,
@@ -147,6 +160,14 @@ def read_report(context: str) -> ShadowReport:
         places=[_place(row, rules) for row in places],
         rules=[_rule(row) for row in rules],
     )
+
+
+def _redacted(place: PlaceResult) -> PlaceResult:
+    # A place that is no path into an answer is a status, a size or a header's media type.
+    if not place.path.startswith("$"):
+        return place
+    samples = [{side: without_values(text) for side, text in each.items()} for each in place.samples]
+    return replace(place, samples=samples)
 
 
 def _route(row: ShadowRoute) -> RouteResult:

@@ -1,0 +1,1 @@
+"""Reports: the five kinds with their versions and schemas, and renderings that several kinds share."""
