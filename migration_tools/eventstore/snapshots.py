@@ -19,7 +19,7 @@ class Policy:
     hours: float = 24.0
 
 
-def due(aggregates: Aggregates[Any], policy: Policy, *, limit: int = 1000) -> list[UUID]:
+def due(aggregates: Aggregates[Any], policy: Policy, *, limit: int | None = 1000) -> list[UUID]:
     """The aggregates that the policy wants a snapshot of, those with most events first."""
     with connections[aggregates.alias].cursor() as cursor:
         cursor.execute(

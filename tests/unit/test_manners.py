@@ -12,60 +12,170 @@ from django.core.management import call_command, load_command_class
 
 from migration_tools.errors import ExitCode
 from migration_tools.management.examples import Examples
+from tests.architecture.tree import ROOT
 from tests.examples.test_docs import COMMANDS
 
-#: Commands that work until they are told to stop, or read or write a stream of lines.
-WORK_ON = {"strangle_changes", "strangle_consume", "strangle_ingest", "strangle_operate", "strangle_proxy"}
-PRINT_THEMSELVES = {"strangle_completion", "strangle_event_store", "strangle_init", "strangle_service"}
+#: What each command, or each of its actions, does: it reads, it changes something and ends, or it works on until told
+#: to stop. Those that change something say with --dry-run what they would do.
+READS, CHANGES, WORKS_ON = "reads", "changes", "works on"
+NATURES: dict[str, str] = {
+    "strangle_advise": READS,
+    "strangle_analyze": READS,
+    "strangle_backfill": CHANGES,
+    "strangle_changes": WORKS_ON,
+    "strangle_completion": READS,
+    "strangle_consume": WORKS_ON,
+    "strangle_contracts": CHANGES,
+    "strangle_cutover": CHANGES,
+    "strangle_dead_letters": CHANGES,
+    "strangle_decommission": CHANGES,
+    "strangle_doctor": CHANGES,
+    "strangle_dual_write": CHANGES,
+    "strangle_event_store audit": READS,
+    "strangle_event_store drop-snapshots": CHANGES,
+    "strangle_event_store snapshots": CHANGES,
+    "strangle_export": CHANGES,
+    "strangle_guard": CHANGES,
+    "strangle_ingest": WORKS_ON,
+    "strangle_init": CHANGES,
+    "strangle_operate": WORKS_ON,
+    "strangle_projection new": CHANGES,
+    "strangle_proxy run": WORKS_ON,
+    "strangle_prune": CHANGES,
+    "strangle_rebuild": CHANGES,
+    "strangle_relay": WORKS_ON,
+    "strangle_repair": CHANGES,
+    "strangle_replay": CHANGES,
+    "strangle_replica": CHANGES,
+    "strangle_replicate dead": READS,
+    "strangle_replicate poll": WORKS_ON,
+    "strangle_replicate rebuild": CHANGES,
+    "strangle_replicate reconcile": CHANGES,
+    "strangle_replicate retry": CHANGES,
+    "strangle_replicate send": WORKS_ON,
+    "strangle_replicate status": READS,
+    "strangle_report": READS,
+    "strangle_rollback": CHANGES,
+    **{f"strangle_route {name}": READS for name in ("diff", "doctor", "log", "propose", "render", "show")},
+    **{
+        f"strangle_route {name}": CHANGES
+        for name in ("drain", "forget", "hold", "kill", "release", "rollback", "rule", "set", "unrule")
+    },
+    "strangle_route follow": WORKS_ON,
+    "strangle_sagas": CHANGES,
+    "strangle_service": CHANGES,
+    **{f"strangle_shadow {name}": READS for name in ("report", "rules")},
+    **{f"strangle_shadow {name}": CHANGES for name in ("add", "approve", "propose", "reject")},
+    "strangle_shadow run": WORKS_ON,
+    "strangle_shard show": READS,
+    **{f"strangle_shard {name}": CHANGES for name in ("add", "init", "merge", "move", "split")},
+    "strangle_sor": READS,
+    "strangle_state_events": CHANGES,
+    "strangle_status": READS,
+    "strangle_switch_reads": CHANGES,
+    "strangle_top": READS,
+    "strangle_verify": CHANGES,
+}
+#: Those that change something without --dry-run, and what one does in its place.
+NO_DRY_RUN = {"strangle_doctor": "without --mend it only looks"}
+#: Those that answer and have no --format json, and why.
+NO_JSON = {
+    "strangle_completion": "a script",
+    "strangle_event_store audit": "a JSON object a line already",
+    "strangle_init": "a Python module",
+    "strangle_shadow add": "one line",
+    "strangle_shadow approve": "one line a rule",
+    "strangle_shadow reject": "one line a rule",
+}
 
 
 def parser(name: str) -> ArgumentParser:
     return load_command_class("migration_tools", name).create_parser("manage.py", name)
 
 
-def options(of: ArgumentParser) -> set[str]:
-    found = set()
-    for action in of._actions:
-        found |= set(action.option_strings)
-        if isinstance(action, _SubParsersAction):
-            found |= {option for sub in action.choices.values() for option in options(sub)}
+def leaves() -> dict[str, ArgumentParser]:
+    """Every command, or each of its actions where these have parsers of their own."""
+    found: dict[str, ArgumentParser] = {}
+    for name in COMMANDS:
+        made = parser(name)
+        actions = [each for each in made._actions if isinstance(each, _SubParsersAction)]
+        found |= {f"{name} {word}": sub for each in actions for word, sub in each.choices.items()}
+        if not actions:
+            found[name] = made
     return found
 
 
+LEAVES = leaves()
+
+
+def options(of: ArgumentParser) -> set[str]:
+    return {option for action in of._actions for option in action.option_strings}
+
+
+def test_it_is_said_of_every_command_and_action_whether_it_changes_something() -> None:
+    assert set(NATURES) == set(LEAVES)
+    assert set(NO_DRY_RUN) | set(NO_JSON) <= set(LEAVES)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in LEAVES if NATURES.get(name) == CHANGES))
+def test_what_changes_something_can_say_what_it_would_do(name: str) -> None:
+    assert ("--dry-run" in options(LEAVES[name])) != (name in NO_DRY_RUN)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in LEAVES if NATURES.get(name) != WORKS_ON))
+def test_what_answers_answers_programs_too(name: str) -> None:
+    assert ("--format" in options(LEAVES[name])) != (name in NO_JSON)
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES))
+def test_every_option_says_what_it_does(name: str) -> None:
+    mute = [
+        action.option_strings or action.dest
+        for action in LEAVES[name]._actions
+        if action.help is None and not {"--format", "-h"} & set(action.option_strings) and action.metavar is None
+        and action.dest not in {"context", "stream", "action", "copy", "proxy", "side", "before", "after", "number"}
+    ]  # fmt: skip
+    assert mute == []
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_helps_with_examples_that_can_be_typed(name: str) -> None:
-    made = parser(name)
-    found = examples(name)
-    assert found, f"{name} --help shows no example"
-    for example in found:
+def test_every_command_helps_with_examples_that_can_be_typed_and_its_exit_codes(name: str) -> None:
+    made, command = parser(name), load_command_class("migration_tools", name)
+    assert isinstance(command, Examples)
+    assert command.examples, f"{name} --help shows no example"
+    text = made.format_help()
+    for example in command.examples:
+        assert f"  manage.py {name} {example}".rstrip() in text
         made.parse_args(shlex.split(example))
-    text = load_command_class("migration_tools", name).help
-    assert re.match(r"[A-Z]", text), name
+    for code in ExitCode:
+        assert f"{code.value} {code.name.lower().replace('_', ' ')}" in text
+    assert re.match(r"[A-Z]", command.help), name
 
 
-def examples(name: str) -> list[str]:
-    """What follows the command's name in the examples of its help."""
-    command = load_command_class("migration_tools", name)
-    if isinstance(command, Examples):
-        text = parser(name).format_help()
-        for each in command.examples:
-            assert f"  manage.py {name} {each}".rstrip() in text
-        for code in ExitCode:
-            assert f"{code.value} {code.name.lower().replace('_', ' ')}" in text
-        return list(command.examples)
-    return re.findall(rf"Example: (?:manage\.py )?{name}(.*)$", command.help)
+def test_the_page_of_exit_codes_has_every_one() -> None:
+    page = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \|", page, re.MULTILINE)
+    assert rows == [(str(code.value), code.name) for code in ExitCode]
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS - WORK_ON - PRINT_THEMSELVES))
-def test_every_command_that_answers_answers_programs_too(name: str) -> None:
-    assert "--format" in options(parser(name)), name
+def test_what_writes_over_a_line_asks_for_a_terminal_first() -> None:
+    """Progress is lines where nobody looks at a terminal: every file that moves a cursor asks."""
+    room = ROOT / "migration_tools"
+    found = {path: text for path in room.rglob("*.py") if "/testing/" not in str(path) and (text := path.read_text())}
+    movers = {path for path, text in found.items() if re.search(r"rich\.(progress|live)|\\r\\x1b|\\x1b\[", text)}
+    assert {path.name for path in movers} >= {"progress.py", "strangle_top.py", "strangle_verify.py"}
+    assert [path.name for path in movers if "isatty" not in found[path]] == []
 
 
-def test_a_command_without_examples_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from migration_tools.management.commands.strangle_backfill import Command
-
-    monkeypatch.setattr(Command, "examples", ())
-    assert examples("strangle_backfill") == []
+def test_completion_knows_every_command_action_and_long_option() -> None:
+    out = StringIO()
+    call_command("strangle_completion", "bash", stdout=out)
+    words = dict(re.findall(r"^      (strangle_\w+)\) words='([^']*)' ;;$", out.getvalue(), re.MULTILINE))
+    assert set(words) == COMMANDS
+    for leaf, made in LEAVES.items():
+        name, _, action = leaf.partition(" ")
+        wanted = {each for each in options(made) if each.startswith("--")} | ({action} if action else set())
+        assert wanted <= set(words[name].split()), leaf
 
 
 def completed(line: str) -> set[str]:

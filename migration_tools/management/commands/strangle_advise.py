@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.advice import advise
 from migration_tools.analysis.analyse import Evidence, analyse
@@ -14,13 +14,15 @@ from migration_tools.analysis.database import DatabaseFacts, read_facts
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.stores.postgres import connect
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Reads only."""
 
-    help = "Which patterns a context needs. Example: strangle_advise orders --trace var/traces"
+    help = "Which patterns a context needs."
+    examples = ("orders --trace var/traces",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

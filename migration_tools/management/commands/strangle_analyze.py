@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.analyse import Evidence, analyse
 from migration_tools.analysis.context_file import load_contexts
@@ -15,6 +15,7 @@ from migration_tools.analysis.render_text import headline
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.reports import render
 from migration_tools.reports.kinds import Format, Kind
 from migration_tools.stores.postgres import connect
@@ -24,12 +25,11 @@ FURTHER = {"sarif": render_sarif, "dot": render_dot}
 FORMATS = sorted([*Format, *FURTHER])
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Reads code, traces and counters; writes nothing but the report."""
 
-    help = (
-        "Analyse what couples the contexts. Example: strangle_analyze --trace var/trace --format html --output cut.html"
-    )
+    help = "Analyse what couples the contexts."
+    examples = ("--trace var/trace --format html --output cut.html",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -38,7 +38,7 @@ class Command(Examples):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("shell", choices=["bash", "zsh"])
+        parser.add_argument("shell", choices=["bash", "zsh"], help="for which shell")
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = sorted(name for name in get_commands() if name.startswith("strangle_"))

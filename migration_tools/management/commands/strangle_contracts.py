@@ -1,6 +1,8 @@
 """Compare what events look like with what was released, release contracts, and print the AsyncAPI document."""
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,9 @@ class Command(Examples):
         parser.add_argument(
             "--accept", action="append", default=[], metavar="EVENT", help="release: rows that break, as a new version"
         )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="write, release: name the files that would be written"
+        )
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -64,21 +69,32 @@ class Command(Examples):
             )
 
     def _act(self, options: dict[str, Any]) -> dict[str, Any]:
-        directory, mode, side = _directory(options), Mode(options["mode"]), settings().SIDE
-        rows = [each for playbook in load().values() for each in row_contracts(playbook)]
-        everything: list[Contract] = [*contracts(), *rows]
-        if options["action"] == "asyncapi":
-            handled = [(h.stream, h.event_type, h.versions, h.name) for h in registered()]
-            return {"document": document(everything, handled, side=side, release=__version__)}
-        numbered = number_rows(everything, directory, mode=mode, accept=options["accept"])
-        if options["action"] == "write":
-            return _result([], write_drafts(numbered, directory, side=side), f"{len(numbered)} contracts are declared")
-        found = check(numbered, directory, mode=mode, side=side)
-        breaks = [vars(each) | {"text": str(each)} for each in found]
-        if breaks or options["action"] == "check":
-            return _result(breaks, [], f"{len(numbered)} contracts, {len(breaks)} breaks ({mode.value})")
-        written = release(numbered, directory, side=side)
-        return _result([], written, f"{len(written)} of {len(numbered)} contracts were written")
+        if not options["dry_run"] or options["action"] == "asyncapi":
+            return _carry_out(options, _directory(options))
+        with tempfile.TemporaryDirectory() as copy:
+            if _directory(options).exists():
+                shutil.copytree(_directory(options), copy, dirs_exist_ok=True)
+            done = _carry_out(options, Path(copy))
+            done["written"] = [str(_directory(options) / Path(each).relative_to(copy)) for each in done["written"]]
+            return done | {"message": f"{done['message']}, in a copy: nothing was touched"}
+
+
+def _carry_out(options: dict[str, Any], directory: Path) -> dict[str, Any]:
+    mode, side = Mode(options["mode"]), settings().SIDE
+    rows = [each for playbook in load().values() for each in row_contracts(playbook)]
+    everything: list[Contract] = [*contracts(), *rows]
+    if options["action"] == "asyncapi":
+        handled = [(h.stream, h.event_type, h.versions, h.name) for h in registered()]
+        return {"document": document(everything, handled, side=side, release=__version__)}
+    numbered = number_rows(everything, directory, mode=mode, accept=options["accept"])
+    if options["action"] == "write":
+        return _result([], write_drafts(numbered, directory, side=side), f"{len(numbered)} contracts are declared")
+    found = check(numbered, directory, mode=mode, side=side)
+    breaks = [vars(each) | {"text": str(each)} for each in found]
+    if breaks or options["action"] == "check":
+        return _result(breaks, [], f"{len(numbered)} contracts, {len(breaks)} breaks ({mode.value})")
+    written = release(numbered, directory, side=side)
+    return _result([], written, f"{len(written)} of {len(numbered)} contracts were written")
 
 
 def _result(breaks: list[dict[str, Any]], written: list[Path], message: str) -> dict[str, Any]:

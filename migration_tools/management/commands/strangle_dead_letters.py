@@ -43,6 +43,9 @@ class Command(Examples):
         parser.add_argument(
             "--reveal", action="store_true", help="show payloads and failures, which may be personal data"
         )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="replay, skip: say which events it is about; touch nothing"
+        )
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -102,6 +105,10 @@ class Command(Examples):
 
     def _replay(self, inbox: str, found: list[Letter], options: dict[str, Any]) -> dict[str, Any]:
         """Each key in a transaction of its own; one that fails again stays whole, the others go on."""
+        if options["dry_run"]:
+            keys = len({letter.key for letter in found})
+            told = f"{len(found)} events of {keys} aggregates would be handled again; nothing was touched"
+            return {"events": _rows(found), "message": told}
         done: list[Letter] = []
         failed: list[dict[str, Any]] = []
         for key in dict.fromkeys(letter.key for letter in found):
@@ -123,6 +130,8 @@ class Command(Examples):
     def _skip(self, inbox: str, found: list[Letter], options: dict[str, Any]) -> dict[str, Any]:
         if options["position"] is None or not options["reason"].strip():
             raise CommandError("skip needs --position and --reason: its effect is lost", returncode=ExitCode.USAGE)
+        if options["dry_run"]:
+            return {"events": _rows(found), "message": "would be given up, its effect lost; nothing was touched"}
         letter, left = dead_letters.skip(
             inbox,
             options["position"],

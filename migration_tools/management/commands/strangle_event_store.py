@@ -4,22 +4,26 @@ import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.errors import ExitCode, SettingsError, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
+from migration_tools.management.rehearsal import rolled_back
 from migration_tools.stores.postgres import describe_failure
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """`snapshots --every` works until SIGTERM; everything else ends by itself."""
 
-    help = "Take or drop snapshots, or export events for audit. Example: strangle_event_store snapshots account"
+    help = "Take or drop snapshots, or export events for audit."
+    examples = ("snapshots account",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,6 +38,9 @@ class Command(BaseCommand):
         audit.add_argument("--since", type=dt.datetime.fromisoformat, help="stored at or after this moment")
         for each in (take, drop, audit):
             each.add_argument("aggregate_type", help="as its Aggregates declare it")
+        for each in (take, drop):
+            each.add_argument("--dry-run", action="store_true", help="say how many; touch nothing")
+            each.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
@@ -60,16 +67,26 @@ class Command(BaseCommand):
         match options["action"]:
             case "snapshots":
                 policy = snapshots.Policy(events=options["events"], hours=options["hours"])
+                if options["dry_run"]:
+                    number = len(snapshots.due(aggregates, policy, limit=None))
+                    return self._tell(options, "due", number, f"{number} snapshots of {name!r} would be taken")
                 while True:
                     taken = len(list(snapshots.take_due(aggregates, policy, stop)))
-                    self.stdout.write(f"{taken} snapshots of {name!r} taken")
+                    self._tell(options, "taken", taken, f"{taken} snapshots of {name!r} taken")
                     if options["every"] is None or stop.wait(options["every"]):
                         break
             case "drop-snapshots":
-                self.stdout.write(f"{snapshots.drop(aggregates)} snapshots of {name!r} dropped")
+                with rolled_back(aggregates.alias) if options["dry_run"] else nullcontext():
+                    number = snapshots.drop(aggregates)
+                told = "would be dropped; nothing was touched" if options["dry_run"] else "dropped"
+                self._tell(options, "dropped", number, f"{number} snapshots of {name!r} {told}")
             case _:
                 for line in _lines(aggregates.history(options["aggregate"], since=options["since"])):
                     self.stdout.write(line)
+
+    def _tell(self, options: dict[str, Any], name: str, number: int, message: str) -> None:
+        told = {name: number, "dry_run": options["dry_run"], "message": message}
+        self.stdout.write(json.dumps(told) if options["format"] == "json" else message)
 
 
 def _lines(events: Iterator[Any]) -> Iterator[str]:

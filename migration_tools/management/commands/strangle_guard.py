@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.baseline import Baseline, Coupling, couplings_of, path_of_baseline
 from migration_tools.analysis.context_file import load_contexts
@@ -17,13 +17,15 @@ from migration_tools.analysis.trace import Trace
 from migration_tools.analysis.traced import find_traced
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError, ExitCode, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.stores.postgres import connect
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """check | baseline | contracts | roles."""
 
-    help = "Let couplings of contexts become fewer and never more. Example: strangle_guard check --trace var/traces"
+    help = "Let couplings of contexts become fewer and never more."
+    examples = ("check --trace var/traces",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,6 +35,9 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--accept", action="store_true", help="baseline: take new couplings in, instead of refusing"
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="baseline: say what it would hold; roles: print, even with --apply"
         )
         parser.add_argument("--prefix", default="", help="roles: what their names begin with")
         parser.add_argument("--apply", action="store_true", help="roles: run the statements instead of printing them")
@@ -59,9 +64,11 @@ class Command(BaseCommand):
         new = {each: finding for each, finding in found.items() if not before.accepts(each)}
         gone = before.couplings - set(found)
         if options["action"] == "baseline" and (not new or options["accept"] or not before.couplings):
-            Baseline(frozenset(found)).save(path_of_baseline())
+            if not options["dry_run"]:
+                Baseline(frozenset(found)).save(path_of_baseline())
             new = {}
-            told = f"{len(found)} couplings are accepted in {path_of_baseline().name}, {len(gone)} are gone"
+            verb = "would be" if options["dry_run"] else "are"
+            told = f"{len(found)} couplings {verb} accepted in {path_of_baseline().name}, {len(gone)} are gone"
         else:
             told = f"{len(found)} couplings, {len(new)} of them new; {len(gone)} of the baseline are gone"
         self._tell(told, new, sorted(gone), options["format"])
@@ -90,7 +97,7 @@ class Command(BaseCommand):
     def _roles(self, contexts: ContextMap, options: dict[str, Any]) -> None:
         with connect(settings().DATABASE, "guard") as conn:
             made = [*statements(contexts, options["prefix"]), *sequences(conn, contexts, options["prefix"])]
-            if options["apply"]:
+            if options["apply"] and not options["dry_run"]:
                 with conn.transaction():
                     for statement in made:
                         conn.execute(statement)

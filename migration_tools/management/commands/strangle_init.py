@@ -3,24 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.errors import StrangleError
 from migration_tools.generation.playbook import render_playbook
 from migration_tools.generation.shape import shapes_of
+from migration_tools.management.examples import Examples
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Writes one file, and never over another."""
 
-    help = "Write a context's first playbook. Example: strangle_init orders --output playbooks/orders.py"
+    help = "Write a context's first playbook."
+    examples = ("orders --output playbooks/orders.py",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("context", help="the bounded context: an app label, or a name of the context map")
         parser.add_argument("--target", help="alias of the service's database (default: the context)")
         parser.add_argument("--output", help="write to this file, which must not exist; default: standard output")
+        parser.add_argument("--dry-run", action="store_true", help="print it, even with --output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         context = options["context"]
@@ -28,7 +31,7 @@ class Command(BaseCommand):
             text = render_playbook(context, shapes_of(context, load_contexts()), target=options["target"] or context)
         except StrangleError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
-        if options["output"] is None:
+        if options["output"] is None or options["dry_run"]:
             self.stdout.write(text, ending="")
             return
         path = Path(options["output"])

@@ -4,17 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, SettingsError, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.stores.postgres import connect
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Reads the query and the catalog of its database; writes two files, and none that is there."""
 
-    help = "Write a read model from a JOIN. Example: strangle_projection new order_list --from-sql 'SELECT …'"
+    help = "Write a read model from a JOIN."
+    examples = ("new order_list --from-sql 'SELECT …'",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -5,12 +5,13 @@ import sys
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.kernel.locks import LockClass
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.transports import open_feed
 from migration_tools.projections.rebuild import Rebuild
@@ -18,10 +19,11 @@ from migration_tools.projections.registry import get
 from migration_tools.stores.postgres import advisory, connect, describe_failure, errors
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Goes on where it was cut off; the live tables are read and filled meanwhile."""
 
-    help = "Build a read model anew beside live traffic and swap it in. Example: strangle_rebuild order_summary"
+    help = "Build a read model anew beside live traffic and swap it in."
+    examples = ("order_summary",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

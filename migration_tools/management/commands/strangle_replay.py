@@ -32,6 +32,7 @@ class Command(Examples):
         parser.add_argument("--after", type=int, required=True, help="the position to go on after; 0 is the beginning")
         parser.add_argument("--again", action="store_true", help="even though the group has handled what follows")
         parser.add_argument("--reason", default="", help="why; needed with --again")
+        parser.add_argument("--dry-run", action="store_true", help="check and say what would be; touch nothing")
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -79,18 +80,24 @@ def _replay(options: dict[str, Any]) -> dict[str, Any]:
                 f"{waiting} events of {inbox!r} are parked; replay or skip them first (strangle_dead_letters), so that "
                 "none of them overtakes an earlier one"
             )
+        if options["dry_run"]:
+            transaction.set_rollback(True, using=alias)
+            return _told(options, inbox, at, batch.head)
         move_to(conn, inbox, after, rows=False, identity=batch.identity)
         conn.execute(
             """INSERT INTO strangle_dead_letter_log (stream, position, event_id, event_type, outcome, actor, reason)
                VALUES (%s, %s, '', '', 'rewound', %s, %s)""",
             [inbox, after, actor(), options["reason"]],
         )
-    return {
-        "stream": stream,
-        "group": group,
-        "before": at,
-        "after": after,
-        "head": batch.head,
-        "message": f"{inbox!r} goes on after {after} (it was at {at}, the stream ends at {batch.head}); run "
-        f"strangle_consume {stream}{f' --group {group}' if group else ''}",
-    }
+    return _told(options, inbox, at, batch.head)
+
+
+def _told(options: dict[str, Any], inbox: str, at: int, head: int) -> dict[str, Any]:
+    stream, group, after = options["stream"], options["group"], options["after"]
+    message = (
+        f"{inbox!r} goes on after {after} (it was at {at}, the stream ends at {head}); run "
+        f"strangle_consume {stream}{f' --group {group}' if group else ''}"
+    )
+    if options["dry_run"]:
+        message = f"{inbox!r} would go on after {after} (it is at {at}, the stream ends at {head}); nothing was touched"
+    return {"stream": stream, "group": group, "before": at, "after": after, "head": head, "message": message}

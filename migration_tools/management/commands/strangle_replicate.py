@@ -4,18 +4,20 @@ import json
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.errors import ExitCode, ReplicationError, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 
 IDLE_SECONDS = 0.5
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Runs in the service that keeps the copies."""
 
-    help = "Copies of other services' data, polls and commands. Example: strangle_replicate reconcile customers"
+    help = "Copies of other services' data, polls and commands."
+    examples = ("reconcile customers",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,8 +41,10 @@ class Command(BaseCommand):
             task.add_argument("--format", choices=["text", "json"], default="text", help="how to print")
             if name == "reconcile":
                 task.add_argument("--repair", action="store_true", help="make the copy equal")
+            task.add_argument("--dry-run", action="store_true", help="only compare the copy with its source")
         task = tasks.add_parser("retry", help="send a command again that was given up, under its old key")
         task.add_argument("key", help="the command's id")
+        task.add_argument("--dry-run", action="store_true", help="say whether there is one; touch nothing")
         task.add_argument("--format", choices=["text", "json"], default="text", help="how to print")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -60,14 +64,18 @@ class Command(BaseCommand):
         from migration_tools.replication.declaration import named
         from migration_tools.replication.reconciling import reconcile
 
-        found = reconcile(named(options["copy"]), repair=options["repair"])
+        found = reconcile(named(options["copy"]), repair=options["repair"] and not options["dry_run"])
         self._print(options, found.to_json())
-        return ExitCode.DONE if found.equal or options["repair"] else ExitCode.DIFFERENCES
+        mended = options["repair"] and not options["dry_run"]
+        return ExitCode.DONE if found.equal or mended else ExitCode.DIFFERENCES
 
     def _rebuild(self, options: dict[str, Any]) -> None:
         from migration_tools.replication.declaration import named
-        from migration_tools.replication.reconciling import rebuild
+        from migration_tools.replication.reconciling import rebuild, reconcile
 
+        if options["dry_run"]:
+            self._print(options, reconcile(named(options["copy"]), repair=False).to_json())
+            return
         self._print(options, rebuild(named(options["copy"])).to_json())
 
     def _poll(self, options: dict[str, Any]) -> None:
@@ -103,9 +111,10 @@ class Command(BaseCommand):
     def _retry(self, options: dict[str, Any]) -> None:
         from migration_tools.replication import commands
 
-        if not commands.retry(options["key"]):
+        dead = {str(each["id"]) for each in commands.listed()} if options["dry_run"] else set()
+        if not (options["key"] in dead if options["dry_run"] else commands.retry(options["key"])):
             raise ReplicationError(f"no dead command has the id {options['key']!r}; strangle_replicate dead lists them")
-        self._print(options, {"retried": options["key"]})
+        self._print(options, {"would_be_retried" if options["dry_run"] else "retried": options["key"]})
 
     def _print(self, options: dict[str, Any], found: dict[str, Any]) -> None:
         if options["format"] == "json":

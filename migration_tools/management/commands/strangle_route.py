@@ -3,15 +3,18 @@
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import CommandError
 
+from migration_tools.conf import settings
 from migration_tools.errors import RoutingError, StrangleError
 from migration_tools.management import route_planes
 from migration_tools.management.examples import Examples
+from migration_tools.management.rehearsal import rolled_back
 from migration_tools.management.route_changes import drain_streams, publish_change
 from migration_tools.management.route_doctor import examine
 from migration_tools.playbook.registry import get
@@ -39,6 +42,7 @@ class Command(Examples):
                 sub.add_argument("--author", default="", help="who, for the log (default: the system user)")
                 sub.add_argument("--timeout-seconds", type=float, default=10.0, help="wait for live proxies")
                 sub.add_argument("--no-wait", action="store_true", help="do not wait for live proxies")
+                sub.add_argument("--dry-run", action="store_true", help="say what would change; publish nothing")
             return sub
 
         action("show", "the table in force and what each live proxy applies")
@@ -68,7 +72,9 @@ class Command(Examples):
         drain.add_argument("--dry-run", action="store_true", help="say what is open; touch nothing")
         drain.add_argument("--reason", default="", help="why, for the log")
         drain.add_argument("--author", default="", help="who, for the log (default: the system user)")
-        action("forget", "take a proxy that serves nobody any more off the books").add_argument("proxy")
+        forget = action("forget", "take a proxy that serves nobody any more off the books")
+        forget.add_argument("proxy")
+        forget.add_argument("--dry-run", action="store_true", help="say whether it is on the books; touch nothing")
         render = action("render", "the table as another data plane's files; changes nothing that runs")
         render.add_argument("--target", choices=route_planes.TARGETS, help="for which data plane")
         render.add_argument("--directory", default="", help="write them there, where the data plane reads them")
@@ -83,7 +89,9 @@ class Command(Examples):
         action("release", "let held writes go on where they went", changes=True).add_argument("context")
         back = action("rollback", "publish an older version again", changes=True)
         back.add_argument("version", nargs="?", type=int, help="default: the one before the current")
-        action("log", "who published what and why, newest first").add_argument("--limit", type=int, default=20)
+        action("log", "who published what and why, newest first").add_argument(
+            "--limit", type=int, default=20, help="so many versions (default 20)"
+        )
         compare = action("diff", "what changed from one version to another")
         compare.add_argument("before", type=int)
         compare.add_argument("after", type=int)
@@ -140,6 +148,10 @@ class Command(Examples):
 
     def _change(self, options: dict[str, Any]) -> None:
         before = publishing.current()
+        if options["dry_run"]:
+            with rolled_back(settings().DATABASE):
+                changes = difference(before, publish_change(options))
+            return self._tell_plan(before.version, changes, options["format"])
         after = publish_change(options)
         proxies = [] if options["no_wait"] else publishing.wait_applied(after.version, options["timeout_seconds"])
         changes = difference(before, after)
@@ -148,6 +160,13 @@ class Command(Examples):
             return self._json({"version": after.version, "changes": changes, "confirmed_by": confirmed})
         self.stdout.write(f"version {after.version}, confirmed by {len(proxies)} live proxies")
         for line in changes or ["nothing changed"]:
+            self.stdout.write(f"  {line}")
+
+    def _tell_plan(self, version: int, changes: list[str], form: str) -> None:
+        if form == "json":
+            return self._json({"version": version, "would_change": changes})
+        self.stdout.write(f"version {version} stays; nothing was touched")
+        for line in changes or ["nothing would change"]:
             self.stdout.write(f"  {line}")
 
     def _log(self, options: dict[str, Any]) -> None:
@@ -189,11 +208,14 @@ class Command(Examples):
             self.stdout.write(done["message"])
 
     def _forget(self, options: dict[str, Any]) -> None:
-        if not publishing.forget_proxy(options["proxy"]):
+        with rolled_back(settings().DATABASE) if options["dry_run"] else nullcontext():
+            known = publishing.forget_proxy(options["proxy"])
+        if not known:
             raise RoutingError(f"no proxy {options['proxy']!r} has ever reported; see strangle_route show")
         if options["format"] == "json":
-            return self._json({"forgotten": options["proxy"]})
-        self.stdout.write(f"proxy {options['proxy']!r} is forgotten")
+            return self._json({"forgotten": options["proxy"], "dry_run": options["dry_run"]})
+        told = "would be forgotten; nothing was touched" if options["dry_run"] else "is forgotten"
+        self.stdout.write(f"proxy {options['proxy']!r} {told}")
 
     def _doctor(self, options: dict[str, Any]) -> None:
         findings = examine()

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, SagaError, StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.management.saga_flows import flow_result
 from migration_tools.sagas import orchestrator, reading
@@ -24,10 +25,11 @@ from migration_tools.stores.postgres import describe_failure
 NEED_ONE = {"show", "retry", "compensate"}
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """list | show | retry | compensate | graph | draft | run, on the sagas that this service orchestrates."""
 
-    help = "List, show, retry or compensate sagas, draw their flow, or run what is due. Example: strangle_sagas list"
+    help = "List, show, retry or compensate sagas, draw their flow, or run what is due."
+    examples = ("list",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,53 +1,70 @@
 """Write the skeleton of a context's service: models, serializers, API, settings, schema migrations, contracts."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.errors import AnalysisError, StrangleError
 from migration_tools.generation.service import render_service, secret_of
 from migration_tools.generation.shape import shapes_of
+from migration_tools.management.examples import Examples
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """new: writes a folder, and never into one that exists."""
 
-    help = "Write a service's skeleton. Example: strangle_service new orders --package services.orders"
+    help = "Write a service's skeleton."
+    examples = ("new orders --package services.orders",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["new"])
         parser.add_argument("context", help="the bounded context: an app label, or a name of the context map")
         parser.add_argument("--package", required=True, help="the service's package, such as services.orders")
+        parser.add_argument("--dry-run", action="store_true", help="name the files; write nothing")
+        parser.add_argument("--format", choices=["text", "json"], default="text")
         parser.add_argument("--root", default=".", help="the folder that holds the package; default: this one")
 
     def handle(self, *args: Any, **options: Any) -> None:
         context, package = options["context"], options["package"]
         try:
             files = render_service(context, package, shapes_of(context, load_contexts()))
-            folder = _write(Path(options["root"]), package, files)
-            _make_migrations(Path(options["root"]), package, secret_of(context))
+            folder = _free(Path(options["root"]), package)
+            if not options["dry_run"]:
+                _write(folder, files)
+                _make_migrations(Path(options["root"]), package, secret_of(context))
         except StrangleError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
-        self.stdout.write(
-            f"{len(files) + 1} files are written to {folder}; set its settings' environment, then migrate"
-        )
+        names = sorted([*files, "migrations/0001_initial.py"])
+        told = f"{len(names)} files are written to {folder}; set its settings' environment, then migrate"
+        if options["dry_run"]:
+            told = f"{len(names)} files would be written to {folder}; nothing was touched"
+        if options["format"] == "json":
+            self.stdout.write(json.dumps({"folder": str(folder), "files": names, "message": told}))
+            return
+        for name in names if options["dry_run"] else []:
+            self.stdout.write(f"  {name}")
+        self.stdout.write(told)
 
 
-def _write(root: Path, package: str, files: dict[str, str]) -> Path:
+def _free(root: Path, package: str) -> Path:
     folder = root.joinpath(*package.split("."))
     if folder.exists():
         raise AnalysisError(f"{str(folder)!r} exists; remove it, or choose another --package")
+    return folder
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return folder
 
 
 def _make_migrations(root: Path, package: str, secret: str) -> None:

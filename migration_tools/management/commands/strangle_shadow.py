@@ -5,13 +5,16 @@ import json
 import logging
 from argparse import ArgumentParser
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
 
+from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.management.examples import Examples
+from migration_tools.management.rehearsal import rolled_back
 from migration_tools.management.reports import render
 from migration_tools.management.shadow_hints import transformed_fields
 from migration_tools.reports.kinds import Format, Kind
@@ -50,6 +53,8 @@ class Command(Examples):
             sub = actions.add_parser(name, help=text)
             sub.add_argument("context")
             sub.add_argument("--format", choices=("text", "json"), default="text")
+            if name == "propose":
+                sub.add_argument("--dry-run", action="store_true", help="show what would be proposed; keep nothing")
         add = actions.add_parser("add", help="propose a rule by hand; it is in force when it is approved")
         add.add_argument("context")
         add.add_argument("path", help="as the report writes it, such as '$.results[*].total'")
@@ -57,12 +62,14 @@ class Command(Examples):
             "--class", dest="kind", required=True, help="missing, extra, changed, type_or_precision, order"
         )
         add.add_argument("--pattern", default="", help="of one route only, as the report writes it (default: all)")
+        add.add_argument("--dry-run", action="store_true", help="show the rule; keep nothing")
         add.add_argument("--unordered", action="store_true", help="compare the list as a bag instead of ignoring it")
         for name, text in (("approve", "put a rule in force"), ("reject", "say that a difference counts")):
             sub = actions.add_parser(name, help=text)
             sub.add_argument("context")
-            sub.add_argument("rule", type=int, nargs="+")
+            sub.add_argument("rule", type=int, nargs="+", help="its number, as rules shows it")
             sub.add_argument("--reason", required=True, help="why, for the journal")
+            sub.add_argument("--dry-run", action="store_true", help="show what would be decided; keep nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         actions: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -75,7 +82,8 @@ class Command(Examples):
             "reject": self._decide,
         }
         try:
-            actions[options["action"]](options)
+            with rolled_back(settings().DATABASE) if options.get("dry_run") else nullcontext():
+                actions[options["action"]](options)
         except StrangleError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
 
@@ -125,7 +133,7 @@ class Command(Examples):
     def _propose(self, options: dict[str, Any]) -> None:
         context = options["context"]
         made = rules.propose(context, transformed_fields(context))
-        self._tell(made, options["format"], empty="nothing to propose")
+        self._tell(made, options["format"], empty="nothing to propose", dry_run=options["dry_run"])
 
     def _list(self, options: dict[str, Any]) -> None:
         self._tell(rules.listed(options["context"]), options["format"], empty="no rules")
@@ -133,20 +141,22 @@ class Command(Examples):
     def _add(self, options: dict[str, Any]) -> None:
         action: rules.Action = "unordered" if options["unordered"] else "ignore"
         named = {name: options[name] for name in ("path", "kind", "pattern")}
-        self._tell([rules.add(options["context"], action=action, **named)], "text")
+        self._tell([rules.add(options["context"], action=action, **named)], "text", dry_run=options["dry_run"])
 
     def _decide(self, options: dict[str, Any]) -> None:
         decision: rules.Decision = "approved" if options["action"] == "approve" else "rejected"
         for number in options["rule"]:
             row = rules.decide(options["context"], number, decision, reason=options["reason"])
-            self._tell([row], "text")
+            self._tell([row], "text", dry_run=options["dry_run"])
 
-    def _tell(self, found: list[ShadowRule], form: str, *, empty: str = "") -> None:
+    def _tell(self, found: list[ShadowRule], form: str, *, empty: str = "", dry_run: bool = False) -> None:
         if form == "json":
             names = ("pattern", "path", "kind", "action", "state", "why", "reason", "actor")
             documents = [{"rule": row.pk, **{name: getattr(row, name) for name in names}} for row in found]
             self.stdout.write(json.dumps(documents, ensure_ascii=False, indent=1))
             return
+        if dry_run:
+            self.stdout.write("nothing was kept of this:")
         for row in found:
             because = row.reason or row.why
             self.stdout.write(f"{row.pk:>5}  {row.state:<9} {row}: {because}")

@@ -3,15 +3,17 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.errors import ShardingError, StrangleError
+from migration_tools.management.examples import Examples
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Runs as the owner of the tables on every shard, with the map's database as `DATABASE`."""
 
-    help = "Sharded tables and their map. Example: strangle_shard move customers 17 --to s2"
+    help = "Sharded tables and their map."
+    examples = ("move customers 17 --to s2",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,8 +41,8 @@ class Command(BaseCommand):
                 task.add_argument("--to", required=True, help="the shard that is to have it")
             if name == "split":
                 task.add_argument("--at", type=int, required=True, help="the lowest key of the new range")
-            if name in ("add", "move"):
-                task.add_argument("--dry-run", action="store_true", help="only say what would move")
+            if name != "show":
+                task.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -62,6 +64,9 @@ class Command(BaseCommand):
 
         declared = sharding(name)
         made = first_map(name, options)
+        if options["dry_run"]:
+            where = {bucket.number: bucket.shard for bucket in made.buckets}
+            return {"map": name, "strategy": made.strategy.value, "count": len(where), "would_be_on": where}
         for shard in declared.shards.values():
             with connect(shard.alias, "shard") as conn:
                 install(conn, declared)
@@ -103,14 +108,22 @@ class Command(BaseCommand):
         return {"bucket": number, "from": moved.source, "to": to, "rows": moved.rows, "held_ms": held}
 
     def _split(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        from migration_tools.sharding.maps import read_map
         from migration_tools.sharding.ranges import split
 
+        if options["dry_run"]:
+            whole = read_map(name).by_number(options["bucket"])
+            return {"bucket": whole.number, "low": whole.low, "shard": whole.shard, "would_be_cut_at": options["at"]}
         made = split(name, options["bucket"], options["at"])
         return {"bucket": made.number, "low": made.low, "shard": made.shard}
 
     def _merge(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        from migration_tools.sharding.maps import read_map
         from migration_tools.sharding.ranges import merge
 
+        if options["dry_run"]:
+            gone = read_map(name).by_number(options["bucket"])
+            return {"bucket": gone.number, "low": gone.low, "shard": gone.shard, "would_be": "joined to the one below"}
         made = merge(name, options["bucket"])
         return {"bucket": made.number, "low": made.low, "shard": made.shard}
 

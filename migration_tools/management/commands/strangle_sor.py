@@ -5,19 +5,21 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.system_of_record import Record, systems_of_record
 from migration_tools.errors import StrangleError
+from migration_tools.management.examples import Examples
 from migration_tools.playbook.registry import load
 from migration_tools.state.journal import phase_of
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Reads the map, the playbooks and the phases."""
 
-    help = "Who may write what now. Example: strangle_sor orders"
+    help = "Who may write what now."
+    examples = ("orders",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

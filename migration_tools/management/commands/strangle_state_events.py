@@ -5,21 +5,23 @@ import sys
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, Interrupted, StrangleError
 from migration_tools.kernel.locks import LockClass
+from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.projections.state_events import CHUNK_ROWS, declared, publish_state
 from migration_tools.stores.postgres import advisory, connect, describe_failure, errors
 
 
-class Command(BaseCommand):
+class Command(Examples):
     """Chunk by chunk, each in a transaction of its own; goes on where it was cut off."""
 
-    help = "Publish the state of a stream's aggregates as events. Example: strangle_state_events users"
+    help = "Publish the state of a stream's aggregates as events."
+    examples = ("users",)
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
