@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
             stack = Stack(supervisor, say=narrator.say, contexts=options.contexts)
             with stack:
                 stack.start(orders=options.orders, seed=options.seed)
+                narrator.say(f"watch it in the console: {stack.console_login}")
                 story = _story(options, stack, supervisor, narrator, report)
                 story.tell()
                 narrator.summary("What it came to", summarise(story))
@@ -154,6 +155,7 @@ def _addresses(stack: Stack, operator_file: Path, supervisor: Supervisor) -> lis
     return [
         ("shop, through Envoy", addresses.url),
         ("monolith", f"http://127.0.0.1:{addresses.monolith}"),
+        ("console", stack.console_login),
         *((f"{name} service", f"http://127.0.0.1:{port}") for name, port in addresses.services.items()),
         ("PostgreSQL", f"127.0.0.1:{addresses.postgres} (databases {', '.join(('shop', *stack.contexts))})"),
         ("logs", str(supervisor.logs)),

@@ -27,6 +27,8 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the proxy keeps an idle connection, so the proxy is always the one to close it."""
 
 WEB_WORKERS, WEB_THREADS = 2, 6
+STAFF = "operator@example.com"
+"""Who may log in to the console; the password is drawn for the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +57,24 @@ class Addresses:
         """The shop, as customers see it: through Envoy."""
         return f"http://127.0.0.1:{self.proxy}"
 
+    @property
+    def console(self) -> str:
+        """The toolkit's console, in the monolith itself."""
+        return f"http://127.0.0.1:{self.monolith}/strangle/console/"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
     """Keys and feed tokens made for this run, by side."""
 
+    staff: str
     keys: dict[str, str] = field(default_factory=dict)
     feeds: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def draw(cls, contexts: Sequence[str]) -> Secrets:
         return cls(
+            staff=secrets.token_urlsafe(9),
             keys={side: secrets.token_urlsafe(40) for side in ("shop", *contexts)},
             feeds={side: secrets.token_urlsafe(24) for side in ("monolith", *contexts)},
         )
@@ -120,8 +129,23 @@ class Stack:
         self._messengers.append(self._manage_forever("relay of the monolith", "shop_owner", "strangle_relay"))
         self._start_messengers(CONTEXT)
         self._start_proxy()
+        self._let_staff_in()
         comparator = self._manage_forever("comparator", "shop_owner", "strangle_shadow", "run")
         self._supervisor.await_http(comparator, f"http://127.0.0.1:{self.addresses.comparator}/livez")
+
+    @property
+    def console_login(self) -> str:
+        """Where a newcomer watches the run, and as whom."""
+        return f"{self.addresses.console} (log in as {STAFF}, password {self._secrets.staff})"
+
+    def _let_staff_in(self) -> None:
+        """Make a login for the console, and start the operator's process that the console shows the work of."""
+        self.manage(
+            *("createsuperuser", "--no-input", "--email", STAFF, "-v0"),
+            role="shop_owner",
+            DJANGO_SUPERUSER_PASSWORD=self._secrets.staff,
+        )
+        self._manage_forever("operator's process", "strangler", "strangle_operate")
 
     def promote(self, user: int) -> None:
         """Make a customer one of the staff."""
@@ -149,10 +173,10 @@ class Stack:
         while self._messengers:
             self._supervisor.stop(self._messengers.pop())
 
-    def manage(self, *arguments: str, role: str) -> str:
+    def manage(self, *arguments: str, role: str, **environment: str) -> str:
         """Run a management command to its end; give its output."""
         argv = [sys.executable, "manage.py", *arguments]
-        return self._supervisor.run(arguments[0], argv, self.environment(role), COMMAND_SECONDS)
+        return self._supervisor.run(arguments[0], argv, self.environment(role) | environment, COMMAND_SECONDS)
 
     def environment(self, role: str) -> dict[str, str]:
         """The environment of a process that runs as ``role``: one side's, or ``strangler`` for both."""

@@ -27,6 +27,10 @@ MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
     "resume": lambda of, form: requests.wish(of.name, "resume", reason=form.get("reason", "")),
     "cancel": lambda of, form: requests.wish(of.name, "cancel", reason=form.get("reason", "")),
     "replay": lambda of, form: requests.letter(of.name, key=form.get("key", ""), reason=form.get("reason", "")),
+    "retry": lambda of, form: requests.saga(of.name, form.get("saga", ""), "retry", reason=form.get("reason", "")),
+    "compensate": lambda of, form: requests.saga(
+        of.name, form.get("saga", ""), "compensate", reason=form.get("reason", "")
+    ),
     "skip": lambda of, form: requests.letter(
         of.name, position=int(form.get("position") or 0), reason=form.get("reason", "")
     ),
@@ -77,7 +81,7 @@ def _form(of: reading.Seen, what: str, wanted: Wanted, given: dict[str, str], mi
         "may_move": True,
         "runner": reading.runner_heard(),
         "contexts": reading.all_seen(),
-        "needs_reason": what == "skip",
+        "needs_reason": what in {"skip", "compensate"},
     }
 
 

@@ -26,7 +26,7 @@ from migration_tools.state.models import JournalEntry, Request, Verification
 
 PAGE = 40
 #: Pages whose live part asks for itself again; those with a form to type into, or of the past, do not.
-POLLED = frozenset({"board", "context", "traffic", "decommission", "request"})
+POLLED = frozenset({"board", "context", "traffic", "sagas", "decommission", "request"})
 
 
 def show(request: HttpRequest, name: str, told: dict[str, Any]) -> HttpResponse:
@@ -171,6 +171,13 @@ def letters(request: HttpRequest, name: str) -> HttpResponse:
     of = reading.seen(name)
     target = of.document.get("status", {}).get("sides", {}).get("target", {})
     return show(request, "letters", {"of": of, "waiting": waiting, "ended": ended, "there": target.get("dead_letters")})
+
+
+@require_safe
+@staff_only
+def sagas(request: HttpRequest, name: str) -> HttpResponse:
+    """Open sagas of the context that this side orchestrates, those that need somebody first, each with its log."""
+    return show(request, "sagas", {"of": reading.seen(name), "found": reading.open_sagas(name)})
 
 
 @require_safe

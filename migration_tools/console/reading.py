@@ -24,6 +24,8 @@ from migration_tools.verification.report import VerificationReport
 FRESH_SECONDS = 15.0
 SIDES = {"source": "monolith", "target": "service"}
 
+LOG_SHOWN = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -161,6 +163,17 @@ def sagas(context: str) -> dict[str, Any] | None:
     counts = {each["status"]: each["found"] for each in rows.values("status").annotate(found=Count("saga_id"))}
     stuck = rows.exclude(alarm="").order_by("alarm_at")[:5]
     return {"counts": dict(sorted(counts.items())), "stuck": list(stuck)} if counts else None
+
+
+def open_sagas(context: str) -> list[dict[str, Any]] | None:
+    """Open sagas and the last of the log of each, those that need somebody first; None where none are kept."""
+    if not apps.is_installed("migration_tools.sagas"):
+        return None
+    from migration_tools.sagas.reading import log_of, overviews
+
+    alias = settings().DATABASE
+    found = sorted(overviews(alias, context=context, limit=200), key=lambda each: not each.why)
+    return [{"saga": each, "log": log_of(alias, each.saga_id)[-LOG_SHOWN:]} for each in found]
 
 
 def report_of(document: dict[str, Any]) -> VerificationReport | None:

@@ -14,6 +14,7 @@ urlpatterns = [
     path("<str:name>/traffic/", pages.traffic, name="console-traffic"),
     path("<str:name>/events/", pages.events, name="console-events"),
     path("<str:name>/letters/", pages.letters, name="console-letters"),
+    path("<str:name>/sagas/", pages.sagas, name="console-sagas"),
     path("<str:name>/decommission/", pages.decommission, name="console-decommission"),
     path("<str:name>/journal/", pages.journal, name="console-journal"),
     path("<str:name>/ask/<slug:what>/", moving.ask, name="console-ask"),

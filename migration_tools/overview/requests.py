@@ -9,18 +9,21 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.apps import apps
 from django.core import signing
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError, WrongPhase
 from migration_tools.phases.machine import COMMANDS
+from migration_tools.sagas.reading import overview
 from migration_tools.state.models import Context, Request, RequestState
 from migration_tools.state.phase import BACKWARD, FORWARD, Phase
 
 SALT = "migration_tools.overview.requests"
 BELIEVED_SECONDS = 300
 STOP = "stop"
-RUNNABLE = frozenset({*COMMANDS.values(), "strangle_rollback", "strangle_dead_letters", STOP})
+SAGAS = "strangle_sagas"
+RUNNABLE = frozenset({*COMMANDS.values(), "strangle_rollback", "strangle_dead_letters", SAGAS, STOP})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,26 @@ def letter(context: str, *, key: str = "", position: int | None = None, reason: 
     )
 
 
+def saga(context: str, saga_id: str, what: str, *, reason: str = "") -> Wanted:
+    """Try a saga's step again at once, or turn it back; a reason is needed for that.
+
+    Raises:
+        StrangleError: the monolith orchestrates no such saga of the context, or there is no reason to undo it.
+    """
+    found = overview(settings().DATABASE, saga_id) if apps.is_installed("migration_tools.sagas") else None
+    if found is None or found.context != context:
+        raise StrangleError(f"the monolith orchestrates no saga {saga_id!r} of {context!r}")
+    if what == "compensate" and not reason.strip():
+        raise StrangleError("a saga is undone with a reason only: what was done is taken back")
+    return Wanted(
+        context=context,
+        command=SAGAS,
+        arguments=(what, saga_id, *_reason(reason)),
+        title=f"{what} {found.saga} {saga_id[:8]}",
+        phrase=f"{what} {saga_id[:8]}",
+    )
+
+
 def stop(context: str, request: int) -> Wanted:
     """Tell a command that runs to save its checkpoint and end."""
     return Wanted(context=context, command=STOP, arguments=(str(request),), title=f"stop request {request}")
@@ -159,7 +182,8 @@ def ask(wanted: Wanted, *, actor: str) -> Request:
         StrangleError: something else of the context was asked for and is not done.
     """
     rows = Request.objects.using(settings().DATABASE)
-    if wanted.command != STOP and "--" not in "".join(wanted.arguments[1:2]):
+    # A move may wait for the very saga that is to be settled.
+    if wanted.command not in {STOP, SAGAS} and "--" not in "".join(wanted.arguments[1:2]):
         busy = rows.filter(context=wanted.context, state__in=[RequestState.WAITING, RequestState.RUNNING]).first()
         if busy is not None:
             raise StrangleError(f"request {busy.pk} ({busy.title}) is not done; wait for it, or stop it")

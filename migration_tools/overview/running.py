@@ -24,7 +24,7 @@ from migration_tools.errors import StrangleError
 from migration_tools.kernel.actors import actor
 from migration_tools.kernel.locks import LockClass
 from migration_tools.overview.observing import keep, observe
-from migration_tools.overview.requests import STOP, Ticket, believe
+from migration_tools.overview.requests import SAGAS, STOP, Ticket, believe
 from migration_tools.playbook.registry import load
 from migration_tools.state.models import Request, RequestState, Runner
 from migration_tools.stores.postgres import Connection, advisory, connect, describe_failure, errors
@@ -132,7 +132,9 @@ class RequestRunner:
         _requests().filter(pk=row.pk).update(state=RequestState.RUNNING, started_at=timezone.now())
 
     def _busy(self, ticket: Ticket) -> bool:
-        if any(argument in {"--pause", "--resume", "--cancel"} for argument in ticket.arguments):
+        if ticket.command == SAGAS or any(
+            argument in {"--pause", "--resume", "--cancel"} for argument in ticket.arguments
+        ):
             return False
         return any(child.context == ticket.context for child in self._children.values())
 

@@ -79,7 +79,12 @@ def scene(pair: Pair, log: Path) -> Iterator[Scene]:
         operator = subprocess.Popen(
             [sys.executable, "manage.py", "strangle_operate", "--every", "0.5"],
             cwd=ROOT,
-            env={**pair.environment(operator=True), **IMPATIENT},
+            env={
+                **pair.environment(operator=True),
+                **IMPATIENT,
+                "DJANGO_SETTINGS_MODULE": "tests.console.settings",
+                "PYTHONPATH": str(ROOT),
+            },
             stdout=subprocess.DEVNULL,
             stderr=stack.enter_context(log.open("ab")),
         )
@@ -121,6 +126,24 @@ def plant(scene: Scene) -> None:
     for side, slow in (("old", 25.0), ("new", 10.0)):
         counts = Counts(requests=400, errors=3 if side == "old" else 1, latencies={5.0: 250, slow: 140, 100.0: 10})
         report_traffic("edge-1", [Observed(context="orders", side=side, counts=counts)])  # type: ignore[arg-type]
+
+
+def stick_sagas(scene: Scene) -> tuple[str, str]:
+    """Two sagas that wait for an answer which nobody gives: one before its pivot, and one that asks for it."""
+    made = []
+    with scene.pair.connect("shop") as conn:
+        for step, done in ((0, "[]"), (1, '["reserve"]')):
+            row = conn.execute(
+                """INSERT INTO saga_state (saga_id, saga_type, version, context, aggregate_type, aggregate_id,
+                       current_step, max_steps, status, attempt, payload, steps_completed, steps_compensated, alarm,
+                       alarm_at)
+                   VALUES (gen_random_uuid(), 'handling', 1, 'orders', 'order', '7', %s, 2, 'running', 3,
+                       '{"email": "ada@example.com"}', %s, '[]', 'step was tried 3 times (do): it did not answer',
+                       now()) RETURNING saga_id::text""",
+                [step, done],
+            ).fetchone()
+            made.append(str(row[0]) if row else "")
+    return made[0], made[1]
 
 
 def awaited(what: str, met: Callable[[], Any]) -> Any:

@@ -12,7 +12,7 @@ from django.core import signing
 from migration_tools.overview import requests
 from migration_tools.state.journal import phase_of
 from migration_tools.state.models import JournalEntry, Request, RequestState
-from tests.console.scene import CUSTOMER, MOVER, PASSWORD, SECONDS, WATCHER, Scene, awaited
+from tests.console.scene import CUSTOMER, MOVER, PASSWORD, SECONDS, WATCHER, Scene, awaited, stick_sagas
 
 pytestmark = pytest.mark.thorough
 
@@ -56,6 +56,62 @@ def test_a_move_whose_gates_are_shut_is_refused_by_the_command_itself(shop: Scen
     row = ended(number)
     # strangle_verify makes the evidence that its own gate asks for.
     assert (row.state, row.exit_code, phase_of("orders")) == (RequestState.DONE, 0, "verify"), row.output
+
+
+def test_stuck_sagas_are_tried_again_and_taken_back_with_a_reason_and_behind_the_pivot_refused(
+    shop: Scene, visit: Any, photograph: Any
+) -> None:
+    before_pivot, at_pivot = stick_sagas(shop)
+    sagas, page = OVERVIEW + "sagas/", visit()
+
+    def asked(saga: str, what: str, button: str) -> Request:
+        page.goto(sagas)
+        assert "ada@example.com" not in page.content()
+        page.locator("section.card", has_text=saga).get_by_role("link", name=button).click()
+        page.fill("#reason", f"OPS-9 {what}")
+        page.fill("#phrase", f"{what} wrong")
+        page.click("form.ask button")
+        assert f"{what} {saga[:8]}" in page.inner_text("[role=alert]")
+        page.fill("#phrase", f"{what} {saga[:8]}")
+        page.click("form.ask button")
+        page.wait_for_url("**/requests/*/")
+        return ended(int(page.url.rstrip("/").rpartition("/")[2]))
+
+    with shop.pair.connect("shop") as conn:
+        attempts = "SELECT attempt, alarm, status FROM saga_state WHERE saga_id = %s"
+        done = asked(at_pivot, "retry", "Try again")
+        assert (done.state, done.exit_code) == (RequestState.DONE, 0), done.output
+        assert conn.execute(attempts, [at_pivot]).fetchone() == (4, "", "running")
+        refused = asked(at_pivot, "compensate", "Take back")
+        assert (refused.state, refused.exit_code) == (RequestState.FAILED, 4), refused.output
+        done = asked(before_pivot, "compensate", "Take back")
+        assert (done.state, done.exit_code) == (RequestState.DONE, 0), done.output
+        status = "SELECT status FROM saga_state WHERE saga_id = %s"
+        assert conn.execute(status, [before_pivot]).fetchone() == ("compensating",)
+        photograph(page, "request-saga-laptop-light")
+        conn.execute("DELETE FROM saga_state")
+    entry = JournalEntry.objects.filter(context="orders", move="sagas", step="recalled").get()
+    assert (entry.actor, entry.reason) == (f"{MOVER} (console)", "OPS-9 compensate")
+
+
+def test_a_saga_of_another_context_and_one_without_a_reason_are_not_asked_for(shop: Scene) -> None:
+    saga, _ = stick_sagas(shop)
+    before = Request.objects.count()
+    with logged_in(shop, MOVER) as mover:
+        token = {"X-CSRFToken": mover.cookies["csrftoken"]}
+        for context, what, reason, says in (
+            ("catalog", "retry", "r", "no saga"),
+            ("orders", "compensate", " ", "with a reason only"),
+        ):
+            form = {"saga": saga, "phrase": f"{what} {saga[:8]}", "reason": reason}
+            answer = mover.post(f"/strangle/console/{context}/ask/{what}/", data=form, headers=token)
+            assert (answer.status_code, says in answer.text) == (422, True)
+    with logged_in(shop, WATCHER) as watcher:
+        assert "Try again" not in watcher.get(OVERVIEW + "sagas/").text
+        assert watcher.get(OVERVIEW + f"ask/retry/?saga={saga}").status_code == 403
+    assert Request.objects.count() == before
+    with shop.pair.connect("shop") as conn:
+        conn.execute("DELETE FROM saga_state")
 
 
 def test_only_staff_look_and_only_with_the_permission_one_asks(shop: Scene) -> None:

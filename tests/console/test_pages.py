@@ -6,7 +6,7 @@ import pytest
 
 from migration_tools.state.journal import phase_of
 from migration_tools.state.phase import ORDER
-from tests.console.scene import Scene, awaited, plant
+from tests.console.scene import Scene, awaited, plant, stick_sagas
 
 pytestmark = pytest.mark.thorough
 
@@ -19,6 +19,7 @@ PAGES = {
     "traffic": "/strangle/console/orders/traffic/",
     "events": "/strangle/console/orders/events/",
     "letters": "/strangle/console/orders/letters/",
+    "sagas": "/strangle/console/orders/sagas/",
     "burn-down": "/strangle/console/orders/decommission/",
     "journal": "/strangle/console/orders/journal/",
     "ask": "/strangle/console/orders/ask/forward/",
@@ -32,6 +33,7 @@ def moved(shop: Scene) -> Scene:
     for line in road[ORDER.index(phase_of("orders")) :]:
         shop.command(*line.split())
     plant(shop)
+    stick_sagas(shop)
     with pytest.raises(Exception, match="differ"):
         shop.command("strangle_verify", "--runs", "1")
     shop.observed("the phase", lambda seen: seen["status"]["phase"] == "switch_reads" and seen["gates"])
