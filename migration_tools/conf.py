@@ -76,8 +76,8 @@ class Settings:
     HORIZON_WARN_SECONDS: float = 60.0
     METRICS_TOKEN: str = ""
     BATCH_ROWS: int = 1000
-    CHUNK_SECONDS: float = 0.15
-    CHUNK_ROWS_MAXIMUM: int = 50_000
+    CHUNK_SECONDS: float = 0.3
+    CHUNK_ROWS_MAXIMUM: int = 100_000
     CHUNK_BYTES: int = 32_000_000
     BACKFILL_WORKERS: int = 2
     BACKFILL_RUNNER: str = "threads"

@@ -13,14 +13,14 @@ from migration_tools.capture.projector import InstalledRelation, read_relations
 from migration_tools.conf import settings
 from migration_tools.errors import StaleCheckpoint, TargetNotEmpty
 from migration_tools.kernel import points
-from migration_tools.stores.postgres import Connection, sql, transaction
+from migration_tools.stores.postgres import Connection, commit_soon, sql, transaction
 from migration_tools.stores.postgres.catalog import average_row_bytes
 from migration_tools.stores.postgres.copying import Piped
 from migration_tools.transfer.pieces import Crew, Piece, read_target, replace_range
 from migration_tools.transfer.ranges import Bound, KeyRange, cut
 from migration_tools.transfer.stops import Ends, Stop, stopped_at_tick
 
-FIRST_ROWS = 5_000
+FIRST_ROWS = 10_000
 UNKNOWN_ROW_BYTES = 200.0
 QUIET_FACTOR = 4.0
 SAMPLE = 5
@@ -171,6 +171,8 @@ class CopyRun:
             upto = ranges[-1].upto
             moved = self._beside_the_crew(stop, ranges) if len(ranges) > 1 else []
             with transaction(self.ends.receiver):
+                if upto is not None:
+                    commit_soon(self.ends.receiver)
                 if not moved:
                     moved = [self._replace(ranges[0])]
                 rows = sum(each.rows for each in moved)
@@ -217,6 +219,7 @@ class CopyRun:
 
     def _replace_alone(self, keys: KeyRange) -> Piped:
         with transaction(self.ends.receiver):
+            commit_soon(self.ends.receiver)
             return self._replace(keys)
 
     def _replace(self, keys: KeyRange) -> Piped:

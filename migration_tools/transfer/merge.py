@@ -3,15 +3,16 @@
 Rows are never taken out to be put back: a column that is not mapped keeps its value, and no reference to a row fires.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.stores.postgres import Connection, errors, sql
+from migration_tools.stores.postgres.arrays import execute_with_arrays
 from migration_tools.stores.postgres.catalog import Table
 from migration_tools.stores.postgres.copying import Piped
 from migration_tools.transfer.ranges import Bound, among
-from migration_tools.transfer.sync import upsert_from
+from migration_tools.transfer.sync import delete_by_key, rows_given, upsert_from
 from migration_tools.transfer.uncopied import uncopied_tables
 from migration_tools.transfer.waiting import let_wait, open_references, waiting_tables
 
@@ -20,6 +21,7 @@ KNOWN_AT_MOST = 2_000
 EVERY_ROW = sql.SQL("true")
 
 Fill = Callable[[str, sql.Composable], Piped]
+Look = Callable[[Sequence[Bound]], Mapping[Bound, Sequence[str | None]]]
 
 
 def merge_chunk(
@@ -29,16 +31,17 @@ def merge_chunk(
     shape: Table,
     within: sql.Composed,
     fill: Fill,
+    look: Look,
 ) -> Piped:
     """Merge the chunk into the target; call inside a transaction.
 
     `fill` copies those of the chunk's rows for which a condition on the relation holds into a table of the given name;
-    `within` is the range as a condition on the target's key columns.
+    `look` reads those with the given keys, as text; `within` is the range as a condition on the target's key columns.
 
     Note [rows already there]. Events put single rows where the copy has not been yet, and merging costs twice what
-    copying does. So few rows that are there are merged by their keys, and all others copied straight in. Should one of
-    those meet a row that is there all the same (an equal but not the same key, another share's row, one that wrongly
-    holds its unique value), the whole range is merged instead.
+    copying does. So few rows that are there are read and written by their keys, without a staging table, and all
+    others copied straight in. Should one of those meet a row that is there all the same (an equal but not the same key,
+    another share's row, one that wrongly holds its unique value), the whole range is merged instead.
     """
     ours = sql.SQL("{} AND {}").format(within, sql.SQL(relation.share)) if relation.share else within
     known = _known(receiver, relation, ours)
@@ -47,7 +50,10 @@ def merge_chunk(
         moved = fill(relation.target_table, EVERY_ROW)
     elif len(known) <= KNOWN_AT_MOST:
         with suppress(errors.UniqueViolation), receiver.transaction():
-            few = _merge(receiver, relation, shape, ours, lambda table, _: fill(table, among(relation, known)))
+            if all(shape.columns[name].exact for name in relation.key_columns):
+                few = _write(receiver, relation, shape, known, look(known))
+            else:
+                few = _merge(receiver, relation, shape, ours, lambda table, _: fill(table, among(relation, known)))
             rest = fill(relation.target_table, among(relation, known, others=True))
             moved = Piped(rows=few.rows + rest.rows, bytes=few.bytes + rest.bytes)
     if moved is None:
@@ -63,6 +69,24 @@ def _known(receiver: Connection, relation: InstalledRelation, ours: sql.Composed
         keys, sql.Identifier(relation.target_table), ours, sql.Literal(KNOWN_AT_MOST + 1)
     )
     return [tuple(row) for row in receiver.execute(statement)]
+
+
+def _write(
+    receiver: Connection,
+    relation: InstalledRelation,
+    shape: Table,
+    known: Sequence[Bound],
+    found: Mapping[Bound, Sequence[str | None]],
+) -> Piped:
+    """Bring the rows `found` to the target, and delete those of the keys `known` that are not among them."""
+    gone = [key for key in known if key not in found]
+    if gone:
+        delete_by_key(receiver, shape, relation.key_columns, gone)
+    if found:
+        statement = upsert_from(shape, relation.columns, relation.key_columns, rows_given(shape, relation.columns))
+        types = [shape.columns[name].type for name in relation.columns]
+        execute_with_arrays(receiver, statement, list(zip(*found.values(), strict=True)), types)
+    return Piped(rows=len(found), bytes=sum(len(value or "") for row in found.values() for value in row))
 
 
 def _merge(receiver: Connection, relation: InstalledRelation, shape: Table, ours: sql.Composed, fill: Fill) -> Piped:

@@ -6,6 +6,11 @@ rows over new ones. So the piece's transaction first locks the receiver's inbox 
 at the stop's position. Every apply locks that row FOR UPDATE before it writes: until the piece has ended nothing is
 applied, and a piece that comes after an apply finds another position and ends. At the same position the mapped source
 is the same, so a piece that is done twice, or late, writes what is there.
+
+Note [chunks are durable with the last one]. A chunk's commit does not wait for the disk, nor for a synchronous standby:
+the next stop need not wait for either. A server that crashes loses transactions from the end of its log on, never one
+in the middle. So rows are lost only with the checkpoint that counts them, and are copied again; what the sync applied
+after them is lost with them or not at all, and it commits durably, as the last checkpoint of a projection does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +22,13 @@ from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.projector import InstalledRelation
 from migration_tools.errors import PositionMoved
 from migration_tools.kernel import points
-from migration_tools.stores.postgres import Connection, errors, sql, transaction
+from migration_tools.stores.postgres import Connection, commit_soon, errors, sql, transaction
 from migration_tools.stores.postgres.catalog import Table, read_table
 from migration_tools.stores.postgres.copying import Piped
-from migration_tools.transfer.mapped import copy_rows
+from migration_tools.stores.postgres.digests import rows_by_key
+from migration_tools.transfer.mapped import copy_rows, rows_within
 from migration_tools.transfer.merge import merge_chunk
-from migration_tools.transfer.ranges import KeyRange, source_condition, target_condition
+from migration_tools.transfer.ranges import Bound, KeyRange, among, source_condition, target_condition
 
 FENCE_SECONDS = 10.0
 
@@ -71,6 +77,7 @@ def copy_piece(reader: Connection, receiver: Connection, piece: Piece) -> Outcom
     """
     try:
         with transaction(receiver, lock_timeout_seconds=FENCE_SECONDS):
+            commit_soon(receiver)
             at = receiver.execute(
                 "SELECT rows_position FROM strangle_inbox WHERE stream = %s FOR SHARE", [piece.stream]
             ).fetchone()
@@ -107,7 +114,11 @@ def replace_range(
         with reader.transaction():  # whose snapshot must outlive a COPY that the receiver breaks off
             return copy_rows(reader, relation, chosen, receiver, table, types)
 
-    return merge_chunk(receiver, stream, relation, shape, within, fill)
+    def look(known: Sequence[Bound]) -> dict[Bound, tuple[str | None, ...]]:
+        rows = rows_within(reader, relation, among(relation, known))
+        return rows_by_key(reader, rows, relation.key_columns, relation.columns, types, known)
+
+    return merge_chunk(receiver, stream, relation, shape, within, fill, look)
 
 
 @contextmanager

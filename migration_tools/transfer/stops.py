@@ -18,7 +18,7 @@ from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.inbox import apply_rows, positions
 from migration_tools.messaging.stream import read_batch
 from migration_tools.messaging.ticks import append_tick
-from migration_tools.stores.postgres import Connection, advisory, errors, transaction
+from migration_tools.stores.postgres import Connection, advisory, commit_soon, errors, transaction
 from migration_tools.transfer.sync import TableWriter
 
 GATE_TIMEOUT_SECONDS = 10.0
@@ -120,6 +120,8 @@ def _drain(ends: Ends, position: int) -> int:
             _, at = positions(ends.receiver, ends.stream, lock=True)
             batch = read_batch(cursor, ends.stream, origin=settings().SIDE, after=at, limit=DRAIN_ROWS, upto=position)
             if batch.first >= batch.last:
+                # Nothing to keep: the chunk before need not be on the disk yet.
+                commit_soon(ends.receiver)
                 return drained
             apply_rows(ends.receiver, batch, writer)
             drained += len(batch.rows)

@@ -136,14 +136,7 @@ class TableWriter:
                 execute_with_arrays(conn, statement, columns, types)
 
     def _delete(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
-        shape = self._shape(conn, head.table)
-        match, arrays = _key_match(shape, head)
-        execute_with_arrays(
-            conn,
-            sql.SQL("DELETE FROM {} t USING {} WHERE {}").format(sql.Identifier(head.table), arrays, match),
-            [[row.key[i] for row in rows] for i in range(len(head.key))],
-            [shape.columns[name].type for name in head.key],
-        )
+        delete_by_key(conn, self._shape(conn, head.table), head.key, [row.key for row in rows])
 
     def _patch(self, conn: Connection, head: RelationHead, rows: list[RowRecord]) -> None:
         shape = self._shape(conn, head.table)
@@ -185,14 +178,28 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
     copies the child later brings it, as of a later tick. What an earlier event put here of such a child is taken out
     (early_children_statement): it refers to a former parent, whose end it would forbid.
     """
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in head.columns)
-    casts = sql.SQL(", ").join(
-        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].base)) for name in head.columns
-    )
-    arrays = _arrays(shape, head.columns)
     parents = sql.SQL(" WHERE {}").format(_parents_exist(shape)) if only_with_parents else sql.SQL("")
-    rows = sql.SQL("SELECT {} FROM unnest({}) AS u({}){}").format(casts, arrays, names, parents)
-    return upsert_from(shape, head.columns, head.key, rows)
+    return upsert_from(shape, head.columns, head.key, rows_given(shape, head.columns) + parents)
+
+
+def rows_given(shape: Table, columns: Sequence[str]) -> sql.Composed:
+    """The rows, alias u, that execute_with_arrays is given by columns, each value as the table's type."""
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+    casts = sql.SQL(", ").join(
+        sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].base)) for name in columns
+    )
+    return sql.SQL("SELECT {} FROM unnest({}) AS u({})").format(casts, _arrays(shape, columns), names)
+
+
+def delete_by_key(conn: Connection, shape: Table, key: Sequence[str], keys: Sequence[tuple[str, ...]]) -> None:
+    """DELETE the rows with these very keys, whose columns are `key`; see Note [equal but not the same]."""
+    match, arrays = _key_match(shape, key)
+    execute_with_arrays(
+        conn,
+        sql.SQL("DELETE FROM {} t USING {} WHERE {}").format(sql.Identifier(shape.name), arrays, match),
+        list(zip(*keys, strict=True)),
+        [shape.columns[name].type for name in key],
+    )
 
 
 def upsert_from(shape: Table, columns: Sequence[str], key: Sequence[str], rows: sql.Composable) -> sql.Composed:
@@ -310,12 +317,12 @@ def _by_relation(rows: list[RowRecord]) -> list[list[RowRecord]]:
     return list(groups.values())
 
 
-def _key_match(shape: Table, head: RelationHead) -> tuple[sql.Composed, sql.Composed]:
+def _key_match(shape: Table, key: Sequence[str]) -> tuple[sql.Composed, sql.Composed]:
     """(condition joining t and u on the very same key, unnest of one array per key column AS u)."""
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in head.key)
-    arrays = _arrays(shape, head.key)
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in key)
+    arrays = _arrays(shape, key)
     match = []
-    for name in head.key:
+    for name in key:
         values = {"name": sql.Identifier(name), "type": sql.SQL(shape.columns[name].base)}
         match.append(sql.SQL("t.{name} = u.{name}::{type}").format(**values))
         if not shape.columns[name].exact:

@@ -267,3 +267,21 @@ def test_a_copy_begun_anew_in_the_middle_beside_writes_ends_equal(stage: Any) ->
     stage.backfill()
     stage.settle()
     assert stage.differences() == []
+
+
+@pytest.mark.usefixtures("few_rows_a_chunk")
+def test_a_chunk_does_not_wait_for_the_disk_and_the_last_one_does(stage: Stage) -> None:
+    """See Note [chunks are durable with the last one]; what the sync applies in between is as durable as ever."""
+    with stage.ends() as ends:
+
+        def waits() -> str:
+            row = ends.receiver.execute("SELECT current_setting('synchronous_commit')").fetchone()
+            return str(row[0]) if row else ""
+
+        ends.receiver.execute("SET synchronous_commit = on")
+        found: list[str] = []
+        run = next(each for each in chunks(ends) if each.relation.target_table == "sales_order")
+        with points.on("copy.before_commit", lambda: found.append(waits())):
+            assert len(list(run)) == len(found)
+        afterwards = waits()
+    assert (set(found[:-1]), found[-1], afterwards) == ({"off"}, "on", "on")

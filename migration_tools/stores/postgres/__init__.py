@@ -2,6 +2,7 @@
 
 from migration_tools.stores.postgres.connection import (
     Connection,
+    commit_soon,
     connect,
     describe_failure,
     django_connection,
@@ -17,6 +18,7 @@ from migration_tools.stores.postgres.connection import (
 
 __all__ = [
     "Connection",
+    "commit_soon",
     "connect",
     "describe_failure",
     "django_connection",

@@ -14,6 +14,7 @@ from migration_tools.errors import StrangleError
 
 __all__ = [
     "Connection",
+    "commit_soon",
     "connect",
     "describe_failure",
     "django_connection",
@@ -146,6 +147,14 @@ def transaction(
         if lock_timeout_seconds is not None:
             conn.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_timeout_seconds * 1000)}ms"])
         yield
+
+
+def commit_soon(conn: Connection) -> None:
+    """Let the running transaction's commit not wait for the disk, nor for a synchronous standby.
+
+    A server that crashes may lose it, and then whatever was committed after it.
+    """
+    conn.execute("SELECT set_config('synchronous_commit', 'off', true)")
 
 
 @contextmanager

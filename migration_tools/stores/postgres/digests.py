@@ -22,7 +22,8 @@ _INTEGERS = ("bigint", "integer", "smallint")
 
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
-ROWS_A_BUCKET = 256
+# Of a bucket that differs every row is hashed again, and each bucket is a row of the answer.
+ROWS_A_BUCKET = 64
 FEWEST_BUCKETS, MOST_BUCKETS = 64, 65_536
 FETCH_ROWS = 2_000
 
@@ -73,7 +74,7 @@ class Buckets:
 
 
 def choose_buckets(conn: Connection, table: str, key: Sequence[str], leading: Sequence[str], rows: int) -> Buckets:
-    """A few hundred of the table's `rows` rows a bucket; ranges where the key's first column is an integer.
+    """Some dozens of the table's `rows` rows a bucket; ranges where the key's first column is an integer.
 
     `leading` are that column's types, on both sides.
     """
@@ -101,7 +102,9 @@ def bucket_digests(
 ) -> Digests:
     """(count, sum, sum) per bucket of the rows of `rows` (a FROM item with alias r); a number of buckets is a power
     of two, and both sides of a comparison take the same seed."""
-    statement = sql.SQL("SELECT bucket, count(*), sum(hash), sum(hashint8extended(hash, hash)) FROM {} GROUP BY 1")
+    statement = sql.SQL(
+        "SELECT bucket, count(*), sum(hash)::text, sum(hashint8extended(hash, hash))::text FROM {} GROUP BY 1"
+    )
     hashed = _hashed(conn, rows, key, columns, types, buckets, seed)
     return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in conn.execute(statement.format(hashed))}
 

@@ -28,6 +28,7 @@ _SENT = (
     (re.compile(r"interval( [a-z ]+)?(\(\d\))?\Z"), "interval_send({})"),
     (re.compile(r"numeric\(\d+,-?\d+\)\Z"), "numeric_send({})"),
     (re.compile(r"numeric\Z"), "numeric_send(trim_scale({}))"),
+    (re.compile(r"jsonb\Z"), "jsonb_send({})"),
 )
 _IN_AN_IMAGE = re.compile(
     r"((bigint|integer|smallint|boolean|text|character varying(\(\d+\))?|uuid|jsonb?|bytea|date|numeric\(\d+,-?\d+\)"
