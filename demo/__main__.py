@@ -17,6 +17,7 @@ from types import FrameType
 from demo import OUTPUT, ROOT
 from demo.closing import summarise
 from demo.commands import CommandFailed
+from demo.companions import COMPANIONS, STREAMS, start_checkouts, start_companions
 from demo.further import OFFERED, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
@@ -80,12 +81,17 @@ def up(options: argparse.Namespace) -> int:
     """Start the stack, print where everything is, and keep it until Ctrl-C."""
     narrator = Narrator()
     with playground(keep=options.keep) as supervisor:
-        stack = Stack(supervisor, say=narrator.say, contexts=options.contexts)
+        stack = Stack(
+            supervisor, say=narrator.say, contexts=options.contexts, companions=tuple(COMPANIONS), relayed=STREAMS
+        )
         try:
             with stack:
                 stack.start(orders=options.orders, seed=options.seed)
                 for context in stack.contexts[1:]:
                     stack.start_service(context)
+                start_checkouts(stack)
+                narrator.say(f"starting {', '.join(COMPANIONS)}")
+                start_companions(stack)
                 operator_file = OUTPUT / "operator.env"
                 OUTPUT.mkdir(parents=True, exist_ok=True)
                 stack.write_operator_file(operator_file)
@@ -157,7 +163,10 @@ def _addresses(stack: Stack, operator_file: Path, supervisor: Supervisor) -> lis
         ("monolith", f"http://127.0.0.1:{addresses.monolith}"),
         ("console", stack.console_login),
         *((f"{name} service", f"http://127.0.0.1:{port}") for name, port in addresses.services.items()),
-        ("PostgreSQL", f"127.0.0.1:{addresses.postgres} (databases {', '.join(('shop', *stack.contexts))})"),
+        (
+            "PostgreSQL",
+            f"127.0.0.1:{addresses.postgres} (databases {', '.join(('shop', *stack.contexts, *stack.companions))})",
+        ),
         ("logs", str(supervisor.logs)),
         ("be the operator", f". {operator_file.relative_to(ROOT)}; python manage.py strangle_status orders"),
         ("add customers", f"python -m demo.traffic --url {addresses.url} --ledger var/demo/ledger.jsonl"),

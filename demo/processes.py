@@ -229,6 +229,7 @@ def choose_ports(count: int) -> list[int]:
 
 def plain_environment() -> dict[str, str]:
     """This process's environment without what would steer the stack by accident."""
-    sides = ("SHOP_", "MONOLITH_", "ORDERS_", "CATALOG_", "INVENTORY_", "PAYMENTS_", "USERS_", "SERVICES_")
+    contexts = ("ORDERS_", "CATALOG_", "INVENTORY_", "PAYMENTS_", "USERS_")
+    sides = ("SHOP_", "MONOLITH_", *contexts, "GATEWAY_", "DASHBOARD_", "REFERENCE_", "RECOMMENDATIONS_", "SERVICES_")
     steering = (*sides, "STRANGLE_", "FEED_", "DJANGO_", "GUNICORN_", "PG")
     return {name: value for name, value in os.environ.items() if not name.startswith(steering)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Self
 
 import psycopg
 
-from demo.processes import Child, Supervisor, choose_ports, plain_environment
+from demo.processes import Child, Supervisor, answers, choose_ports, plain_environment
 from migration_tools.testing.postgres import EmbeddedPostgres, provision
 
 CONTEXT = "orders"
@@ -84,12 +85,20 @@ class Stack:
     """Starts everything in the order of need; leaving the block stops everything, PostgreSQL last."""
 
     def __init__(
-        self, supervisor: Supervisor, *, say: Callable[[str], None], contexts: Sequence[str] = (CONTEXT,)
+        self,
+        supervisor: Supervisor,
+        *,
+        say: Callable[[str], None],
+        contexts: Sequence[str] = (CONTEXT,),
+        companions: Sequence[str] = (),
+        relayed: Sequence[str] = (),
     ) -> None:
         self.contexts = tuple(contexts)
-        self.addresses = Addresses.choose(self.contexts)
+        self.companions = tuple(companions)
+        self.addresses = Addresses.choose((*self.contexts, *self.companions))
         self._supervisor = supervisor
-        self._secrets = Secrets.draw(self.contexts)
+        self._secrets = Secrets.draw((*self.contexts, *self.companions))
+        self._relayed = tuple(relayed)
         self._say = say
         self._messengers: list[Child] = []
         self.postgres = EmbeddedPostgres(supervisor.directory / "postgres")
@@ -116,7 +125,7 @@ class Stack:
         """Start everything, with ``orders`` seeded orders in the monolith."""
         self._say("starting PostgreSQL; a database and roles for each side")
         self.postgres.start()
-        provision(self.postgres, ("shop", *self.contexts))
+        provision(self.postgres, ("shop", *self.contexts, *self.companions))
         self._say("schema migrations of both sides")
         self.manage("migrate", "-v0", role="shop_owner")
         self.migrate_service(CONTEXT)
@@ -126,11 +135,13 @@ class Stack:
         monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", self.addresses.monolith, "shop_app")
         self._start_service_web(CONTEXT)
         self._supervisor.await_http(monolith, f"http://127.0.0.1:{self.addresses.monolith}/livez")
-        self._messengers.append(self._manage_forever("relay of the monolith", "shop_owner", "strangle_relay"))
+        self._messengers.append(
+            self.manage_forever("relay of the monolith", "shop_owner", "strangle_relay", *self._relayed)
+        )
         self._start_messengers(CONTEXT)
         self._start_proxy()
         self._let_staff_in()
-        comparator = self._manage_forever("comparator", "shop_owner", "strangle_shadow", "run")
+        comparator = self.manage_forever("comparator", "shop_owner", "strangle_shadow", "run")
         self._supervisor.await_http(comparator, f"http://127.0.0.1:{self.addresses.comparator}/livez")
 
     @property
@@ -145,7 +156,18 @@ class Stack:
             role="shop_owner",
             DJANGO_SUPERUSER_PASSWORD=self._secrets.staff,
         )
-        self._manage_forever("operator's process", "strangler", "strangle_operate")
+        self.manage_forever("operator's process", "strangler", "strangle_operate")
+
+    def start_clickhouse(self) -> str:
+        """Start a ClickHouse out of a wheel; its URL."""
+        (port,), password = choose_ports(1), secrets.token_hex(12)
+        directory = self._supervisor.directory / "clickhouse"
+        directory.mkdir()
+        argv = [sys.executable, "-m", "migration_tools.testing.clickhouse", str(directory / "data"), str(port)]
+        environment = {**plain_environment(), "STRANGLE_TEST_CLICKHOUSE_PASSWORD": password}
+        self._supervisor.start("clickhouse", argv, environment)
+        self._supervisor.await_condition(f"a ClickHouse on port {port}", lambda: _listens(port))
+        return f"http://default:{password}@127.0.0.1:{port}/shop"
 
     def promote(self, user: int) -> None:
         """Make a customer one of the staff."""
@@ -166,7 +188,7 @@ class Stack:
         """Let the orders service follow a context's own events, from those after a position on."""
         group = ("--group", FOLLOWERS[context], *_settings(CONTEXT))
         self.manage("strangle_replay", context, "--after", str(after), *group, role=f"{CONTEXT}_owner")
-        self._manage_forever(f"follower of {context}", f"{CONTEXT}_owner", "strangle_consume", context, *group)
+        self.manage_forever(f"follower of {context}", f"{CONTEXT}_owner", "strangle_consume", context, *group)
 
     def stop_messengers_of_the_monolith(self) -> None:
         """End the monolith's relay and consumers; its web processes stay."""
@@ -190,10 +212,15 @@ class Stack:
             "MONOLITH_ADDRESS": f"127.0.0.1:{addresses.monolith}",
             "STRANGLE_SHADOW_ADDRESS": f"127.0.0.1:{addresses.comparator}",
         }
-        shared |= {f"{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in addresses.services.items()}
+        # Companions hear of what happens from the monolith, and ask whoever owns it through the proxy.
+        told = () if role.removesuffix("_app").removesuffix("_owner") in self.companions else self.contexts
+        shared |= {f"{name.upper()}_ADDRESS": f"127.0.0.1:{addresses.services[name]}" for name in told}
+        shared |= {"SHOP_ADDRESS": f"127.0.0.1:{addresses.proxy}"}
+        if (place := addresses.services.get("recommendations")) is not None:
+            shared |= {"RECOMMENDATIONS_URL": f"http://127.0.0.1:{place}"}
         shared |= {f"{side.upper()}_SECRET_KEY": key for side, key in keys.keys.items()}
         shared |= {f"FEED_TOKEN_{side.upper()}": token for side, token in keys.feeds.items()}
-        for side in ("shop", *self.contexts):
+        for side in ("shop", *self.contexts, *self.companions):
             if role.startswith(f"{side}_") or role == "strangler":
                 shared |= {
                     f"{side.upper()}_DB_HOST": "127.0.0.1",
@@ -213,42 +240,64 @@ class Stack:
             "".join(f"export {name}='{value}'\n" for name, value in environment.items() if plain.get(name) != value)
         )
 
+    def start_web(self, name: str, *, workers: int = WEB_WORKERS, **further: str) -> Child:
+        """Start a service's web processes; they may not answer yet."""
+        port, role = self.addresses.services[name], f"{name}_app"
+        module = f"extracted_services.{name}.wsgi"
+        return self._gunicorn(f"{name} service", module, port, role, workers=workers, **further)
+
+    def await_web(self, name: str) -> None:
+        """Wait until a service answers."""
+        url = f"http://127.0.0.1:{self.addresses.services[name]}/livez"
+        self._supervisor.await_condition(f"200 from the {name} service at {url}", lambda: answers(url))
+
     def _start_service_web(self, context: str) -> None:
-        port = self.addresses.services[context]
-        web = self._gunicorn(f"{context} service", f"extracted_services.{context}.wsgi", port, f"{context}_app")
-        self._supervisor.await_http(web, f"http://127.0.0.1:{port}/livez")
+        web = self.start_web(context)
+        self._supervisor.await_http(web, f"http://127.0.0.1:{self.addresses.services[context]}/livez")
 
     def _start_messengers(self, context: str) -> None:
         owner, service = f"{context}_owner", _settings(context)
-        self._manage_forever(f"relay of {context}", owner, "strangle_relay", context, *service)
-        self._manage_forever(f"consumer of {context}", owner, "strangle_consume", context, *service)
+        self.manage_forever(f"relay of {context}", owner, "strangle_relay", context, *service)
+        self.manage_forever(f"consumer of {context}", owner, "strangle_consume", context, *service)
         name = f"consumer of the monolith for {context}"
-        self._messengers.append(self._manage_forever(name, "shop_owner", "strangle_consume", context))
+        self._messengers.append(self.manage_forever(name, "shop_owner", "strangle_consume", context))
         if context in GROUPS:
             stream, group = GROUPS[context]
             asked = ("strangle_consume", stream, "--group", group, *service)
-            self._manage_forever(f"group {group} of {context}", owner, *asked)
+            self.manage_forever(f"group {group} of {context}", owner, *asked)
 
     def _start_proxy(self) -> None:
         where = ("--listen", f"127.0.0.1:{self.addresses.proxy}")
         files = ("--directory", str(self._supervisor.directory / "proxy"))
-        proxy = self._manage_forever("proxy", "shop_owner", "strangle_proxy", "run", *where, *files)
+        proxy = self.manage_forever("proxy", "shop_owner", "strangle_proxy", "run", *where, *files)
         self._supervisor.await_http(proxy, f"{self.addresses.url}/.strangler/version")
         self._supervisor.await_http(proxy, f"{self.addresses.url}/livez")
 
-    def _manage_forever(self, name: str, role: str, *arguments: str) -> Child:
-        return self._supervisor.start(name, [sys.executable, "manage.py", *arguments], self.environment(role))
+    def manage_forever(self, name: str, role: str, *arguments: str, **further: str) -> Child:
+        """Start a management command that works until it is ended."""
+        argv = [sys.executable, "manage.py", *arguments]
+        return self._supervisor.start(name, argv, self.environment(role) | further)
 
-    def _gunicorn(self, name: str, module: str, port: int, role: str) -> Child:
+    def _gunicorn(
+        self, name: str, module: str, port: int, role: str, *, workers: int = WEB_WORKERS, **further: str
+    ) -> Child:
         argv = [
             *(sys.executable, "-m", "gunicorn", f"{module}:application"),
             *("--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"),
-            *("--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)),
+            *("--workers", str(workers), "--threads", str(WEB_THREADS)),
             *("--keep-alive", str(KEEP_ALIVE_SECONDS), "--timeout", "60", "--graceful-timeout", "5"),
             *("--backlog", "512", "--log-level", "warning"),
         ]
-        return self._supervisor.start(name, argv, self.environment(role))
+        return self._supervisor.start(name, argv, self.environment(role) | further)
 
 
 def _settings(context: str) -> tuple[str, str]:
     return ("--settings", f"extracted_services.{context}.settings")
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True

@@ -131,7 +131,7 @@ MIGRATION_TOOLS = {
         name: token
         for name, token in (
             *((each, env(f"FEED_TOKEN_{each.upper()}", f"development-feed-token-of-{each}")) for each in CONTEXTS),
-            ("gateway", env("FEED_TOKEN_GATEWAY", "")),
+            *((each, env(f"FEED_TOKEN_{each.upper()}", "")) for each in ("gateway", "dashboard", "recommendations")),
         )
         if token
     },

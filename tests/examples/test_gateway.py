@@ -173,8 +173,7 @@ def run_in_shop(script: str) -> None:
 def test_from_events_alone_the_answer_is_the_monoliths_too_with_every_other_service_gone(
     gateway: Served, monolith: Gunicorn, shop: "psycopg.Connection[Any]", away: Any
 ) -> None:
-    for stream in ("users", "orders", "catalog"):
-        gateway.start("strangle_consume", stream)
+    gateway.start("strangle_consume", "users", "orders", "catalog")
     run_in_shop(PUBLISH)
     counts = """SELECT (SELECT count(DISTINCT (order_id, product_id)) FROM orders_orderline),
                 (SELECT count(*) FROM accounts_user), (SELECT count(*) FROM catalog_product)"""

@@ -1,9 +1,11 @@
 """Run a consumer: apply another side's stream to this side's database."""
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db import connections
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
@@ -18,12 +20,14 @@ from migration_tools.transfer.sync import TableWriter
 class Command(Examples):
     """Works until SIGTERM; a second consumer of the same stream stands by and takes over."""
 
-    help = "Apply a stream of another side here: rows to tables, events to handlers."
-    examples = ("orders", "orders --group counts")
+    help = "Apply streams of other sides here: rows to tables, events to handlers."
+    examples = ("orders", "orders --group counts", "orders users catalog --group dashboard")
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("stream", help="a stream that MIGRATION_TOOLS['FEEDS'] names")
+        parser.add_argument(
+            "stream", nargs="+", help="a stream that MIGRATION_TOOLS['FEEDS'] names; several share the process"
+        )
         parser.add_argument("--origin", help="the side that publishes it, with a broker (default: asked from the feed)")
         parser.add_argument(
             "--from-head",
@@ -38,24 +42,54 @@ class Command(Examples):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stream, group = options["stream"], options["group"]
         stop = threading.Event()
         try:
             with heed_signals(stop):
-                if group and not any(registered(stream, group)):
-                    raise StrangleError(
-                        f"no handler of {stream!r} is in group {group!r} here; declare one with "
-                        f"@handles(..., group={group!r})"
-                    )
-                feed = open_feed(stream, group)
-                subscription = None
-                if settings().TRANSPORT != "feed" and not group:
-                    subscription = open_subscription(stream, options["origin"] or feed.origin())
-                consumer = Consumer(
-                    stream, feed, None if group else TableWriter(), subscription=subscription, group=group
-                )
-                if options["from_head"]:
-                    consumer.skip_to_head()
-                consumer.run(stop)
+                consumers = [self._made(stream, options) for stream in dict.fromkeys(options["stream"])]
+                together([each.run for each in consumers], stop)
         except StrangleError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
+
+    def _made(self, stream: str, options: dict[str, Any]) -> Consumer:
+        group = options["group"]
+        if group and not any(registered(stream, group)):
+            raise StrangleError(
+                f"no handler of {stream!r} is in group {group!r} here; declare one with @handles(..., group={group!r})"
+            )
+        feed = open_feed(stream, group)
+        subscription = None
+        if settings().TRANSPORT != "feed" and not group:
+            subscription = open_subscription(stream, options["origin"] or feed.origin())
+        consumer = Consumer(stream, feed, None if group else TableWriter(), subscription=subscription, group=group)
+        if options["from_head"]:
+            consumer.skip_to_head()
+        return consumer
+
+
+def together(works: Sequence[Callable[[threading.Event], None]], stop: threading.Event) -> None:
+    """Do several works until `stop`, each in a thread of its own; the end of one is the end of all.
+
+    Raises:
+        Exception: what the first that failed has raised.
+    """
+    if len(works) == 1:
+        works[0](stop)
+        return
+    failures: list[Exception] = []
+
+    def do(work: Callable[[threading.Event], None]) -> None:
+        try:
+            work(stop)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            stop.set()
+            connections.close_all()
+
+    threads = [threading.Thread(target=do, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,63 @@
+"""The services that took nothing over: made and started beside the stack, with few processes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from demo.stack import Stack
+
+STORE = "RECOMMENDATIONS_STORE_URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """What a service reads, and in which group of handlers."""
+
+    streams: tuple[str, ...] = ()
+    group: str = ""
+
+
+COMPANIONS = {
+    "gateway": Companion(streams=("orders", "users", "catalog")),
+    "dashboard": Companion(streams=("orders", "users", "catalog", "payments"), group="dashboard"),
+    "reference": Companion(),
+    "recommendations": Companion(streams=("orders",), group="facts"),
+}
+STREAMS = ("orders", "users", "catalog", "inventory", "payments")
+"""What the monolith's relay numbers for them, whether these contexts are to leave it or not."""
+
+
+CHECKOUTS = {
+    "orders": ("inventory", "payments"),
+    "inventory": ("orders", "payments"),
+    "payments": ("orders", "inventory"),
+}
+"""Whom each of the three hears while purchases are sagas over them."""
+
+
+def start_checkouts(stack: Stack) -> None:
+    """Let purchases be sagas, where all three services that they go over are there."""
+    if not CHECKOUTS.keys() <= set(stack.contexts):
+        return
+    for name, streams in CHECKOUTS.items():
+        settings = ("--group", "checkout", "--settings", f"extracted_services.{name}.settings")
+        stack.manage_forever(f"checkouts of {name}", f"{name}_owner", "strangle_consume", *streams, *settings)
+    runner = ("strangle_sagas", "run", "--settings", "extracted_services.orders.settings")
+    stack.manage_forever("runner of sagas", "orders_owner", *runner)
+
+
+def start_companions(stack: Stack) -> None:
+    """Make their schemas, start a ClickHouse, and a web process and at most one consumer each; await all of them."""
+    further = {STORE: stack.start_clickhouse()}
+    for name, companion in COMPANIONS.items():
+        settings = ("--settings", f"extracted_services.{name}.settings")
+        stack.manage("migrate", "-v0", *settings, role=f"{name}_owner")
+        stack.start_web(name, workers=1, **further)
+        if companion.streams:
+            group = ("--group", companion.group) if companion.group else ()
+            asked = ("strangle_consume", *companion.streams, *group, *settings)
+            stack.manage_forever(f"consumer of {name}", f"{name}_owner", *asked, **further)
+    for name in COMPANIONS:
+        stack.await_web(name)

@@ -1,0 +1,90 @@
+"""`make up` has every service answer, and a database that is gone takes one service away and no other."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx2
+import psycopg
+import pytest
+from psycopg import sql
+
+from demo import OUTPUT
+from demo.browser import Browser
+from demo.tally import Tally
+from tests.conftest import ROOT
+from tests.races.scene import until
+
+pytestmark = pytest.mark.thorough
+
+SECONDS = 180.0
+SERVICES = ("orders", "gateway", "dashboard", "reference", "recommendations")
+SHUT = "ALTER DATABASE {} ALLOW_CONNECTIONS {}"
+END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+
+
+@pytest.fixture
+def addresses() -> Iterator[dict[str, str]]:
+    """The URLs that `up` prints, by service, and the shop's."""
+    argv = [sys.executable, "-m", "demo", "up", "--orders", "200"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            found: dict[str, str] = {}
+            deadline = time.monotonic() + SECONDS
+            assert process.stdout is not None
+            for line in process.stdout:
+                assert time.monotonic() < deadline
+                if named := re.match(r"\s+(\w+)(?: service|, through Envoy)\s+(http://\S+)", line):
+                    found[named[1]] = named[2]
+                if "stop everything" in line:
+                    break
+            yield found
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def superuser() -> psycopg.Connection[tuple[object, ...]]:
+    """The stack's PostgreSQL, as the operator's file says where it is."""
+    said = dict(re.findall(r"export (SHOP_DB_\w+)='(.*)'", (OUTPUT / "operator.env").read_text()))
+    return psycopg.connect(
+        host="127.0.0.1", port=said["SHOP_DB_PORT"], user="postgres", password=said["SHOP_DB_PASSWORD"],
+        dbname="postgres", autocommit=True,
+    )  # fmt: skip
+
+
+def test_everything_is_up_and_one_database_less_is_one_service_less(addresses: dict[str, str]) -> None:
+    assert addresses.keys() == {"shop", *SERVICES}
+
+    def ready() -> dict[str, int]:
+        return {name: httpx2.get(f"{addresses[name]}/readyz", timeout=30).status_code for name in SERVICES}
+
+    assert ready() == dict.fromkeys(SERVICES, 200)
+    browser = Browser(addresses["shop"], Tally(), "a customer")
+    browser.fetch_token()
+    account = {
+        "email": "up@example.com",
+        "password": "a long enough password",
+        "first_name": "Up",
+        "last_name": "Lovelace",
+    }
+    browser.write("sign up", "POST", "/api/accounts/signup/", account, expected=201)
+    product = browser.get("browse", "/api/products/")["results"][0]["id"]
+    wanted = {"lines": [{"product": product, "quantity": 1}], "shipping_address": {}}
+    with superuser() as conn:
+        for lost in ("dashboard", "recommendations"):
+            name = sql.Identifier(lost)
+            conn.execute(sql.SQL(SHUT).format(name, sql.SQL("false")))
+            conn.execute(END, [lost])
+            until(lambda lost=lost: ready() == dict.fromkeys(SERVICES, 200) | {lost: 503}, f"{lost} is away", 30)  # type: ignore[misc]
+            bought = browser.write("purchase", "POST", "/api/orders/", wanted, expected=201)["id"]
+            assert browser.get("order", f"/api/orders/{bought}/")["id"] == bought
+            conn.execute(sql.SQL(SHUT).format(name, sql.SQL("true")))
+            until(lambda: ready() == dict.fromkeys(SERVICES, 200), f"{lost} is back", 30)
+        with psycopg.connect(conn.info.dsn, dbname="dashboard", password=conn.info.password) as shown:
+            query = "SELECT count(*) FROM order_summary"
+            until(lambda: shown.execute(query).fetchone() == (2,), "the dashboard hears of both sales", 30)
+    browser.close()
