@@ -10,13 +10,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
 from migration_tools.testing.postgres import EmbeddedPostgres
+from tests import identity_rig
 from tests.services import rig
 from tests.services.rig import RunningService
 
 NAME = "recommendations"
+# The document cannot say which customer one is, nor that a period ends after it begins.
+UNDECIDABLE = [positive_data_acceptance, negative_data_rejection]
 CUSTOMERS, PRODUCTS, ORDERS = range(1, 9), range(1, 13), 60
 FIRST = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 HEAR = """
@@ -151,3 +157,21 @@ def test_while_clickhouse_is_away_questions_are_503_and_no_event_is_given_up(
     finally:
         clickhouse.start()
     assert answers(service) == before
+
+
+@pytest.mark.parametrize("path", ["/api/recommendations/{customer}/", "/api/analytics/revenue/"])
+def test_every_answer_to_generated_requests_is_one_the_document_declares(service: RunningService, path: str) -> None:
+    assert service.document["openapi"] == "3.1.0"
+    assert path in service.document["paths"]
+    operation = schemathesis.openapi.from_url(f"{service.url}/api/schema/")[path]["GET"]
+    cases = operation.as_strategy()
+    if "{customer}" in path:
+        cases |= operation.as_strategy(path_parameters={"customer": 1})
+    cookies = {**identity_rig.cookies(1, "Ada", audience=(NAME,), staff=True), "csrftoken": rig.CSRF}
+
+    @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(cases)
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(cookies=cookies, excluded_checks=UNDECIDABLE)
+
+    check()
