@@ -48,7 +48,7 @@ def check_circles(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[chec
     except SettingsError:
         return []  # E001 says it
     return [
-        checks.Error(fault.text, id=fault.id)
+        checks.Error(fault.text, hint="draw it with strangle_sagas graph, and let one reaction end it", id=fault.id)
         for fault in find_flow_faults(hops(choreography.reactions(), side), whole=False)
     ]
 

@@ -51,7 +51,8 @@ class LooseForeignKey(models.BigIntegerField):  # type: ignore[type-arg]  # subs
                 checks.Error("on_gone is set_null, but the column is NOT NULL", hint=hint, obj=self, id="strangle.E125")
             )
         if self.to.count(".") != 1:
-            found.append(checks.Error(f"refers to {self.to!r}; write 'app_label.Model'", obj=self, id="strangle.E126"))
+            hint = "write 'app_label.Model'"
+            found.append(checks.Error(f"refers to {self.to!r}", hint=hint, obj=self, id="strangle.E126"))
         return found
 
 

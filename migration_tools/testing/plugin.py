@@ -1,4 +1,4 @@
-"""The pytest plugin: `interleavings`, `outbox`, `drain`, `faults`; what needs Django is imported when it is needed."""
+"""The pytest plugin: `interleavings`, `outbox`, `drain`, `faults`, and `context_guard` of testing.coupling."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from migration_tools.phases.signals import phase_changed
 from migration_tools.playbook import seconds
 from migration_tools.state.journal import phase_of
 from migration_tools.state.models import JournalEntry
@@ -132,8 +134,17 @@ def test_a_phase_is_started_rolled_back_and_started_again_under_writes(road: Roa
 
 
 def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
+    heard: list[tuple[str, str, str]] = []
+
+    def observe(sender: Any, context: str, before: Any, after: Any, actor: str, **_: Any) -> None:
+        heard.append((context, before.value, after.value))
+        raise RuntimeError("an observer that fails stops nothing")
+
+    phase_changed.connect(observe)
     with writing(road.pair):
         road.go(*ROAD[:5])
+    phase_changed.disconnect(observe)
+    assert heard == [("orders", before, after) for before, after in pairwise(PHASES[:6])]
     road.stage.orders.execute(
         "UPDATE sales_order SET remark = 'written on the new side', modified_at = clock_timestamp() WHERE id < 50"
     )
@@ -168,7 +179,7 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
     assert ("to cutover", "handed_over") in moves
     assert ("undo cutover", "handed_over") in moves
     assert said_by("strangle_report", "audit") == "audit of orders: the record holds together"
-    assert said_by("strangle_report", "cutover").startswith("hand-overs of orders: 3 hand-overs, writers held ")
+    assert said_by("strangle_report", "cutover").startswith("hand-overs of orders: 4 hand-overs, writers held ")
 
 
 def test_after_the_cutover_the_monolith_is_refused_and_the_service_is_not(road: Road) -> None:
