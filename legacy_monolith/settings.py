@@ -124,6 +124,15 @@ SERVICE_ADDRESSES = {
 }
 MIGRATION_TOOLS = {
     "SIDE": "monolith",
+    # Where a pooler stands before the databases: how relays, consumers and commands get past it, as host:port.
+    "DIRECT": {
+        alias: dict(zip(("HOST", "PORT"), where.rsplit(":", 1), strict=True))
+        for alias, where in (
+            ("default", env("SHOP_DB_DIRECT")),
+            *((each, env(f"{each.upper()}_DB_DIRECT")) for each in CONTEXTS),
+        )
+        if where and alias in DATABASES
+    },
     "PLAYBOOKS": [f"playbooks.{context}" for context in CONTEXTS],
     "CONTEXTS": str(HERE / "contexts.toml"),
     # An empty token means that nobody may read, never that an empty token is enough.

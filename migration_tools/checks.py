@@ -45,7 +45,8 @@ def check_playbooks(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[ch
     try:
         playbooks = load()
     except PlaybookError as error:
-        return [checks.Error(text, id="strangle.E010", obj=error.playbook) for text in error.mistakes]
+        hint = f"correct the playbook of {error.playbook!r}"
+        return [checks.Error(text, hint=hint, id="strangle.E010", obj=error.playbook) for text in error.mistakes]
     except SettingsError as error:
         return [checks.Error(str(error), id="strangle.E010", hint="fix MIGRATION_TOOLS['PLAYBOOKS']")]
     operators_view = {alias for playbook in playbooks.values() for alias in (playbook.source, playbook.target)}
@@ -122,7 +123,8 @@ def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[che
     try:
         document = read_document(path)
     except StrangleError as error:
-        return [checks.Error(str(error), id="strangle.E120")]
+        hint = f"correct {path.name}; see docs/how-to/find-the-cut.md"
+        return [checks.Error(str(error), hint=hint, id="strangle.E120")]
     hint = f"correct {path.name}; see docs/how-to/find-the-cut.md"
     return [
         checks.Error(each.text, hint=hint, id=each.id) for each in (find_map_mistakes(document) if document else ())
@@ -171,6 +173,31 @@ def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[c
 
 
 @checks.register(checks.Tags.database)
+def check_poolers(
+    app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """W170: a database is behind a pooler in transaction mode, and nothing says how the toolkit gets past it.
+
+    A warning, because web processes may well be there, and `migrate` runs it too; relays and consumers refuse.
+    """
+    if not databases or find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    if find_spec("psycopg") is None:
+        return []
+    from migration_tools.stores.postgres import connect
+
+    found: list[checks.CheckMessage] = []
+    for alias in {settings().DATABASE, *settings().DIRECT} & set(databases):
+        try:
+            connect(alias, "check").close()
+        except StrangleError as error:
+            if "transaction mode" in str(error):
+                hint = f"set MIGRATION_TOOLS['DIRECT'][{alias!r}] to the server's own HOST and PORT where relays run"
+                found.append(checks.Warning(str(error), hint=hint, id="strangle.W170"))
+    return found
+
+
+@checks.register(checks.Tags.database)
 def check_live_playbooks(
     app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
@@ -200,5 +227,6 @@ def check_live_playbooks(
                 for text in error.mistakes
             ]
         except StrangleError as error:
-            found.append(checks.Warning(str(error), id="strangle.W011", obj=playbook))
+            hint = "the checks of playbooks need both databases; start them, or leave --database out"
+            found.append(checks.Warning(str(error), hint=hint, id="strangle.W011", obj=playbook))
     return found

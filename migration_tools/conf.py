@@ -35,6 +35,7 @@ class Settings:
     SIDE: str = "monolith"
     PLAYBOOKS: tuple[str, ...] = ()
     DATABASE: str = "default"
+    DIRECT: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     FEED_TOKENS: Mapping[str, str] = field(default_factory=dict)
     FEEDS: Mapping[str, Feed] = field(default_factory=dict)
     FEED_WAIT_SECONDS: float = 5.0
@@ -160,6 +161,7 @@ def find_mistakes(raw: Any) -> list[str]:
     for stream, source in dict(raw.get("SOURCES", {})).items():
         if source not in {"triggers", "log"}:
             mistakes.append(f"MIGRATION_TOOLS['SOURCES'][{stream!r}] is {source!r}; it must be 'triggers' or 'log'")
+    mistakes += _direct_mistakes(raw.get("DIRECT", {}))
     mistakes += foreign_mistakes(raw.get("FOREIGN", {}))
     workers = raw.get("BACKFILL_WORKERS", 1)
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
@@ -172,6 +174,24 @@ def find_mistakes(raw: Any) -> list[str]:
     if isinstance(processes, bool) or not isinstance(processes, int) or not 0 <= processes <= 64:
         mistakes.append(f"MIGRATION_TOOLS['TRANSFORM_WORKERS'] is {processes!r}; it must be a number from 0 to 64")
     mistakes += limit_mistakes(raw.get("THROTTLE", {}))
+    return mistakes
+
+
+DIRECT_KEYS = {"HOST", "PORT", "NAME", "USER", "PASSWORD"}
+
+
+def _direct_mistakes(direct: Any) -> list[str]:
+    """What is wrong with DIRECT: alias → what differs from DATABASES on the way past a pooler."""
+    if not isinstance(direct, Mapping):
+        return [f"MIGRATION_TOOLS['DIRECT'] is {type(direct).__name__}; it must be a dict of database aliases"]
+    mistakes = []
+    for alias, given in direct.items():
+        if alias not in django_settings.DATABASES:
+            mistakes.append(f"MIGRATION_TOOLS['DIRECT'] names {alias!r}, which is not in DATABASES")
+        if not isinstance(given, Mapping) or not given or set(given) - DIRECT_KEYS:
+            mistakes.append(
+                f"MIGRATION_TOOLS['DIRECT'][{alias!r}] must be a dict with some of {', '.join(sorted(DIRECT_KEYS))}"
+            )
     return mistakes
 
 

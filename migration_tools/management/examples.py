@@ -3,9 +3,12 @@
 from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
+from migration_tools.conf import find_mistakes
 from migration_tools.errors import ExitCode
+from migration_tools.management.direct import going_direct
 
 EXIT_CODES = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
 
@@ -21,6 +24,13 @@ class Examples(BaseCommand):
         kwargs.setdefault("formatter_class", _Formatter)
         kwargs.setdefault("epilog", f"examples:\n{lines}\n\nexit codes: {EXIT_CODES}")
         return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run it past poolers: what a command does with Django's own connections needs sessions too."""
+        if find_mistakes(getattr(settings, "MIGRATION_TOOLS", {})):
+            return super().execute(*args, **options)  # the command itself says what is wrong
+        with going_direct():
+            return super().execute(*args, **options)
 
 
 class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):

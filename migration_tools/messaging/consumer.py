@@ -16,7 +16,14 @@ from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, note_standstill, positions
-from migration_tools.stores.postgres import advisory, describe_failure, django_connection, errors, keep_plans
+from migration_tools.stores.postgres import (
+    advisory,
+    describe_failure,
+    django_connection,
+    errors,
+    keep_plans,
+    own_session,
+)
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +189,7 @@ class Consumer:
 
     def _lead(self) -> bool:
         if not self._leads:
-            conn = django_connection(self.using)
+            conn = own_session(self.using, f"consumer {self.inbox}")
             keep_plans(conn)
             self._leads = advisory.try_hold(conn, LockClass.CONSUMER, self.inbox)
         return self._leads

@@ -130,6 +130,9 @@ def _batches(
                     continue
                 if listening:
                     _sleep_until_notified(connections[alias].connection, stream, remaining)
+                elif _pooled(connections[alias].connection):
+                    # A pooler would have another session listen; and this one, when somebody else has it.
+                    threading.Event().wait(min(POLL_SECONDS, remaining))
                 else:
                     # What was committed before it, the next look finds.
                     opened.execute(f"LISTEN {CHANNEL}")
@@ -142,13 +145,22 @@ def _batches(
 @contextlib.contextmanager
 def _planned(opened: Any, follow: float) -> Iterator[Any]:
     """For who follows, a cursor whose statements the server plans once; with psycopg2 Django's own."""
-    if follow <= 0 or not hasattr(opened.connection, "prepare_threshold"):
+    if follow <= 0 or not hasattr(opened.connection, "prepare_threshold") or _pooled(opened.connection):
         yield opened
         return
     from migration_tools.stores.postgres import kept_plans
 
     with kept_plans(opened.connection) as cursor:
         yield cursor
+
+
+def _pooled(driver_connection: Any) -> bool:
+    """Whether a pooler stands between, which may keep neither plans nor notifications; psycopg2 has neither anyway."""
+    if not hasattr(driver_connection, "prepare_threshold"):
+        return False
+    from migration_tools.stores.postgres import is_pooled
+
+    return is_pooled(driver_connection)
 
 
 def _sleep_until_notified(driver_connection: Any, stream: str, seconds: float) -> None:

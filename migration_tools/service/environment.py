@@ -78,8 +78,10 @@ class Environment:
             readers: the sides that may read this one's feed; one whose token is empty may not.
         """
         identity = f"http://{_address(MONOLITH)}/strangle/identity/"
+        direct = self.get("DB_DIRECT")
         return {
             "SIDE": self.name,
+            "DIRECT": {"default": dict(zip(("HOST", "PORT"), direct.rsplit(":", 1), strict=True))} if direct else {},
             "FEEDS": {
                 stream: {"url": f"http://{_address(side)}/strangle/feed/", "token": _token(self.name)}
                 for stream, side in feeds.items()

@@ -138,7 +138,7 @@ def stick_sagas(scene: Scene) -> tuple[str, str]:
                        current_step, max_steps, status, attempt, payload, steps_completed, steps_compensated, alarm,
                        alarm_at)
                    VALUES (gen_random_uuid(), 'handling', 1, 'orders', 'order', '7', %s, 2, 'running', 3,
-                       '{"email": "ada@example.com"}', %s, '[]', 'step was tried 3 times (do): it did not answer',
+                       '{"email": "zoe@example.com"}', %s, '[]', 'step was tried 3 times (do): it did not answer',
                        now()) RETURNING saga_id::text""",
                 [step, done],
             ).fetchone()

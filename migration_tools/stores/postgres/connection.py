@@ -1,5 +1,6 @@
 """Open the toolkit's own connections, with every setting that changes how a value is written pinned."""
 
+import contextlib
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,12 @@ from typing import Any, TypeAlias
 import psycopg
 from django.db import connections
 from psycopg import IsolationLevel, errors, sql
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_loads
 
+from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.stores.postgres import pooling
 
 __all__ = [
     "Connection",
@@ -20,9 +24,12 @@ __all__ = [
     "django_connection",
     "errors",
     "is_lost",
+    "is_pooled",
     "is_transient",
     "keep_plans",
     "kept_plans",
+    "own_session",
+    "refuse_pooled",
     "served",
     "sql",
     "transaction",
@@ -58,10 +65,12 @@ PREPARE_AFTER = 3
 def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
     """Open an autocommit connection to the Django database `alias`, named strangle:`purpose` in pg_stat_activity.
 
-    With `raw_json` JSON columns arrive as text, so that large numbers and key order survive.
+    It goes where DIRECT says, if that names the alias. With `raw_json` JSON columns arrive as text, so that large
+    numbers and key order survive.
 
     Raises:
-        StrangleError: the alias is unknown, not PostgreSQL, or the server does not answer.
+        StrangleError: the alias is unknown, not PostgreSQL, the server does not answer, or a pooler in transaction
+            mode stands between; see Note [poolers].
     """
     if alias not in connections.settings:
         raise StrangleError(f"database alias {alias!r} is not in settings.DATABASES; add it or fix the playbook")
@@ -73,31 +82,79 @@ def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
         for key, value in wrapper.get_connection_params().items()
         if key in {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "passfile"}
     }
-    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in (PINNED | LIVENESS).items())
-    try:
-        conn = psycopg.connect(
-            **params,
-            autocommit=True,
-            options=options,
-            application_name=f"strangle:{purpose}",
-            connect_timeout=5,
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=25_000,
-        )
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise StrangleError(
-            f"database {alias!r} does not answer: {reason}; start it, then run the same command again"
-        ) from error
+    params |= {_PARAMETERS[name]: value for name, value in settings().DIRECT.get(alias, {}).items()}
+    conn = _open(alias, purpose, params)
+    if pooling.is_proxied(conn):
+        refuse_pooled(conn, alias, purpose, params)
+        _pin(conn)
     if raw_json:
         set_json_loads(lambda text: text.decode() if isinstance(text, bytes) else text, conn)
     return conn
 
 
+def refuse_pooled(conn: Connection, alias: str, purpose: str, params: dict[str, Any] | None = None) -> None:
+    """Make sure that a connection keeps its server session, or close it and say how to have one; costs a second one.
+
+    Raises:
+        StrangleError: a pooler in transaction mode stands between.
+    """
+    mine = conn.info.get_parameters() | {"password": conn.info.password}
+    # Closed at once and whatever it does: it may still be waiting for a session.
+    with contextlib.closing(_open(alias, purpose, mine | (params or {}))) as other:
+        shared = pooling.shares_sessions(conn, other)
+    if shared:
+        conn.close()
+        raise StrangleError(
+            f"database {alias!r} is behind a pooler in transaction mode, where locks, notifications and settings of "
+            f"{purpose!r} would be another session's; set MIGRATION_TOOLS['DIRECT'][{alias!r}] to the server's own "
+            "'HOST' and 'PORT', or let the pooler use session mode (docs/how-to/run-on-many-machines.md)"
+        )
+
+
+#: What DIRECT may say of a database, and what libpq calls it.
+_PARAMETERS = {"HOST": "host", "PORT": "port", "NAME": "dbname", "USER": "user", "PASSWORD": "password"}
+_UNKNOWN_OPTION = "unsupported startup parameter"
+
+
+def _open(alias: str, purpose: str, params: dict[str, Any]) -> Connection:
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in (PINNED | LIVENESS).items())
+    given: dict[str, Any] = {
+        **{name: value for name, value in params.items() if name in _LIBPQ},
+        "autocommit": True,
+        "application_name": f"strangle:{purpose}",
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+    }
+    try:
+        try:
+            return psycopg.connect(**given, options=options)
+        except psycopg.OperationalError as error:
+            if _UNKNOWN_OPTION not in str(error):
+                raise
+            # A pooler that knows no such parameter; the settings are made when it is known to keep sessions.
+            return psycopg.connect(**given)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise StrangleError(
+            f"database {alias!r} does not answer: {reason}; start it, then run the same command again"
+        ) from error
+
+
+_LIBPQ = {"host", "hostaddr", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "passfile"}
+
+
+def _pin(conn: Connection, *, local: bool = False) -> None:
+    for name, value in (PINNED | LIVENESS).items():
+        conn.execute("SELECT set_config(%s, %s, %s)", [name, value, local])
+
+
 def django_connection(alias: str) -> Connection:
     """The psycopg connection under Django's `alias`, pinned like our own; inside atomic() it shares its transaction.
+
+    Behind a pooler it is pinned for the running transaction alone, since a session may be somebody else's next.
 
     Raises:
         StrangleError: Django uses another driver for it.
@@ -107,11 +164,37 @@ def django_connection(alias: str) -> Connection:
     conn = wrapper.connection
     if not isinstance(conn, psycopg.Connection):
         raise StrangleError(f"database {alias!r} is driven by {type(conn).__module__}; consumers need psycopg 3")
+    if conn in _pinned:
+        return conn
+    if not is_pooled(conn):
+        _pin(conn)
+        _pinned.add(conn)
+    elif wrapper.in_atomic_block:
+        _pin(conn, local=True)
+    return conn
+
+
+def own_session(alias: str, purpose: str) -> Connection:
+    """The psycopg connection under Django's `alias`, for a process that keeps locks and plans on it.
+
+    Raises:
+        StrangleError: a pooler in transaction mode stands between, or Django uses another driver.
+    """
+    conn = django_connection(alias)
     if conn not in _pinned:
-        for name, value in (PINNED | LIVENESS).items():
-            conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+        refuse_pooled(conn, alias, purpose)
+        _pin(conn)
         _pinned.add(conn)
     return conn
+
+
+def is_pooled(conn: Connection) -> bool:
+    """Whether a pooler of any mode stands between; asked once a connection."""
+    if conn not in _proxied:
+        if conn.info.transaction_status is TransactionStatus.INERROR:
+            return False
+        _proxied[conn] = pooling.is_proxied(conn)
+    return _proxied[conn]
 
 
 def keep_plans(conn: Connection) -> None:
@@ -136,6 +219,7 @@ def served(conn: Connection) -> "psycopg.Cursor[tuple[Any, ...]]":
 
 
 _pinned: "weakref.WeakSet[Connection]" = weakref.WeakSet()
+_proxied: "weakref.WeakKeyDictionary[Connection, bool]" = weakref.WeakKeyDictionary()
 
 
 @contextmanager
