@@ -183,12 +183,18 @@ def upsert_statement(shape: Table, head: RelationHead, *, only_with_parents: boo
 
 
 def rows_given(shape: Table, columns: Sequence[str]) -> sql.Composed:
-    """The rows, alias u, that execute_with_arrays is given by columns, each value as the table's type."""
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+    """The rows, alias u, that execute_with_arrays is given by columns, each value as the table's type.
+
+    Unnested in a SELECT list, values go on one by one; in FROM PostgreSQL would first store each column's.
+    """
     casts = sql.SQL(", ").join(
         sql.SQL("u.{}::{}").format(sql.Identifier(name), sql.SQL(shape.columns[name].base)) for name in columns
     )
-    return sql.SQL("SELECT {} FROM unnest({}) AS u({})").format(casts, _arrays(shape, columns), names)
+    values = sql.SQL(", ").join(
+        sql.SQL("unnest(%s::{}) AS {}").format(array_type(shape.columns[name].type), sql.Identifier(name))
+        for name in columns
+    )
+    return sql.SQL("SELECT {} FROM (SELECT {}) u").format(casts, values)
 
 
 def delete_by_key(conn: Connection, shape: Table, key: Sequence[str], keys: Sequence[tuple[str, ...]]) -> None:

@@ -23,7 +23,7 @@ _INTEGERS = ("bigint", "integer", "smallint")
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
 # Of a bucket that differs every row is hashed again, and each bucket is a row of the answer.
-ROWS_A_BUCKET = 64
+ROWS_A_BUCKET = 128
 FEWEST_BUCKETS, MOST_BUCKETS = 64, 65_536
 FETCH_ROWS = 2_000
 
@@ -74,7 +74,7 @@ class Buckets:
 
 
 def choose_buckets(conn: Connection, table: str, key: Sequence[str], leading: Sequence[str], rows: int) -> Buckets:
-    """Some dozens of the table's `rows` rows a bucket; ranges where the key's first column is an integer.
+    """About a hundred of the table's `rows` rows a bucket; ranges where the key's first column is an integer.
 
     `leading` are that column's types, on both sides.
     """
