@@ -19,7 +19,7 @@ from migration_tools.playbook.target_models import make_models
 from migration_tools.playbook.turning import share, turn
 from migration_tools.playbook.validation import check_turned, find_static_mistakes
 from migration_tools.stores.postgres import Connection, describe_failure, errors
-from migration_tools.stores.postgres.catalog import Table, read_table, read_unbending_references
+from migration_tools.stores.postgres.catalog import Table, read_table, read_unbending_references, understand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def compile_playbook(playbook: type[Playbook], source: Connection, target: Conne
         )
     except FieldError as error:
         raise PlaybookError(playbook.context, [str(error)]) from error
-    mistakes = _explain(compiled.source, source) + _explain(compiled.target, target)
+    mistakes = _understood(compiled.source, source) + _understood(compiled.target, target)
     if mistakes:
         raise PlaybookError(playbook.context, mistakes)
     return compiled
@@ -135,13 +135,13 @@ def _unbending(conn: Connection, table: str) -> list[str]:
     ]
 
 
-def _explain(side: SideSpec, conn: Connection) -> list[str]:
-    """Let PostgreSQL plan each relation: what it cannot cast or find is a mistake."""
+def _understood(side: SideSpec, conn: Connection) -> list[str]:
+    """Let PostgreSQL read each relation's query: what it cannot cast or find is a mistake."""
     mistakes = []
     for relation in side.relations:
         for query in (relation.query, *(d.query for d in relation.dependencies)):
             try:
-                conn.execute("EXPLAIN " + query)
+                understand(conn, query)
             except errors.Error as error:
                 mistakes.append(f"projection into {relation.target_table!r}: {describe_failure(error)}")
     return mistakes

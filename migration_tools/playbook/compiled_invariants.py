@@ -11,7 +11,7 @@ from migration_tools.playbook.compiler import Direction, compile_values
 from migration_tools.playbook.declaration import Playbook, Projection
 from migration_tools.playbook.invariants import Invariant, NoOrphans, SumEqual, Unique, as_expression
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
-from migration_tools.stores.postgres.catalog import Table, read_table
+from migration_tools.stores.postgres.catalog import Table, read_table, understand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ def compile_invariants(
         try:
             made = _compile(playbook, each, projections[each.table], shape, stand_ins, target)
             if made.source is not None:
-                source.execute("EXPLAIN " + made.source)
-            target.execute("EXPLAIN " + made.target)
+                understand(source, made.source)
+            understand(target, made.target)
             compiled.append(made)
         except (FieldError, _Mistake) as error:
             mistakes.append(f"{where}{error}")
