@@ -15,7 +15,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-thorough chaos chaos-table bench-transfer bench-proxy bench-messaging lint format docs demo up lock wheel dist clean
+.PHONY: help venv test test-thorough demo-oscar chaos chaos-table bench-transfer bench-proxy bench-messaging lint format docs demo up lock wheel dist clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -26,6 +26,9 @@ help: ## Print this menu
 
 demo: $(STAMP) ## Carry the orders context out of the shop under live traffic, back once, and out again (ARGS)
 	$(PYTHON) -m demo $(ARGS)
+
+demo-oscar: $(STAMP) ## Carry the order context out of django-oscar under its own customers, back once, and out again (ARGS)
+	$(PYTHON) -m demo.oscar $(ARGS)
 
 up: $(STAMP) ## Start the demo's servers, print their addresses and leave them running until Ctrl-C (ARGS)
 	$(PYTHON) -m demo up $(ARGS)

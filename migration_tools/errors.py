@@ -94,6 +94,12 @@ class GateNotMet(MoveError):
         super().__init__(f"{context!r} cannot move to {move!r} yet; nothing was changed:\n{lines}")
 
 
+class StillWatching(MoveError):
+    """Nobody has used the old tables so far, and the watch is not over; what was done for it is kept."""
+
+    exit_code = ExitCode.GATE_NOT_MET
+
+
 class MoveInProgress(MoveError):
     """Another operator moves this context now."""
 

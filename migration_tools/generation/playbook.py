@@ -1,21 +1,24 @@
 """A context's first playbook: every table to one of the same columns; what is to be decided is said in comments."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from migration_tools.generation.shape import Column, Shape
 
 WIDTH = 100
 
 
-def render_playbook(context: str, shapes: list[Shape], *, target: str) -> str:
+def render_playbook(context: str, shapes: list[Shape], copies: Sequence[Shape] = (), *, target: str) -> str:
     """The module's text."""
-    return "\n".join(_lines(context, shapes, target)) + "\n"
+    return "\n".join(_lines(context, shapes, copies, target)) + "\n"
 
 
-def _lines(context: str, shapes: list[Shape], target: str) -> Iterator[str]:
-    outside = sorted({each.leads_outside for shape in shapes for each in shape.columns if each.leads_outside})
+def _lines(context: str, shapes: list[Shape], copies: Sequence[Shape], target: str) -> Iterator[str]:
+    copied = {shape.source for shape in copies}
+    outside = sorted({each.leads_outside for shape in shapes for each in shape.columns if each.leads_outside} - copied)
     yield f'"""The {context} context: from the monolith into a service of its own, and back."""'
     yield ""
+    if any(each.withheld for shape in (*shapes, *copies) for each in shape.columns):
+        yield "from django.db.models import Value"
     yield "from migration_tools.playbook import Gates, Playbook, Projection, Route, minutes, seconds"
     yield ""
     yield ""
@@ -29,6 +32,11 @@ def _lines(context: str, shapes: list[Shape], target: str) -> Iterator[str]:
     for shape in shapes:
         yield from _projection(shape)
     yield "    ]"
+    if copies:
+        yield "    references = ["
+        for shape in copies:
+            yield from _projection(shape)
+        yield "    ]"
     if outside:
         yield "    # Keys that lead outside stay plain columns. What the service must show of their rows is"
         yield "    # replicated by projections in `references`; the monolith alone writes it:"
@@ -45,12 +53,15 @@ def _projection(shape: Shape) -> Iterator[str]:
     yield "            columns={"
     for column in shape.columns:
         if column is not shape.key:
-            yield f"                {_quoted(column.column)}: {_quoted(column.source)},{_note(column)}"
+            value = 'Value("!")' if column.withheld else _quoted(column.source)
+            yield f"                {_quoted(column.column)}: {value},{_note(column)}"
     yield "            },"
     yield "        ),"
 
 
 def _note(column: Column) -> str:
+    if column.withheld:
+        return "  # a secret of whoever owns the row"
     return f"  # a key of {column.leads_outside}" if column.leads_outside else ""
 
 

@@ -64,9 +64,25 @@ def _models(context: str, shapes: list[Shape]) -> str:
             "",
         ]
         lines += [f"    {column.field} = {_declared(column)}" for column in shape.columns]
-        lines += ["", "    class Meta:", f'        db_table = "{shape.table}"']
+        lines += ["", "    class Meta:", f'        db_table = "{shape.table}"', *_constraints(shape)]
         parts.append("\n".join(lines) + "\n")
     return "".join(parts)
+
+
+def _constraints(shape: Shape) -> list[str]:
+    if not shape.unique:
+        return []
+    lines = ["        constraints = ["]
+    for number, fields in enumerate(shape.unique, 1):
+        names = ", ".join(f'"{name}"' for name in fields)
+        options = [f"fields=[{names}]", f'name="{shape.table[:50]}_uniq{number}"']
+        head, inner = "            models.UniqueConstraint(", ", ".join(options)
+        if len(head) + len(inner) + 2 <= 120:
+            lines.append(f"{head}{inner}),")
+        else:
+            split = [inner] if len(inner) <= 104 else [f"{each}," for each in options]
+            lines += [head, *(f"                {each}" for each in split), "            ),"]
+    return [*lines, "        ]"]
 
 
 def _declared(column: Column) -> str:
@@ -79,7 +95,7 @@ def _declared(column: Column) -> str:
 
 
 def _serializers(context: str, shapes: list[Shape]) -> str:
-    names = ", ".join(sorted(shape.name for shape in shapes))
+    names = ", ".join(sorted((shape.name for shape in shapes), key=str.lower))
     text = [
         f'"""{context.title()} as JSON."""\n\nfrom typing import Any\n\nfrom rest_framework import serializers\n\n'
         f"{_import('.models', names)}\n"
@@ -95,8 +111,8 @@ def _serializers(context: str, shapes: list[Shape]) -> str:
 
 
 def _api(context: str, shapes: list[Shape]) -> str:
-    models = ", ".join(sorted(shape.name for shape in shapes))
-    serializers = ", ".join(sorted(f"{shape.name}Serializer" for shape in shapes))
+    models = ", ".join(sorted((shape.name for shape in shapes), key=str.lower))
+    serializers = ", ".join(sorted((f"{shape.name}Serializer" for shape in shapes), key=str.lower))
     text = [
         f'"""The read API of {context}; writes are commands, to be added with their rules."""\n\n'
         "from typing import Any\n\n"
@@ -181,7 +197,18 @@ def _settings(context: str, package: str) -> str:
             "PAGE_SIZE": 50,
         }}
         SPECTACULAR_SETTINGS = {{"TITLE": "{context}", "VERSION": "1"}}
-        MIGRATION_TOOLS = {{"SIDE": "{context}"}}
+        # An empty token means that nobody may read, never that an empty token is enough.
+        READERS = {{"monolith": os.environ.get("FEED_TOKEN_MONOLITH", "")}}
+        MIGRATION_TOOLS = {{
+            "SIDE": "{context}",
+            "FEEDS": {{
+                "{context}": {{
+                    "url": f"http://{{os.environ.get('MONOLITH_ADDRESS', '127.0.0.1:8001')}}/strangle/feed/",
+                    "token": os.environ.get("FEED_TOKEN_{prefix}", ""),
+                }}
+            }},
+            "FEED_TOKENS": {{side: token for side, token in READERS.items() if token}},
+        }}
         '''
     )
 

@@ -12,6 +12,7 @@ from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.routing.table import RoutingTable
 
 MIDDLEWARE = "migration_tools.routing.middleware.FenceMiddleware"
+STRICT = "migration_tools.routing.middleware.StrictFenceMiddleware"
 OWN_WRITES = "migration_tools.routing.own_writes.middleware.OwnWritesMiddleware"
 CONNECT_SECONDS = 2.0
 
@@ -70,7 +71,7 @@ def _upstreams(table: RoutingTable) -> Iterator[str]:
 
 
 def _middleware() -> Iterator[str]:
-    if MIDDLEWARE not in django_settings.MIDDLEWARE:
+    if not {MIDDLEWARE, STRICT} & set(django_settings.MIDDLEWARE):
         yield f"{MIDDLEWARE!r} is not in MIDDLEWARE, so a write that meets the fence is an error page; add it"
     if OWN_WRITES not in django_settings.MIDDLEWARE:
         yield (

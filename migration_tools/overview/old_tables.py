@@ -6,20 +6,11 @@ from typing import Any
 from django.utils import timezone
 
 from migration_tools.phases.archive import old_tables
+from migration_tools.phases.quiet import sessions_on
 from migration_tools.phases.surroundings import Surroundings
 
 FORGET = dt.timedelta(hours=1)
 KEEP = 40
-# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
-_SESSIONS = """
-    SELECT c.relname::text, a.usename::text, a.application_name,
-           bool_or(l.mode = 'RowExclusiveLock'),
-           bool_or(starts_with(a.application_name, 'strangle:') OR a.usename = t.tableowner)
-    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
-    JOIN pg_tables t ON t.tablename = 'strangle_ownership'
-    WHERE c.relname = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid()
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    GROUP BY 1, 2, 3"""
 
 
 def read_uses(env: Surroundings) -> list[dict[str, Any]]:
@@ -48,7 +39,7 @@ def read_users(env: Surroundings, known: list[dict[str, Any]]) -> list[dict[str,
         for each in known
         if dt.datetime.fromisoformat(each["seen"]) > now - FORGET
     }
-    for table, role, application, writes, ours in env.source.execute(_SESSIONS, [old_tables(env)]).fetchall():
+    for table, role, application, writes, ours in sessions_on(env.source, old_tables(env)):
         before = caught.get((table, role, application))
         caught[(table, role, application)] = {
             "table": table,

@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from migration_tools.errors import GateNotMet, StrangleError
+from migration_tools.errors import StrangleError
 from migration_tools.kernel import points
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.state.models import JournalEntry
 from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.ddl import with_short_locks
 
-STATISTICS_SECONDS = 1.5
 NOT_VALID = " NOT VALID"
 
 
@@ -84,41 +83,6 @@ def remembered(env: Surroundings, step: str, key: str) -> list[dict[str, str]]:
         JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=step).order_by("-id").first()
     )
     return list(entry.evidence.get(key, [])) if entry else []
-
-
-def prove_quiet(env: Surroundings) -> dict[str, Any]:
-    """Watch the old tables for the playbook's `quiet`: nobody may read or write them.
-
-    Raises:
-        GateNotMet: naming the tables that were used, and by how many scans.
-    """
-    tables = old_tables(env)
-    env.wait(STATISTICS_SECONDS)  # statistics of sessions that have just stopped arrive late
-    before = _uses(env.source, tables)
-    env.wait(env.playbook.gates.quiet.total_seconds() + STATISTICS_SECONDS)
-    after = _uses(env.source, tables)
-    used = [
-        f"table {t!r} was read or written {after[t] - before[t]} times within "
-        f"{env.playbook.gates.quiet.total_seconds():g} s; "
-        "find who by pg_stat_activity, move it to the service's "
-        "API"
-        for t in tables
-        if after[t] != before[t]
-    ]
-    if used:
-        raise GateNotMet(env.context, "decommission", used)
-    return {"quiet_seconds": env.playbook.gates.quiet.total_seconds(), "tables": tables}
-
-
-def _uses(conn: Connection, tables: list[str]) -> dict[str, int]:
-    conn.execute("SELECT pg_stat_clear_snapshot()")
-    rows = conn.execute(
-        """SELECT relname::text, COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del
-           FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
-        [tables],
-    ).fetchall()
-    uses = {str(row[0]): int(row[1]) for row in rows}
-    return {table: uses.get(table, 0) for table in tables}
 
 
 def archive(env: Surroundings, directory: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from migration_tools.capture.models import Side
+from migration_tools.errors import StillWatching
 from migration_tools.phases import gates
 from migration_tools.phases.ports import Evidence, Executor, Finding
 from migration_tools.phases.surroundings import Surroundings
@@ -22,10 +23,15 @@ class Decommission:
         yield "lag_small", [each for side in Side for each in gates.lag_small(env, side)]
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
-        """Cut references, stop carrying back, watch, dump and move; a reader found takes the first steps back."""
+        """Cut references, stop carrying back, watch, dump and move.
+
+        A reader found takes the first steps back; a watch of days keeps them.
+        """
         evidence = {**executor.cut_references(), **executor.stop_carrying_back()}
         try:
             evidence |= executor.prove_quiet()
+        except StillWatching:
+            raise
         except Exception:
             self.rollback(executor, options)
             raise

@@ -14,7 +14,7 @@ from migration_tools.errors import FenceBusy
 from migration_tools.kernel import points
 from migration_tools.messaging.inbox import positions
 from migration_tools.messaging.stream import head
-from migration_tools.phases import archive
+from migration_tools.phases import archive, quiet
 from migration_tools.phases.copying import carry_back, copy_history
 from migration_tools.phases.handover import CONFIRM_SECONDS, hand_over, publish_owner
 from migration_tools.phases.ports import Evidence
@@ -140,8 +140,8 @@ class LiveExecutor:
         return {"position": stop.position, "drained": stop.drained}
 
     def prove_quiet(self) -> Evidence:
-        """See phases.archive."""
-        return archive.prove_quiet(self.env)
+        """See phases.quiet."""
+        return quiet.prove_quiet(self.env)
 
     def archive(self) -> Evidence:
         """See phases.archive; the dump goes to var/archive/<context> of the project unless the command names a

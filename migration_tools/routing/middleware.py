@@ -1,6 +1,10 @@
 """The middleware of both sides by which a write that meets the fence becomes a retryable 503."""
 
-from django.db import OperationalError
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from django.db import OperationalError, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.utils.deprecation import MiddlewareMixin
@@ -37,6 +41,39 @@ class FenceMiddleware(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return not_now(request) if is_fenced(exception) else None
+
+
+class FenceMet(BaseException):
+    """A refused write, on its way past `except Exception`."""
+
+
+class StrictFenceMiddleware(FenceMiddleware):
+    """`FenceMiddleware` for views that catch every exception and answer with a page of their own.
+
+    Such a view would tell a customer of an error where the proxy could have asked the new owner. Here the refusal is no
+    `Exception`, so nothing between the query and this middleware can keep it; each transaction on its way is rolled
+    back. Code that means to catch the refusal itself must not stand below it. Synchronous views only.
+    """
+
+    async_capable = False
+
+    def __call__(self, request: HttpRequest) -> Any:
+        with ExitStack() as stack:
+            for connection in connections.all():
+                stack.enter_context(connection.execute_wrapper(_pierce))
+            try:
+                return super().__call__(request)
+            except FenceMet:
+                return not_now(request)
+
+
+def _pierce(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    try:
+        return execute(sql, params, many, context)
+    except OperationalError as error:
+        if is_fenced(error):
+            raise FenceMet from error
+        raise
 
 
 def not_now(request: HttpRequest) -> HttpResponse:

@@ -10,13 +10,14 @@ from django.apps import apps
 from django.core.management import CommandError, load_command_class
 
 from demo.__main__ import _parser as demo_parser
+from demo.oscar.__main__ import _parser as oscar_parser
 from migration_tools.observability.figures import FAMILIES
 from tests.architecture.tree import ROOT, project_files, relative
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z_]+) \??=", MAKEFILE, re.MULTILINE))
-TAKE_DEMO_ARGUMENTS = {"demo", "up"}
+DEMO_PARSERS = {"demo": demo_parser, "up": demo_parser, "demo-oscar": oscar_parser}
 COMMANDS = {path.stem for path in (ROOT / "migration_tools" / "management" / "commands").glob("strangle_*.py")}
 
 FENCE = re.compile(r"^ {0,3}```(\w*)\n(.*?)^ {0,3}```", re.MULTILINE | re.DOTALL)
@@ -84,13 +85,13 @@ def wrong_targets(path: Path, text: str) -> Iterable[str]:
         for name in given:
             if name not in VARIABLES:
                 yield f"{line.strip()!r}: the Makefile has no variable {name!r}"
-        if TAKE_DEMO_ARGUMENTS & set(targets):
-            yield from _refused_by_demo(line, given.get("ARGS", ""))
+        for target in DEMO_PARSERS.keys() & set(targets):
+            yield from _refused_by_demo(line, target, given.get("ARGS", ""))
 
 
-def _refused_by_demo(line: str, arguments: str) -> Iterable[str]:
+def _refused_by_demo(line: str, target: str, arguments: str) -> Iterable[str]:
     try:
-        demo_parser().parse_args(shlex.split(arguments))
+        DEMO_PARSERS[target]().parse_args(shlex.split(arguments))
     except SystemExit:
         yield f"{line.strip()!r}: the demo does not take {arguments!r}"
 

@@ -7,16 +7,22 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
+from legacy_monolith.orders.models import Order
 from migration_tools.analysis.context_file import load_contexts
-from migration_tools.errors import AnalysisError
+from migration_tools.errors import AnalysisError, SeamError
 from migration_tools.generation.shape import shapes_of
 from migration_tools.playbook import Playbook
+from migration_tools.playbook.registry import get
 from migration_tools.playbook.validation import find_static_mistakes
+from migration_tools.routing.middleware import is_fenced
+from migration_tools.seams.own_code import OwnCodeRouter, moved
 from tests.architecture.tree import ROOT
 from tests.conftest import SMALL_SHOP, Pair
 from tests.stage import Stage
@@ -86,7 +92,9 @@ def test_the_playbook_has_no_mistake_and_no_key_of_the_models_leads_outside(writ
 
 
 @pytest.mark.thorough
-def test_the_service_migrates_and_the_generated_playbook_carries_the_rows(written: Path, pair: Pair) -> None:
+def test_the_service_migrates_and_the_generated_playbook_carries_the_rows(
+    written: Path, pair: Pair, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = {"DJANGO_SETTINGS_MODULE": f"{PACKAGE}.settings", "ORDERS_SECRET_KEY": "x", "ORDERS_DB_USER": "orders_owner"}
     env |= {
         "ORDERS_DB_NAME": pair.orders,
@@ -117,8 +125,53 @@ def test_the_service_migrates_and_the_generated_playbook_carries_the_rows(writte
         stage.settle()
         for table in ("orders_order", "orders_orderline"):
             assert rows(pair, "shop", table) == rows(pair, "orders", table) != []
+        own_code_runs_on_the_services_tables(settings, monkeypatch, generated_playbook(written))
     finally:
         stage.close()
+
+
+def own_code_runs_on_the_services_tables(settings: Any, monkeypatch: Any, playbook: type[Playbook]) -> None:
+    """The monolith's models as a deployment uses them whose SIDE is the context."""
+    monkeypatch.setitem(sys.modules, playbook.__module__, SimpleNamespace(Orders=playbook))
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "SIDE": "orders", "PLAYBOOKS": [playbook.__module__]}
+    order = Order.objects.select_related(None).prefetch_related("lines").get(pk=10)
+    assert order._state.db == "default"
+    settings.DATABASE_ROUTERS = ["migration_tools.seams.own_code.OwnCodeRouter"]
+    order = Order.objects.select_related(None).prefetch_related("lines").get(pk=10)
+    lines = list(order.lines.all())
+    assert {order._state.db, *(line._state.db for line in lines)} == {"orders"}
+    assert lines
+    assert order.user._state.db == "default", "what stays is where it was"
+    Order(user=order.user)  # a key across the cut may be assigned
+    with pytest.raises(OperationalError) as refused:
+        Order.objects.filter(pk=10).update(note="not the owner yet")
+    assert is_fenced(refused.value), "it was the service's fence that was asked"
+    assert not OwnCodeRouter().allow_migrate("orders", "orders")
+    assert OwnCodeRouter().allow_migrate("default", "orders") is None
+
+
+def test_own_code_on_tables_of_other_names_is_refused_with_every_mistake() -> None:
+    with pytest.raises(SeamError, match=r"orders\.Order is in 'sales_order' there.*OrderLine is in.*--keep-names"):
+        moved(get("orders"))
+
+
+def test_tables_keep_their_names_and_copies_come_without_secrets(tmp_path: Path) -> None:
+    asked = {"keep_names": True, "copies": "accounts.User,catalog.Product", "stdout": StringIO()}
+    call_command("strangle_init", "payments", output=str(tmp_path / "playbook.py"), **asked)
+    call_command("strangle_service", "new", "payments", package="paid", root=str(tmp_path), **asked)
+    text = (tmp_path / "playbook.py").read_text()
+    assert 'into="payments_payment"' in text
+    assert 'into="accounts_user"' in text
+    assert '"password": Value("!"),  # a secret' in text
+    models = (tmp_path / "paid" / "models.py").read_text()
+    assert 'db_table = "accounts_user"' in models
+    assert "category_id = models." in models, "a copy has no keys of its own"
+    options = ["--config", str(ROOT / "pyproject.toml"), "."]
+    for check in (["check"], ["format", "--check", "--exclude", "migrations"]):
+        assert run("ruff", *check, *options, cwd=tmp_path).returncode == 0
+    for labels, message in (("accounts.Usre", "no model is called"), ("payments.Payment", "moves with 'payments'")):
+        with pytest.raises(CommandError, match=message):
+            call_command("strangle_init", "payments", copies=labels, stdout=StringIO())
 
 
 def rows(pair: Pair, side: str, table: str) -> list[Any]:

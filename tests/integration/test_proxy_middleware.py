@@ -1,5 +1,7 @@
 """The fence's middleware in a real Django stack on a real database: refused writes become retryable."""
 
+from typing import Any
+
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest, HttpResponse
@@ -50,6 +52,17 @@ def broken(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("something of its own")
 
 
+def swallows(request: HttpRequest) -> HttpResponse:
+    """Catches everything after a write of another table, mends what it can, and shows a page of its own."""
+    try:
+        with transaction.atomic():
+            execute("INSERT INTO django_session VALUES ('half', 'done', now())")
+            execute(FENCED)
+    except Exception:
+        execute("INSERT INTO django_session VALUES ('half', 'mended', now())")
+    return HttpResponse("a problem occurred, please try again")
+
+
 def deadlock(request: HttpRequest) -> HttpResponse:
     execute(FENCED.replace("40S01", "40P01"))
     raise AssertionError
@@ -57,7 +70,7 @@ def deadlock(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("refused_in_drf/", refused_in_drf),
-    *(path(f"{view.__name__}/", view) for view in (refused, wrapped, broken, deadlock)),
+    *(path(f"{view.__name__}/", view) for view in (refused, wrapped, broken, deadlock, swallows)),
 ]
 
 
@@ -75,9 +88,7 @@ def test_a_refused_write_is_a_marked_503_and_nothing_is_half_done(client: Client
     assert response["Content-Type"] == "application/problem+json"
     payload = response.wsgi_request.environ["wsgi.input"]
     assert payload.read() == b"", "an unread body makes the server reset the connection"
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM django_session WHERE session_key = 'half'")
-        assert cursor.fetchone() == (0,)
+    assert half_done() == 0
 
 
 @pytest.mark.parametrize("view", ["deadlock", "broken"])
@@ -85,3 +96,24 @@ def test_other_failures_are_left_alone(client: Client, view: str) -> None:
     response = client.post(f"/{view}/")
     assert response.status_code == 500
     assert "x-strangler-fenced" not in response
+
+
+def test_a_view_that_catches_everything_cannot_keep_the_refusal_under_the_strict_one(
+    client: Client, settings: Any
+) -> None:
+    kept = client.post("/swallows/")
+    assert (kept.status_code, half_done()) == (200, 1), "what the strict one is for"
+    execute("DELETE FROM django_session")
+    settings.MIDDLEWARE = [name.replace(".FenceM", ".StrictFenceM") for name in settings.MIDDLEWARE]
+    client = Client(raise_request_exception=False)
+    response = client.post("/swallows/")
+    assert (response.status_code, response["x-strangler-fenced"], half_done()) == (503, "1", 0)
+    assert client.post("/deadlock/").status_code == 500
+    execute("SELECT 1")
+
+
+def half_done() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_session WHERE session_key = 'half'")
+        (found,) = cursor.fetchone()
+    return int(found)

@@ -58,8 +58,8 @@ def test_the_toolkit_has_no_line_for_oscar() -> None:
     assert told == []
     own = [path.name for path in sorted((ROOT / "tests" / "oscar").iterdir()) if path.suffix in (".py", ".toml")]
     assert own == [
-        "__init__.py", "capture.py", "contexts.toml", "drive.py", "settings.py", "shop.py", "test_oscar.py",
-        "thumbnails.py", "urls.py",
+        "__init__.py", "capture.py", "contexts.toml", "drive.py", "settings.py", "shop.py", "suite.py",
+        "suite_plugin.py", "test_demo.py", "test_oscar.py", "thumbnails.py", "urls.py",
     ]  # fmt: skip
 
 

@@ -15,12 +15,19 @@ class Command(Operation):
     help = (
         "Watch the old tables, dump them with checksums and move them to quarantine; refuses while somebody uses them."
     )
-    examples = ("orders --dry-run", "orders")
+    examples = ("orders --dry-run", "orders", "orders --quiet-days 7")
     purpose = "decommission"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--directory", help="where the final dump goes (default var/archive/<context>)")
+
+        parser.add_argument(
+            "--quiet-days",
+            type=float,
+            default=0.0,
+            help="how long nobody may have used the old tables, where the playbook's gate asks for less; run it again",
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:

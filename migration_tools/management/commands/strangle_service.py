@@ -9,11 +9,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from migration_tools.analysis.context_file import load_contexts
 from migration_tools.errors import AnalysisError, StrangleError
 from migration_tools.generation.service import render_service, secret_of
-from migration_tools.generation.shape import shapes_of
 from migration_tools.management.examples import Examples
+from migration_tools.management.shape_options import add_shape_options, read_shapes
 
 
 class Command(Examples):
@@ -27,6 +26,7 @@ class Command(Examples):
         parser.add_argument("action", choices=["new"])
         parser.add_argument("context", help="the bounded context: an app label, or a name of the context map")
         parser.add_argument("--package", required=True, help="the service's package, such as services.orders")
+        add_shape_options(parser)
         parser.add_argument("--dry-run", action="store_true", help="name the files; write nothing")
         parser.add_argument("--format", choices=["text", "json"], default="text")
         parser.add_argument("--root", default=".", help="the folder that holds the package; default: this one")
@@ -34,7 +34,8 @@ class Command(Examples):
     def handle(self, *args: Any, **options: Any) -> None:
         context, package = options["context"], options["package"]
         try:
-            files = render_service(context, package, shapes_of(context, load_contexts()))
+            own, copies = read_shapes(context, options)
+            files = render_service(context, package, [*own, *copies])
             folder = _free(Path(options["root"]), package)
             if not options["dry_run"]:
                 _write(folder, files)

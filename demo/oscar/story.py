@@ -1,0 +1,204 @@
+"""The story: a context of oscar through every phase by the toolkit's commands, back once, and the audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from demo import ledger
+from demo.audit import Findings, merge, settled
+from demo.commands import Code, Operator, Outcome
+from demo.narrate import Narrator
+from demo.oscar.assortment import audit_tree
+from demo.oscar.audit import Book, audit_orders, differences, fold
+from demo.oscar.people import Traffic
+from demo.oscar.stack import OscarStack
+from demo.processes import Supervisor
+
+RAMP = ("--steps", "50,100", "--gate", "errors", "--min-requests", "20", "--step-seconds", "2")
+AGREE_SECONDS = 30.0
+STILL_READ = {"catalogue"}
+"""Contexts whose old tables the monolith's other pages go on to read: they stay a copy that follows."""
+
+
+class StoryFailed(Exception):
+    """Something that must hold did not; the message says what."""
+
+
+@dataclass(kw_only=True)
+class Story:
+    """One run; `tell` it, then read `findings` and `facts`."""
+
+    stack: OscarStack
+    supervisor: Supervisor
+    narrator: Narrator
+    traffic: Traffic
+    ledger: Path
+    run: str
+    seconds: float
+    writes: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+    context: str = ""
+    operator: Operator = field(init=False)
+
+    def tell(self) -> None:
+        """All phases, then the audit.
+
+        Raises:
+            StoryFailed, CommandFailed, ProcessDied, NotReady: what went wrong, in one message.
+        """
+        try:
+            self.traffic.start()
+            for context in self.stack.contexts:
+                self._carry_out(context)
+            self.narrator.chapter("The traffic stops; the audit begins")
+        finally:
+            self.traffic.stop()
+            self.facts["traffic"] = self.traffic.shop.tally.summary()
+        self._audit()
+
+    def _carry_out(self, context: str) -> None:
+        self.context = context
+        self.operator = Operator(self.stack, self.supervisor, say=self.narrator.say, context=context)  # type: ignore[arg-type]
+        self._chapter("monolith_only: customers browse, fill baskets and check out by oscar's own views")
+        self._go_on()
+        self._chapter("dual_write", "strangle_dual_write")
+        self._chapter("backfill", "strangle_backfill")
+        self._chapter("verify: both sides compared exactly under writes")
+        self._verify(2)
+        self._chapter("switch_reads: pages are answered from the service's database", "strangle_switch_reads", *RAMP)
+        self._chapter("cutover: it is written in the service's database", "strangle_cutover")
+        self._go_on()
+        self._agree("after the cutover")
+        self._chapter("back: the monolith takes the writes again", "strangle_rollback")
+        self._go_on()
+        self._agree("after the rollback")
+        self._verify(2)
+        self._chapter("forth again", "strangle_cutover")
+        self._go_on()
+        self._agree("after the second cutover")
+        where = ("--directory", str(self.supervisor.directory / "archive"))
+        if context in STILL_READ:
+            self._refused_decommission(*where)
+        else:
+            self._chapter("decommission: the old tables go out of service", "strangle_decommission", *where)
+        self._go_on()
+
+    def _refused_decommission(self, *where: str) -> None:
+        """Oscar's baskets, searches and offers join the old tables in the monolith: who does is to be named."""
+        self._chapter("decommission: refused while the monolith's own pages read the old tables")
+        outcome = self.operator.call("strangle_decommission", *where)
+        named = outcome.code == Code.GATE_NOT_MET and "oscar_app" in outcome.errors
+        if not named:
+            raise StoryFailed(f"the readers of the old tables were not refused by name: {outcome.errors[-2000:]}")
+        self.narrator.good(next(line.strip() for line in outcome.errors.splitlines() if "oscar_app" in line)[:300])
+
+    def _chapter(self, title: str, command: str = "", *arguments: str) -> None:
+        self.narrator.chapter(f"{self.context}: {title}")
+        if command:
+            outcome = self.operator.move(command, *arguments)
+            self.narrator.good(outcome.message)
+            self.facts.setdefault("moves", []).append(
+                {"context": self.context, "command": command, "seconds": round(outcome.seconds, 2)}
+            )
+            self._remember(outcome)
+        self._tell_failures()
+
+    def _remember(self, outcome: Outcome) -> None:
+        if "pause_ms" in outcome.evidence:
+            self.facts.setdefault("pause_ms", []).append(outcome.evidence["pause_ms"])
+            self.narrator.good(f"writes waited at the proxy for {outcome.evidence['pause_ms']} ms")
+        if "rows" in outcome.evidence and outcome.command.startswith("strangle_backfill"):
+            self.facts["backfilled"] = self.facts.get("backfilled", 0) + outcome.evidence["rows"]
+
+    def _verify(self, times: int) -> None:
+        for _ in range(times):
+            outcome = self.operator.move("strangle_verify")
+            rows, found = int(outcome.evidence["rows"]), int(outcome.evidence["differences"])
+            self.facts["differences"] = self.facts.get("differences", 0) + found
+            self.facts["verified"] = rows
+            self.narrator.good(f"{rows:,} rows compared by strangle_verify, {found} differences")
+        self._tell_failures()
+
+    def _go_on(self) -> None:
+        """Let the traffic go on for a while, and for some acknowledged writes at least."""
+        until, writes = time.monotonic() + self.seconds, len(self.traffic.shop.clock) + self.writes
+        self.supervisor.await_condition(
+            f"{self.writes} more writes",
+            lambda: time.monotonic() >= until and len(self.traffic.shop.clock) >= writes,
+            self.seconds + 120.0,
+        )
+        tally = self.traffic.shop.tally
+        self.narrator.good(
+            f"{tally.requests:,} requests, {tally.failed} failed, {len(self.traffic.shop.clock):,} writes acknowledged"
+        )
+        self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        failures = self.traffic.shop.tally.failures
+        for failure in failures[self.facts.get("told", 0) :][:3]:
+            self.narrator.bad(f"{failure.who}: {failure.request}: {failure.status} {failure.detail[:400]}")
+        self.facts["told"] = len(failures)
+
+    def _agree(self, when: str) -> None:
+        """Both sides say the same in every table of the context, as soon as what is on its way has arrived."""
+        with self._sides() as (oscar, service):
+            tables = [
+                name
+                for (name,) in service.execute(
+                    "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND "
+                    "NOT starts_with(tablename, 'strangle_') AND NOT starts_with(tablename, 'django_') ORDER BY 1"
+                ).fetchall()
+            ]
+            rows, left = self._settle(lambda: differences(oscar, service, tables))
+        if left:
+            raise StoryFailed(f"{len(left)} rows differ {when}: {'; '.join(left[:5])}")
+        self.narrator.good(f"{when} both sides agree in {rows:,} rows of {len(tables)} tables (independent SQL)")
+
+    def _settle(self, look: Callable[[], tuple[int, list[str]]]) -> tuple[int, list[str]]:
+        """Writes go on, so a row may be on its way: a row counts once it differs in every look."""
+        rows, left = look()
+        until = time.monotonic() + AGREE_SECONDS
+        while left and time.monotonic() < until:
+            self.supervisor.check()
+            rows, again = look()
+            left = sorted(set(left) & set(again))
+        return rows, left
+
+    @contextmanager
+    def _sides(self) -> Iterator[tuple[psycopg.Connection[Any], psycopg.Connection[Any]]]:
+        with (
+            psycopg.connect(self.stack.superuser_dsn("oscar"), autocommit=True) as oscar,
+            psycopg.connect(self.stack.superuser_dsn(self.context), autocommit=True) as service,
+        ):
+            yield oscar, service
+
+    def _look(self, book: Book) -> Iterator[Findings]:
+        with psycopg.connect(self.stack.superuser_dsn("oscar")) as oscar:
+            with psycopg.connect(self.stack.superuser_dsn("order")) as order:
+                yield audit_orders(book, order, oscar, self.run)
+            if "catalogue" in self.stack.contexts:
+                with psycopg.connect(self.stack.superuser_dsn("catalogue")) as catalogue:
+                    yield audit_tree(ledger.read(self.ledger), catalogue)
+
+    def _audit(self) -> None:
+        book = fold(ledger.read(self.ledger))
+        self.findings = settled(lambda: merge(*self._look(book)))
+        self.facts["acknowledged"] = book.acknowledged
+        self.facts["audit"] = self.findings.as_dict()
+        checked = ", ".join(f"{count:,} {name}" for name, count in sorted(self.findings.checked.items()))
+        self.narrator.good(f"checked against the customers' ledger: {checked}")
+        for name in ("lost", "duplicated", "resurrected", "wrong"):
+            for sentence in getattr(self.findings, name)[:5]:
+                self.narrator.bad(f"{name}: {sentence}")
+        if not book.acknowledged or not self.findings.clean:
+            raise StoryFailed("the audit found writes lost, doubled or wrong")
+        if failed := self.facts["traffic"]["failed"]:
+            raise StoryFailed(f"{failed} requests failed, the first: {self.facts['traffic']['failures'][0]}")

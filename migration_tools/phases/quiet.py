@@ -1,0 +1,196 @@
+"""The proof that nobody reads or writes a context's old tables, over seconds or days, and who did if somebody did.
+
+Note [three witnesses]. The server's counters miss no scan and no changed row, but do not know whose it was. Sessions
+are caught while they hold a lock on a table, with their role and application. A write that the fence refuses touches no
+row, so only the fence's own counter sees it. It counts for the whole database, so in a watch of days it is a witness
+where no other context is fenced off; in one of seconds it may be a client on its way to the new owner, and is told.
+Where pg_stat_statements is there, it says which role's statement it was, too.
+
+Note [a watch of days]. The first run stops the carrying back and journals the counters. Each further run compares; it
+ends with StillWatching until the time is over, and keeps what is done. Lost statistics (a crash, a reset) begin
+it anew.
+"""
+
+import datetime as dt
+from typing import Any
+
+from django.utils import timezone
+
+from migration_tools.errors import GateNotMet, StillWatching
+from migration_tools.phases.archive import old_tables
+from migration_tools.phases.surroundings import Surroundings
+from migration_tools.state.journal import read_context
+from migration_tools.state.models import JournalEntry
+from migration_tools.stores.postgres import Connection
+
+STATISTICS_SECONDS = 1.5
+IDLE_STATISTICS_SECONDS = 11.0
+LOOK_SECONDS = 0.25
+AT_ONE_SITTING = dt.timedelta(minutes=10)
+STEP = "watched"
+# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
+_SESSIONS = """
+    SELECT c.relname::text, a.usename::text, a.application_name,
+           bool_or(l.mode = 'RowExclusiveLock'),
+           bool_or(starts_with(a.application_name, 'strangle:') OR a.usename = t.tableowner)
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
+    JOIN pg_tables t ON t.tablename = 'strangle_ownership'
+    WHERE c.relname = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    GROUP BY 1, 2, 3"""
+_STATEMENTS = r"""
+    SELECT r.rolname::text, regexp_replace(s.query, '\s+', ' ', 'g'), t.name, sum(s.calls)::bigint
+    FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
+    JOIN unnest(%s::text[]) t(name) ON s.query ~ ('\m' || t.name || '\M')
+    WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query !~ '\mpg_stat_'
+    GROUP BY 1, 2, 3"""
+
+
+def sessions_on(conn: Connection, tables: list[str]) -> list[tuple[str, str, str, bool, bool]]:
+    """Who holds a lock on one of the tables now: table, role, application, whether to write, whether it is ours."""
+    return [(str(t), str(role), str(app), bool(w), bool(ours)) for t, role, app, w, ours in conn.execute(
+        _SESSIONS, [tables]
+    ).fetchall()]  # fmt: skip
+
+
+def prove_quiet(env: Surroundings) -> dict[str, Any]:
+    """Watch the old tables for the playbook's `quiet`, or the command's `quiet_days`: nobody may read or write them.
+
+    Raises:
+        GateNotMet: naming each table that was used, how often, and by whom as far as they were caught.
+        StillWatching: nobody did so far, and the time is not over.
+    """
+    quiet = max(env.playbook.gates.quiet, dt.timedelta(days=float(env.options.get("quiet_days") or 0)))
+    tables = old_tables(env)
+    long = quiet > AT_ONE_SITTING
+    before = _remembered(env) if long else None
+    # Statistics of sessions that have just stopped arrive late; of idle ones within ten seconds.
+    env.wait(STATISTICS_SECONDS if before or not long else IDLE_STATISTICS_SECONDS)
+    if before is None:
+        before = _look(env.source, tables)
+        if long:
+            _remember(env, before)
+    caught = _sit(env, tables, 0 if long else quiet.total_seconds() + STATISTICS_SECONDS)
+    after = _look(env.source, tables)
+    since = dt.datetime.fromisoformat(before["at"])
+    if after["statistics"] != before["statistics"] or any(after["uses"][t] < before["uses"].get(t, 0) for t in tables):
+        _remember(env, after)
+        raise StillWatching("the server's statistics were lost meanwhile, so the watch begins anew; run this again")
+    used = [*_used(tables, before, after, caught), *(_refused(env, before, after) if long else ())]
+    if used:
+        raise GateNotMet(env.context, "decommission", used)
+    left = quiet - (timezone.now() - since)
+    if long and left > dt.timedelta(0):
+        raise StillWatching(
+            f"nobody has used the old tables of {env.context!r} since {since:%Y-%m-%d %H:%M}; "
+            f"{left.total_seconds() / 86_400:.2f} days are left: run this again until then, as often as you like"
+        )
+    return {
+        "quiet_seconds": quiet.total_seconds(),
+        "tables": tables,
+        "watched_since": before["at"],
+        "refused_writes": after["refused"] - before["refused"],
+    }
+
+
+def _sit(env: Surroundings, tables: list[str], seconds: float) -> set[tuple[str, str]]:
+    """Catch sessions for a while: (table, who)."""
+    until = timezone.now() + dt.timedelta(seconds=seconds)
+    caught = set()
+    while True:
+        for table, role, application, _, ours in sessions_on(env.source, tables):
+            if not ours:
+                caught.add((table, f"role {role!r}" + (f" ({application})" if application else "")))
+        if timezone.now() >= until:
+            return caught
+        env.wait(LOOK_SECONDS)
+
+
+def _look(conn: Connection, tables: list[str]) -> dict[str, Any]:
+    """What the witnesses say now, as JSON."""
+    conn.execute("SELECT pg_stat_clear_snapshot()")
+    rows = conn.execute(
+        """SELECT relname::text, COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del
+           FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
+        [tables],
+    ).fetchall()
+    uses = {str(row[0]): int(row[1]) for row in rows}
+    (statistics,) = conn.execute(
+        "SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()"
+    ).fetchone() or (None,)
+    return {
+        "at": timezone.now().isoformat(),
+        "uses": {table: uses.get(table, 0) for table in tables},
+        "refused": _refusals(conn),
+        "statistics": statistics,
+        "statements": _statements(conn, tables),
+    }
+
+
+def _refusals(conn: Connection) -> int:
+    """Writes that the fence has refused in this database; a sequence, which no rollback takes back."""
+    if conn.execute("SELECT to_regclass('strangle_fence_blocked')").fetchone() == (None,):
+        return 0
+    row = conn.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM strangle_fence_blocked").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _statements(conn: Connection, tables: list[str]) -> list[list[Any]]:
+    """Statements that name an old table, with the calls so far; none without the extension or the right to read it."""
+    if conn.execute("SELECT to_regclass('pg_stat_statements')").fetchone() == (None,):
+        return []
+    return [list(row) for row in conn.execute(_STATEMENTS, [tables]).fetchall()]
+
+
+def _used(tables: list[str], before: dict[str, Any], after: dict[str, Any], caught: set[tuple[str, str]]) -> list[str]:
+    told = []
+    calls = {tuple(each[:3]): each[3] for each in before["statements"]}
+    for table in tables:
+        times = after["uses"][table] - before["uses"].get(table, 0)
+        if not times:
+            continue
+        who = sorted(whom for name, whom in caught if name == table)
+        who += [
+            f"role {role!r} by {query[:100]!r}, {number - calls.get((role, query, name), 0)} times"
+            for role, query, name, number in after["statements"]
+            if name == table and number > calls.get((role, query, name), 0)
+        ]
+        by = f"by {'; '.join(who)}" if who else "by whom was not seen: look in pg_stat_activity"
+        told.append(
+            f"table {table!r} was read or written {times} times since {before['at'][:19]}, {by}; move it to the "
+            f"service's API"
+        )
+    return told
+
+
+def _refused(env: Surroundings, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    number = after["refused"] - before["refused"]
+    (others,) = env.source.execute(
+        "SELECT count(*) FROM strangle_ownership WHERE context <> %s AND owner <> side", [env.context]
+    ).fetchone() or (0,)
+    if not number or others:
+        return []
+    return [
+        f"the fence refused {number} writes since {before['at'][:19]}: somebody still tries; find them in the server's "
+        f"log by {env.context + ' is not owned here'!r}, and move them to the service's API"
+    ]
+
+
+def _remember(env: Surroundings, seen: dict[str, Any]) -> None:
+    began = read_context(env.context).move_started_at
+    JournalEntry.objects.using(env.playbook.source).create(
+        context=env.context,
+        move="decommission",
+        step=STEP,
+        actor="strangle",
+        evidence={**seen, "move_began": str(began)},
+    )
+
+
+def _remembered(env: Surroundings) -> dict[str, Any] | None:
+    """The watch's beginning, if it is of the move that is under way: one that was undone wrote the tables again."""
+    began = str(read_context(env.context).move_started_at)
+    entry = (
+        JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=STEP).order_by("-id").first()
+    )
+    return dict(entry.evidence) if entry and entry.evidence.get("move_began") == began else None

@@ -1,0 +1,107 @@
+"""Oscar's own test suite with and without capture on every table: `python -m tests.oscar.suite CHECKOUT [pytest's …]`.
+
+CHECKOUT is a clone of github.com/django-oscar/django-oscar, whose suite is in no package. It is copied into a scratch
+folder, run twice on a PostgreSQL of its own by the same settings, and compared by the names of its tests. The second
+run has capture and fence installed as soon as Django has made the test database; see suite_plugin. Not part of CI.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from migration_tools.testing.postgres import EmbeddedPostgres
+from tests.architecture.tree import ROOT
+
+# What oscar's suite imports and this project does not; without their dependencies, which are here or listed.
+PACKAGES = (
+    "WebTest==3.0.7", "WebOb==1.8.9", "waitress==3.0.2", "beautifulsoup4==4.14.2", "soupsieve==2.8",
+    "django-webtest==1.9.14", "sorl-thumbnail==12.11.0", "easy-thumbnails==2.10.1", "freezegun==1.5.5",
+    "pytz==2025.2", "Whoosh==2.7.4", "pycountry==24.6.1",
+)  # fmt: skip
+SETTINGS = """from tests.settings import *
+from migration_tools import MONOLITH_APPS
+INSTALLED_APPS = [*INSTALLED_APPS, *MONOLITH_APPS]
+MIGRATION_TOOLS = {"SIDE": "oscar"}
+"""
+
+
+def main(checkout: Path, arguments: list[str]) -> int:
+    """Run twice, compare, print; 0 when every test has the same result and the triggers have fired."""
+    with tempfile.TemporaryDirectory(prefix="strangler-oscar-") as name:
+        scratch = Path(name)
+        prepare(checkout, scratch)
+        postgres = EmbeddedPostgres(scratch / "postgres")
+        postgres.start()
+        try:
+            plain, captured = (run(scratch, postgres, arguments, capture=capture) for capture in (False, True))
+        finally:
+            postgres.stop("immediate")
+    return compare(plain, captured)
+
+
+def prepare(checkout: Path, scratch: Path) -> None:
+    """The suite and oscar's source of the same commit, its packages, and our plugin."""
+    archive = subprocess.run(
+        ["git", "-C", str(checkout), "archive", "HEAD", "tests", "src/oscar", "setup.cfg"],
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(["tar", "x", "-C", str(scratch)], input=archive.stdout, check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--target", str(scratch / "packages"), *PACKAGES], check=True)
+    (scratch / "suite_settings.py").write_text(SETTINGS)
+    # As a conftest above theirs: its fixtures stand before pytest-django's, which a plugin's would not.
+    for file, name in (("capture.py", "strangle_capture.py"), ("suite_plugin.py", "conftest.py")):
+        shutil.copy(Path(__file__).parent / file, scratch / name)
+
+
+def run(scratch: Path, postgres: EmbeddedPostgres, arguments: list[str], *, capture: bool) -> dict[str, Any]:
+    """One run of the suite: outcomes by test, and captured statements by table."""
+    told = scratch / f"told_{capture}.json"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "PG"))}
+    env["PYTHONPATH"] = os.pathsep.join(map(str, (scratch, scratch / "src", scratch / "packages", ROOT)))
+    env |= {"DJANGO_SETTINGS_MODULE": "suite_settings", "SUITE_TOLD": str(told), "SUITE_CAPTURE": str(int(capture))}
+    env |= {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(postgres.port), "DATABASE_USER": "postgres"}
+    env |= {"DATABASE_PASSWORD": postgres.password, "DATABASE_NAME": "oscar"}
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:strangler"]
+    options += ["--deprecation", "none", "-W", "ignore", "--create-db"]
+    done = subprocess.run([sys.executable, "-m", "pytest", *options, *arguments], cwd=scratch, env=env, check=False)
+    if not told.exists():
+        raise SystemExit(f"oscar's suite did not run (exit code {done.returncode})")
+    return dict(json.loads(told.read_text()))
+
+
+def compare(plain: dict[str, Any], captured: dict[str, Any]) -> int:
+    """Print both runs' figures, every test that differs, and what was captured."""
+    different = sorted(
+        name
+        for name in {*plain["outcomes"], *captured["outcomes"]}
+        if plain["outcomes"].get(name) != captured["outcomes"].get(name)
+    )
+    for label, told in (("plain", plain), ("with capture", captured)):
+        counts = sorted(Counter(told["outcomes"].values()).items())
+        print(f"{label}: {len(told['outcomes'])} tests, {', '.join(f'{number} {name}' for name, number in counts)}")
+    print(f"captured: {sum(captured['rows'].values())} statements of {len(captured['rows'])} tables of "
+          f"{captured['tables']} with triggers")  # fmt: skip
+    for table, count in sorted(captured["rows"].items(), key=lambda each: -each[1]):
+        print(f"  {table:<50} {count:>8}")
+    for name in different:
+        print(f"DIFFERS {name}: {plain['outcomes'].get(name)}, with capture {captured['outcomes'].get(name)}")
+        print(captured["why"].get(name, "")[-1500:])
+    print(f"{len(different)} tests differ")
+    return 0 if not different and captured["rows"] and plain["outcomes"] else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.oscar.suite", description=__doc__)
+    parser.add_argument("checkout", type=Path, help="a clone of django-oscar")
+    parser.add_argument("arguments", nargs="*", help="for pytest: paths below the clone, -k …")
+    given, further = parser.parse_known_args()
+    raise SystemExit(main(given.checkout, [*given.arguments, *further]))
