@@ -30,7 +30,7 @@ class OwnCodeRouter:
 
     def allow_relation(self, one: Any, other: Any, **hints: Any) -> bool | None:
         """Keys across the cut are plain columns there, and may be assigned as before."""
-        return True if (_home(type(one)) is None) is not (_home(type(other)) is None) else None
+        return True if (_home(one.__class__) is None) is not (_home(other.__class__) is None) else None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         """The service migrates its own database."""
@@ -38,7 +38,7 @@ class OwnCodeRouter:
 
 
 def _home(model: type[Model]) -> str | None:
-    playbook = get(settings().SIDE)
+    playbook: Any = get(settings().SIDE)
     return playbook.target if model._meta.concrete_model in moved(playbook) else None
 
 
