@@ -17,14 +17,12 @@ from demo.__main__ import playground
 from demo.commands import CommandFailed
 from demo.ledger import Ledger
 from demo.narrate import Narrator
-from demo.oscar.assortment import Assorter
 from demo.oscar.people import Clerk, Customer, Person, Shop, Traffic
 from demo.oscar.stack import OscarStack
 from demo.oscar.story import Story, StoryFailed
 from demo.processes import NotReady, ProcessDied, Supervisor
 
 OUTPUT = ROOT / "var" / "demo-oscar"
-CONTEXTS = ("order", "order,catalogue")
 FAILURES = (StoryFailed, CommandFailed, ProcessDied, NotReady)
 
 
@@ -47,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     with playground(keep=options.keep) as supervisor:
         try:
             narrator.chapter("Setting up")
-            with OscarStack(supervisor, say=narrator.say, contexts=options.contexts.split(",")) as stack:
+            with OscarStack(supervisor, say=narrator.say, contexts=("order",)) as stack:
                 stack.start(orders=options.orders)
                 story = _story(options, stack, supervisor, narrator, output / "ledger.jsonl")
                 facts = story.facts
@@ -80,8 +78,6 @@ def _story(
     shop = Shop(url=stack.url, run=name, seed=options.seed, ledger=Ledger(ledger))
     people: list[Person] = [Customer(shop, f"customer-{number}") for number in range(options.customers)]
     people.append(Clerk(shop, "clerk"))
-    if "catalogue" in stack.contexts:
-        people.append(Assorter(shop, "assorter"))
     return Story(
         stack=stack,
         supervisor=supervisor,
@@ -100,7 +96,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo.oscar", description=__doc__)
-    parser.add_argument("--contexts", default="order", choices=CONTEXTS, help="carried out in turn (%(default)s)")
     parser.add_argument("--orders", type=int, default=40, help="orders before the story begins (%(default)s)")
     parser.add_argument("--customers", type=int, default=2, help="at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the people's choices (%(default)s)")

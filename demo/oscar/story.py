@@ -12,19 +12,16 @@ from typing import Any
 import psycopg
 
 from demo import ledger
-from demo.audit import Findings, merge, settled
-from demo.commands import Code, Operator, Outcome
+from demo.audit import Findings, settled
+from demo.commands import Operator, Outcome
 from demo.narrate import Narrator
-from demo.oscar.assortment import audit_tree
-from demo.oscar.audit import Book, audit_orders, differences, fold
+from demo.oscar.audit import audit_orders, differences, fold
 from demo.oscar.people import Traffic
 from demo.oscar.stack import OscarStack
 from demo.processes import Supervisor
 
 RAMP = ("--steps", "50,100", "--gate", "errors", "--min-requests", "20", "--step-seconds", "2")
 AGREE_SECONDS = 30.0
-STILL_READ = {"catalogue"}
-"""Contexts whose old tables the monolith's other pages go on to read: they stay a copy that follows."""
 
 
 class StoryFailed(Exception):
@@ -85,20 +82,8 @@ class Story:
         self._go_on()
         self._agree("after the second cutover")
         where = ("--directory", str(self.supervisor.directory / "archive"))
-        if context in STILL_READ:
-            self._refused_decommission(*where)
-        else:
-            self._chapter("decommission: the old tables go out of service", "strangle_decommission", *where)
+        self._chapter("decommission: the old tables go out of service", "strangle_decommission", *where)
         self._go_on()
-
-    def _refused_decommission(self, *where: str) -> None:
-        """Oscar's baskets, searches and offers join the old tables in the monolith: who does is to be named."""
-        self._chapter("decommission: refused while the monolith's own pages read the old tables")
-        outcome = self.operator.call("strangle_decommission", *where)
-        named = outcome.code == Code.GATE_NOT_MET and "oscar_app" in outcome.errors
-        if not named:
-            raise StoryFailed(f"the readers of the old tables were not refused by name: {outcome.errors[-2000:]}")
-        self.narrator.good(next(line.strip() for line in outcome.errors.splitlines() if "oscar_app" in line)[:300])
 
     def _chapter(self, title: str, command: str = "", *arguments: str) -> None:
         self.narrator.chapter(f"{self.context}: {title}")
@@ -180,17 +165,10 @@ class Story:
         ):
             yield oscar, service
 
-    def _look(self, book: Book) -> Iterator[Findings]:
-        with psycopg.connect(self.stack.superuser_dsn("oscar")) as oscar:
-            with psycopg.connect(self.stack.superuser_dsn("order")) as order:
-                yield audit_orders(book, order, oscar, self.run)
-            if "catalogue" in self.stack.contexts:
-                with psycopg.connect(self.stack.superuser_dsn("catalogue")) as catalogue:
-                    yield audit_tree(ledger.read(self.ledger), catalogue)
-
     def _audit(self) -> None:
         book = fold(ledger.read(self.ledger))
-        self.findings = settled(lambda: merge(*self._look(book)))
+        with self._sides() as (oscar, service):
+            self.findings = settled(lambda: audit_orders(book, service, oscar, self.run))
         self.facts["acknowledged"] = book.acknowledged
         self.facts["audit"] = self.findings.as_dict()
         checked = ", ".join(f"{count:,} {name}" for name, count in sorted(self.findings.checked.items()))
