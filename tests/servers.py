@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from migration_tools.testing.postgres import EmbeddedPostgres, provision
+from migration_tools.testing.postgres import EmbeddedPostgres, fleeting_directory, provision
 
 PORT = "STRANGLE_TEST_PG_PORT"
 PASSWORD = "STRANGLE_TEST_PG_PASSWORD"
@@ -19,7 +19,7 @@ def pytest_load_initial_conftests() -> None:
     if PORT not in os.environ:
         version = int(os.environ.get(VERSION, "18"))
         server = EmbeddedPostgres(
-            version=version, options={"synchronous_commit": "off", "wal_level": "logical"}
+            fleeting_directory(), version=version, options={"synchronous_commit": "off", "wal_level": "logical"}
         ).start()
         provision(server)
         os.environ[PORT] = str(server.port)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from migration_tools.testing.postgres import EmbeddedPostgres
+from migration_tools.testing.postgres import EmbeddedPostgres, fleeting_directory
 from tests.chaos.ledger import Ledger, OwnerWatch, Renamer, Writer
 from tests.chaos.world import BACK, FORWARD, PHASES, Nurseries, World, cluster_of
 from tests.conftest import SMALL_SHOP, Pair, migrate_templates, recreate
@@ -157,7 +157,7 @@ def opened(directory: Path) -> Iterator[Crossroads]:
     """A cluster whose commits are on disk when they are acknowledged, and the walk made."""
     nurseries = Nurseries.opened()
     try:
-        with EmbeddedPostgres(directory=directory / "postgres", options={"max_connections": "300"}) as server:
+        with EmbeddedPostgres(fleeting_directory(), options={"max_connections": "300"}) as server:
             made = Crossroads(server, nurseries, directory)
             made.walk()
             yield made
