@@ -3,10 +3,11 @@
 create (a number for the order) → reserve (inventory) → pay (payments) → confirm (the order is made).
 """
 
+import uuid
+
 from django.conf import settings
 from django.db import transaction
 
-from migration_tools.kernel.ids import uuid7
 from migration_tools.sagas.choreography import originate, originates, reacts
 from migration_tools.sagas.definition import LocalStep, Saga, Step
 from migration_tools.sagas.orchestrator import start
@@ -29,7 +30,7 @@ def buy(purchase: Purchase) -> Checkout:
         PurchaseRefused: the purchase cannot be made as asked.
         IntakeClosed: the orders are being handed over; try again in a moment.
     """
-    public_id = uuid7()
+    public_id = uuid.uuid4()
     with transaction.atomic():
         made = checkout.open_(purchase, public_id)
         if settings.CHECKOUT == "orchestrated":

@@ -20,7 +20,6 @@ from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.positions import follow
 from migration_tools.messaging.models import OutboxKind
 from migration_tools.messaging.stream import identify
-from migration_tools.stores.postgres.flights import fly, take_off
 
 if TYPE_CHECKING:
     from migration_tools.stores.postgres import Connection
@@ -132,6 +131,8 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
 
 def append_whole_tick(conn: "Connection", stream: str, projector: Projector, *behind: "Step") -> TickResult:
     """The same as a transaction of its own, in two flights and one a relation; `behind` flies behind its COMMIT."""
+    from migration_tools.stores.postgres.flights import fly, take_off  # web processes with psycopg2 import this module
+
     answers = take_off(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", *_questions(stream, projector))
     result, rest = _read_tick(conn, stream, projector, answers)
     points.reached("tick.before_commit")

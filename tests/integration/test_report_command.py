@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from collections.abc import Callable
 from io import StringIO
 from itertools import product
@@ -83,7 +84,8 @@ def test_each_kind_is_printed_in_each_format_and_holds_no_value(road: None, tmp_
             assert suites.get("failures") == "0"
         place = tmp_path / kind / str(form)
         report(kind, "--format", form, "--output", str(place))
-        assert place.read_text().partition("UTC")[0] == text.partition("UTC")[0]
+        again, once = (re.sub(r"\d\d:\d\d:\d\d[.\d]*", "", each) for each in (place.read_text(), text))
+        assert again == once
     assert "41.5 ms" in report("cutover")[1]
 
 
