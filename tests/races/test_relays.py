@@ -58,6 +58,16 @@ def test_a_second_tick_begun_before_the_first_commits_waits_and_takes_only_what_
     assert numbered(stage) == ["first", "second"]
 
 
+def test_a_tick_is_made_when_its_session_has_lost_its_plans(stage: Any) -> None:
+    """psycopg drops prepared statements with every rollback; a pooler's reset does too."""
+    with connect("default", "test") as conn:
+        for number in range(2):
+            stage.shop.execute(NEW_EVENT, [f"event {number}"])
+            assert tick(conn, STREAM, RelationProjector()).records == 1
+            conn.execute("DEALLOCATE ALL")
+    assert numbered(stage) == ["event 0", "event 1"]
+
+
 @pytest.fixture
 def lockless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's tick lock holds, as behind a pooler that hands one session to many."""
