@@ -14,9 +14,9 @@ tells what was in it: no transaction is taken twice, and none is forgotten by th
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, LiteralString
+from typing import Any
 
 from migration_tools.capture.applying import MARK
 from migration_tools.errors import CaptureDrift, LogLost
@@ -24,8 +24,6 @@ from migration_tools.kernel import points
 from migration_tools.kernel.snapshots import Snapshot, news_since
 from migration_tools.messaging.ticks import Touch
 from migration_tools.stores.postgres import Connection, describe_failure, errors, slots, sql
-from migration_tools.stores.postgres.flights import Row as Answer
-from migration_tools.stores.postgres.flights import Step
 from migration_tools.stores.postgres.pgoutput import (
     Begin,
     Change,
@@ -56,17 +54,11 @@ class LoggedSource:
     confirmed: int
 
 
-_SOURCE: LiteralString = """SELECT slot, publication, token, tables::text, confirmed FROM strangle_log_source
-                           WHERE stream = %s"""
-
-
 def read_source(conn: Connection, stream: str) -> LoggedSource | None:
     """How the stream is read from the log of this database; None when triggers capture it."""
-    return _understood(stream, conn.execute(_SOURCE, [stream]).fetchall())
-
-
-def _understood(stream: str, answer: "Sequence[Answer]") -> LoggedSource | None:
-    row = next(iter(answer), None)
+    row = conn.execute(
+        "SELECT slot, publication, token, tables::text, confirmed FROM strangle_log_source WHERE stream = %s", [stream]
+    ).fetchone()
     if row is None:
         return None
     return LoggedSource(
@@ -89,19 +81,10 @@ class LogReader:
     def __init__(self) -> None:
         self._quiet: dict[str, int] = {}
         self._sources: set[str] = set()
-        self._answers: dict[str, Sequence[Answer]] = {}
 
     def has_source(self, stream: str) -> bool:
         """Whether the last reading found that the stream is captured from the log."""
         return stream in self._sources
-
-    def question(self, stream: str) -> Step:
-        """What `read` has to know first; who has asked it already lets it `hear` the answer."""
-        return _SOURCE, [stream]
-
-    def hear(self, stream: str, answer: Sequence[Answer]) -> None:
-        """The question's rows, for the next `read` of the stream."""
-        self._answers[stream] = answer
 
     def read(self, conn: Connection, stream: str, previous: str | None) -> list[Touch]:
         """The touches of a tick; call inside its REPEATABLE READ transaction. See Note [ticks of the log].
@@ -110,8 +93,7 @@ class LogReader:
             LogLost: the slot is gone, was invalidated, or somebody else has taken from it.
             CaptureDrift: a captured table was truncated, or a column that is reported is not in the log.
         """
-        known = self._answers.pop(stream, None)
-        source = read_source(conn, stream) if known is None else _understood(stream, known)
+        source = read_source(conn, stream)
         (self._sources.discard if source is None else self._sources.add)(stream)
         if source is None or self._quiet.get(stream) == slots.log_end(conn):
             return []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 
 from migration_tools.capture.layouts import TouchReader
 from migration_tools.capture.log_reader import LogReader
@@ -15,7 +15,6 @@ from migration_tools.kernel import points
 from migration_tools.kernel.records import endings
 from migration_tools.messaging.ticks import Touch
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
-from migration_tools.stores.postgres.flights import Row, Step
 
 Key = tuple[str, ...]
 
@@ -44,17 +43,8 @@ class InstalledRelation:
     column_types: tuple[str, ...] = ()
 
 
-_RELATIONS: LiteralString = """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns,
-    query, dependencies, rank, owned, key_parts, share, transforms
-    FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id"""
-
-
 def read_relations(conn: Connection, stream: str) -> list[InstalledRelation]:
     """The active relations of a stream in this database, parents before children."""
-    return _understood(conn.execute(_RELATIONS, [stream]).fetchall())
-
-
-def _understood(answer: Sequence[Row]) -> list[InstalledRelation]:
     return [
         InstalledRelation(
             number=row[0],
@@ -74,7 +64,13 @@ def _understood(answer: Sequence[Row]) -> list[InstalledRelation]:
             transforms=made,
             column_types=types,
         )
-        for row in answer
+        for row in conn.execute(
+            """SELECT id, projection, kind, source_table, target_table, key_columns, key_types, columns, query,
+            dependencies,
+                      rank, owned, key_parts, share, transforms
+               FROM strangle_relation WHERE stream = %s AND active ORDER BY rank, id""",
+            [stream],
+        )
         for made, types in [from_json(row[14])]
     ]
 
@@ -140,21 +136,11 @@ class RelationProjector:
 
     def __init__(self) -> None:
         self._log = LogReader()
-        self._answers: dict[str, Sequence[Row]] = {}
         self._statements: dict[tuple[object, ...], bytes] = {}
 
     def awaits(self, stream: str) -> bool:
         """Whether the log is the stream's source."""
         return self._log.has_source(stream)
-
-    def questions(self, stream: str) -> Sequence[Step]:
-        """After the stream's log and its relations."""
-        return self._log.question(stream), (_RELATIONS, [stream])
-
-    def hear(self, stream: str, answers: Sequence[list[Row]]) -> None:
-        """Both answers, for the tick that comes next."""
-        logged, self._answers[stream] = answers
-        self._log.hear(stream, logged)
 
     def logged(self, conn: Connection, *, stream: str, previous: str | None) -> list[Touch]:
         """See capture.log_reader; nothing where the stream is captured by triggers."""
@@ -162,8 +148,7 @@ class RelationProjector:
 
     def project(self, conn: Connection, *, stream: str, tick: int, base: int, touches: Sequence[Touch]) -> int:
         """Write records for every key that the touches reach: rows, then patches, then endings (children first)."""
-        known = self._answers.pop(stream, None)
-        relations = read_relations(conn, stream) if known is None else _understood(known)
+        relations = read_relations(conn, stream)
         reader = TouchReader(conn, stream, touches)
         rows = [r for r in relations if r.kind == "r"]
         patches = {r.projection: r for r in relations if r.kind == "p"}

@@ -13,7 +13,7 @@ from migration_tools.messaging.horizon import HorizonWatch
 from migration_tools.messaging.publication import Publication, Publisher
 from migration_tools.messaging.retention import Retention
 from migration_tools.messaging.stream import identify
-from migration_tools.messaging.ticks import Projector, TickResult, append_whole_tick, hold_for_news
+from migration_tools.messaging.ticks import Projector, TickResult, append_tick, has_news
 from migration_tools.messaging.wake import Sleep
 from migration_tools.stores.postgres import (
     Connection,
@@ -23,6 +23,7 @@ from migration_tools.stores.postgres import (
     errors,
     is_lost,
     is_transient,
+    transaction,
 )
 
 log = logging.getLogger(__name__)
@@ -37,19 +38,8 @@ NOTHING = TickResult(number=0, head=0, records=0)
 
 def tick(conn: Connection, stream: str, projector: Projector) -> TickResult:
     """Append one tick in a transaction of its own; the TICK lock is taken before its snapshot is."""
-    advisory.hold(conn, LockClass.TICK, stream)
-    return _tick_held(conn, stream, projector)
-
-
-def _tick_held(conn: Connection, stream: str, projector: Projector) -> TickResult:
-    """The same where the session holds the lock already; it is given back."""
-    try:
-        return append_whole_tick(conn, stream, projector, advisory.releasing(LockClass.TICK, stream))
-    except BaseException:
-        if not conn.closed:
-            conn.rollback()
-            advisory.release(conn, LockClass.TICK, stream)
-        raise
+    with advisory.held(conn, LockClass.TICK, stream), transaction(conn, repeatable=True):
+        return append_tick(conn, stream, projector)
 
 
 def hold_lease(conn: Connection, *, in_tick_seconds: float | None = None) -> None:
@@ -135,12 +125,12 @@ class Relay:
     def step(self, conn: Connection) -> TickResult:
         """One tick, or a look whether there is anything for one; with a broker, word of it to the publication."""
         began = time.monotonic()
-        due = began >= self._ticked + UNASKED_SECONDS or self.projector.awaits(self.stream)
-        if not hold_for_news(conn, self.stream, anyway=due):
+        soon = began < self._ticked + UNASKED_SECONDS and not self.projector.awaits(self.stream)
+        if soon and not has_news(conn, self.stream):
             return NOTHING
         try:
             self._ticked = began
-            result = _tick_held(conn, self.stream, self.projector)
+            result = tick(conn, self.stream, self.projector)
         except errors.UniqueViolation:
             # Somebody else appended this tick: nothing is lost, the next one starts behind it.
             return NOTHING

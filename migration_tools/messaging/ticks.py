@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from migration_tools.kernel import points
-from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.positions import follow
 from migration_tools.messaging.models import OutboxKind
 from migration_tools.messaging.stream import identify
 
 if TYPE_CHECKING:
     from migration_tools.stores.postgres import Connection
-    from migration_tools.stores.postgres.flights import Row, Step
 
 CHANNEL = "strangle_stream"
 
@@ -43,14 +41,6 @@ class Projector(Protocol):
 
     def awaits(self, stream: str) -> bool:
         """Whether the stream's news may be where the outbox does not show it; as of the last `logged`."""
-        ...
-
-    def questions(self, stream: str) -> "Sequence[Step]":
-        """Statements whose rows `logged` and `project` of a tick need, so that they are asked with the tick's own."""
-        ...
-
-    def hear(self, stream: str, answers: "Sequence[list[Row]]") -> None:
-        """The rows of each question, read in the snapshot of the tick that comes next."""
         ...
 
     def logged(self, conn: "Connection", *, stream: str, previous: str | None) -> list[Touch]:
@@ -77,25 +67,18 @@ _PREVIOUS = """SELECT number, snapshot::text, base, records FROM strangle_tick
 _TAKEN = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
             WHERE stream = %s ORDER BY seq"""
 
-_SINCE = """WITH previous AS (SELECT snapshot FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1)
-            {} FROM strangle_outbox WHERE stream = %s AND (xid >= (SELECT pg_snapshot_xmax(snapshot) FROM previous)
-                OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM previous))){}"""
-
-# Takes the stream twice.
-TAKEN_SINCE = _SINCE.format(
-    "SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8", " ORDER BY seq"
-)
+TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM
+    strangle_outbox
+                  WHERE stream = %s AND (xid >= pg_snapshot_xmax(%s::pg_snapshot)
+                        OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%s::pg_snapshot))))
+                  ORDER BY seq"""
 
 # The rule of TAKEN_SINCE, as a question.
-_NEWS = _SINCE.format("SELECT NOT EXISTS (SELECT FROM previous) OR EXISTS (SELECT", ")")
-
-# The lock is taken last, so whoever holds it begins a transaction that sees what its last holder committed.
-_HOLD_FOR_NEWS = f"""SELECT news, CASE WHEN news OR %s THEN pg_advisory_lock(%s, %s) IS NOT NULL END
-                     FROM ({_NEWS} AS news) looked"""  # noqa: S608  (constants of this file)
-
-_APPEND = """INSERT INTO strangle_tick (stream, number, snapshot, base, records)
-             VALUES (%s, %s, pg_current_snapshot(), %s, %s)
-             RETURNING CASE WHEN records > 0 THEN pg_notify(%s, stream)::text END"""
+_NEWS = """WITH previous AS (SELECT snapshot FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1)
+           SELECT NOT EXISTS (SELECT FROM previous) OR EXISTS (
+               SELECT FROM strangle_outbox WHERE stream = %s
+                 AND (xid >= (SELECT pg_snapshot_xmax(snapshot) FROM previous)
+                 OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM previous))))"""
 
 _EVENTS = """INSERT INTO strangle_stream (stream, position, tick, kind, event_id, event_type, event_version,
                  aggregate_type, aggregate_id, payload, correlation_id, causation_id, metadata, occurred_at)
@@ -105,15 +88,9 @@ _EVENTS = """INSERT INTO strangle_stream (stream, position, tick, kind, event_id
 
 
 def has_news(conn: "Connection", stream: str) -> bool:
-    """Whether the outbox holds what no tick has taken."""
+    """Whether the outbox holds what no tick has taken: one statement, where a tick that finds nothing is seven."""
     row = conn.execute(_NEWS, [stream, stream]).fetchone()
     return bool(row and row[0])
-
-
-def hold_for_news(conn: "Connection", stream: str, *, anyway: bool = False) -> bool:
-    """Hold LockClass.TICK for the session if there is news, or `anyway`; one statement, where an empty tick is many."""
-    row = conn.execute(_HOLD_FOR_NEWS, [anyway, *lock_keys(LockClass.TICK, stream), stream, stream]).fetchone()
-    return bool(row and (row[0] or anyway))
 
 
 def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickResult:
@@ -121,42 +98,17 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
 
     Without news no tick is written: then this snapshot stands at the stream's present end.
     """
-    answers = [conn.execute(*each).fetchall() for each in _questions(stream, projector)]
-    result, rest = _read_tick(conn, stream, projector, answers)
-    for each in rest:
-        conn.execute(*each)
-    points.reached("tick.before_commit")
-    return result
-
-
-def append_whole_tick(conn: "Connection", stream: str, projector: Projector, *behind: "Step") -> TickResult:
-    """The same as a transaction of its own, in two flights and one a relation; `behind` flies behind its COMMIT."""
-    from migration_tools.stores.postgres.flights import fly, take_off  # web processes with psycopg2 import this module
-
-    answers = take_off(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ", *_questions(stream, projector))
-    result, rest = _read_tick(conn, stream, projector, answers)
-    points.reached("tick.before_commit")
-    fly(conn, *rest, "COMMIT", *behind)
-    return result
-
-
-def _questions(stream: str, projector: Projector) -> "Sequence[Step]":
-    return (_PREVIOUS, [stream]), (TAKEN_SINCE, [stream, stream]), *projector.questions(stream)
-
-
-def _read_tick(
-    conn: "Connection", stream: str, projector: Projector, answers: "Sequence[list[Row]]"
-) -> "tuple[TickResult, list[Step]]":
-    """Write a tick's records; gives what it will be, and the statements that are left to make it so."""
-    previous, taken = next(iter(answers[0]), None), answers[1]
-    projector.hear(stream, answers[2:])
+    previous = conn.execute(_PREVIOUS, [stream]).fetchone()
     tick, head = follow((previous[0], previous[2], previous[3]) if previous else None)
     if not previous:
         identify(conn.cursor(), stream)
+    if previous:
+        taken = conn.execute(TAKEN_SINCE, [stream, previous[1], previous[1]]).fetchall()
+    else:
         taken = conn.execute(_TAKEN, [stream]).fetchall()
     logged = projector.logged(conn, stream=stream, previous=previous[1] if previous else None)
     if not taken and not logged:
-        return TickResult(number=tick - 1, head=head, records=0), []
+        return TickResult(number=tick - 1, head=head, records=0)
     touches = logged + [
         Touch(table=row[2], echo=row[1] == OutboxKind.ECHO, keys=json.loads(row[3], parse_float=str), occurred=row[4])
         for row in taken
@@ -164,8 +116,15 @@ def _read_tick(
     ]
     added = projector.project(conn, stream=stream, tick=tick, base=head, touches=touches) if touches else 0
     events = [row[0] for row in taken if row[1] == OutboxKind.EVENT]
+    if events:
+        conn.execute(_EVENTS, [head + added, tick, events])
     records = added + len(events)
     points.reached("tick.before_row")
-    rest: list[Step] = [(_EVENTS, [head + added, tick, events])] if events else []
-    rest.append((_APPEND, [stream, tick, head, records, CHANNEL]))
-    return TickResult(number=tick, head=head + records, records=records), rest
+    conn.execute(
+        """INSERT INTO strangle_tick (stream, number, snapshot, base, records)
+           VALUES (%s, %s, pg_current_snapshot(), %s, %s)
+           RETURNING CASE WHEN records > 0 THEN pg_notify(%s, stream)::text END""",
+        [stream, tick, head, records, CHANNEL],
+    )
+    points.reached("tick.before_commit")
+    return TickResult(number=tick, head=head + records, records=records)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +12,26 @@ from benchmarks.planning import Figures, Job, copy_seconds, fitted, plan
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging.relay import tick
 from migration_tools.stores.postgres import connect
-from tests.conftest import ROOT, Pair
+from migration_tools.testing.postgres import EmbeddedPostgres, fleeting_directory
+from tests.conftest import ROOT, Cluster, Pair, migrate_templates
 from tests.integration.test_verification import verify_stage
 from tests.stage import Stage
 
 #: Of a run on two virtual cores; docs/explanation/planning.md says where they come from.
 MEASURED = ROOT / "benchmarks" / "planning.json"
 TIME_FACTOR, BYTES_TOLERANCE = 2.0, 0.15
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL of its own: the bytes of a log are the whole server's."""
+    with EmbeddedPostgres(fleeting_directory(), options={"synchronous_commit": "off", "wal_level": "logical"}) as made:
+        yield Cluster(port=made.port, password=made.password)
+
+
+@pytest.fixture(scope="module")
+def templates(cluster: Cluster) -> tuple[str, str]:
+    return migrate_templates(cluster)
 
 
 @pytest.fixture

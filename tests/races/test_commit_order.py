@@ -17,9 +17,8 @@ from tests.stage import STREAM, Stage
 
 # The cursor that everybody writes first: what lies behind the highest id seen so far.
 NAIVE_CURSOR = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8
-    FROM strangle_outbox WHERE stream = %s AND seq > (
-        SELECT COALESCE(max(seq), 0) FROM strangle_outbox WHERE pg_visible_in_snapshot(xid, (
-            SELECT snapshot FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1)))
+    FROM strangle_outbox WHERE stream = %s AND %s <> '' AND seq > (
+        SELECT COALESCE(max(seq), 0) FROM strangle_outbox WHERE pg_visible_in_snapshot(xid, %s::pg_snapshot))
     ORDER BY seq"""
 
 

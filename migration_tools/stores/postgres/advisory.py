@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import LiteralString
 
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.stores.postgres.connection import Connection
@@ -16,12 +15,7 @@ def try_hold(conn: Connection, purpose: LockClass, name: str) -> bool:
 
 def release(conn: Connection, purpose: LockClass, name: str) -> None:
     """Give a session-level lock back."""
-    conn.execute(*releasing(purpose, name))
-
-
-def releasing(purpose: LockClass, name: str) -> tuple[LiteralString, tuple[int, int]]:
-    """The statement that gives a session-level lock back, with its parameters."""
-    return "SELECT pg_advisory_unlock(%s, %s)", lock_keys(purpose, name)
+    conn.execute("SELECT pg_advisory_unlock(%s, %s)", lock_keys(purpose, name))
 
 
 def hold(conn: Connection, purpose: LockClass, name: str) -> None:
