@@ -11,7 +11,7 @@ from django.db import connections
 from django.db import transaction as django_transaction
 
 from migration_tools.conf import settings
-from migration_tools.errors import ForeignStream, StreamHole
+from migration_tools.errors import ForeignStream, StreamHole, TransferError
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.positions import Admission, admit, advance, fresh
@@ -180,7 +180,10 @@ def _apply_rows_quickly(batch: Batch, applier: RowApplier, using: str) -> int | 
         with pipelined(django_connection(using)):
             position = apply_inside(batch, applier, using=using)
             points.reached("inbox.before_commit")
-    except errors.Error as error:
+    except (errors.Error, TransferError) as error:
+        # A statement's failure may come up at a later one, and be told of that one's table.
+        if isinstance(error, TransferError) and not isinstance(error.__cause__, errors.Error):
+            raise
         log.debug("a batch of %s is applied step by step: %s", batch.stream, describe_failure(error))
         return None
     points.reached("inbox.after_commit")

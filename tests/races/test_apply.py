@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from migration_tools.errors import TransferError
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.messaging import inbox
 from migration_tools.messaging.consumer import Consumer
@@ -71,3 +72,27 @@ def test_catalogue_is_read_then_a_unique_index_is_made_then_rows_swap_its_values
         consumer.step(0)
     found = stage.orders.execute("SELECT id, qty FROM sales_orderitem WHERE qty > 100 ORDER BY id").fetchall()
     assert found == [(one, 102), (two, 101)]
+
+
+def test_a_failure_that_the_pipe_tells_of_another_table_is_not_believed(stage: Any) -> None:
+    """An earlier statement's failure may come up at a later one; step by step it is told where it is, or is none."""
+
+    class ToldLate(TableWriter):
+        piped = 0
+
+        def apply(self, conn: Any, *batch: Any) -> int:
+            if conn.pgconn.pipeline_status:
+                self.piped += 1
+                raise TransferError(
+                    "a row for 'another table' does not fit"
+                ) from psycopg.errors.StringDataRightTruncation()
+            return super().apply(conn, *batch)
+
+    stage.settle()
+    note(stage.shop, 1, "step by step")
+    stage.tick()
+    writer = ToldLate()
+    with closing(DirectFeed("default", "default")) as feed:
+        Consumer(STREAM, feed, writer, using="orders").step(0)
+    assert writer.piped == 1
+    assert remark(stage, 1) == "step by step"
