@@ -75,11 +75,12 @@ _STREAM_STAYS: LiteralString = """{streams}
 
 # Each looks at a portion from the front and no further, so that rows which stay are not read again and again.
 _DELETE_OUTBOX: LiteralString = """
+    WITH last AS (SELECT snapshot FROM strangle_tick WHERE stream = %(stream)s ORDER BY number DESC LIMIT 1)
     DELETE FROM {leaf} WHERE seq IN (
         SELECT seq FROM (
             SELECT seq, occurred_at FROM {leaf} WHERE stream = %(stream)s
-              AND pg_visible_in_snapshot(xid, (SELECT snapshot FROM strangle_tick WHERE stream = %(stream)s
-                                               ORDER BY number DESC LIMIT 1)) ORDER BY xid LIMIT %(rows)s) front
+              AND xid < (SELECT pg_snapshot_xmax(snapshot) FROM last)
+              AND pg_visible_in_snapshot(xid, (SELECT snapshot FROM last)) ORDER BY xid LIMIT %(rows)s) front
         WHERE occurred_at < clock_timestamp() - make_interval(secs => %(age)s))"""
 
 _DELETE_STREAM: LiteralString = """
