@@ -18,6 +18,8 @@ from psycopg import sql
 
 START_SECONDS = 60
 ROOM_BYTES = 4 << 30
+# The advisory lock, of the server's maintenance database, that one holds while it provisions.
+PROVISIONING_LOCK = 0x5354524E
 OWNER_TABLES_CLOSED_TO_APPS = ("strangle_%",)
 
 
@@ -192,8 +194,10 @@ def provision(server: EmbeddedPostgres, sides: tuple[str, ...] = ("shop", "order
     """Make per side a database, an owner role and an app role, and the operator role over all of them.
 
     A side's roles cannot connect to another side's database; the app role may only read and write rows.
+    Whoever else provisions the same server waits for it: two that grant at once fail with "tuple concurrently updated".
     """
     with psycopg.connect(server.dsn(), autocommit=True) as conn:
+        conn.execute("SELECT pg_advisory_lock(%s)", [PROVISIONING_LOCK])
         _create_role(conn, "strangler", server.password)
         for side in sides:
             owner, app = f"{side}_owner", f"{side}_app"
