@@ -60,7 +60,7 @@ class Admin:
         self._ask("POST", "/drain_listeners?inboundonly=false")
 
     def _ask(self, method: str, url: str) -> tuple[int, bytes]:
-        connection = _UnixConnection(self.path)
+        connection = UnixConnection(self.path)
         try:
             connection.request(method, url)
             response = connection.getresponse()
@@ -87,7 +87,9 @@ def answered_marker(listen: Address) -> str:
         connection.close()
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("admin", timeout=TIMEOUT_SECONDS)
         self._path = path

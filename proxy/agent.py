@@ -12,8 +12,10 @@ from migration_tools.routing.table import InvalidTable, RoutingTable, released
 from proxy.admin import answered_marker
 from proxy.files import Directory
 from proxy.options import ProxyOptions
+from proxy.parking import Parking
 from proxy.process import EnvoyProcess, find_envoy
 from proxy.render_envoy import Documents, render
+from proxy.routes import PINNED_HEADER, WRITES_HEADER
 from proxy.streams import open_streams
 from proxy.traffic import TrafficMeter
 from proxy.validation import RejectedByEnvoy, validate
@@ -76,6 +78,7 @@ class Agent:
         self._directory = Directory(options.directory, options.ids)
         self._envoy_binary = find_envoy(options.envoy)
         self._envoy = EnvoyProcess(options, self._envoy_binary)
+        self.parking = Parking(options.parking_socket, (WRITES_HEADER, PINNED_HEADER), options.ids)
         self._meter = TrafficMeter(self._envoy)
         self._untold: list[Observed] = []
         self._measured_at = float("-inf")
@@ -97,7 +100,7 @@ class Agent:
         Raises:
             RoutingError: another agent runs on the same directory.
         """
-        with self._directory.locked():
+        with self._directory.locked(), self.parking.open():
             try:
                 while not self.stopping.is_set():
                     self.step()
@@ -126,7 +129,7 @@ class Agent:
         """Until the next look at the table; short while writes are held, because customers wait for the release."""
         if self._outage:
             return OUTAGE_PAUSE_SECONDS
-        held = self._good is not None and any(route.writes == "hold" for route in self._good.contexts.values())
+        held = self._good is not None and _held(self._good)
         return min(self.options.poll_seconds, HOLD_POLL_SECONDS) if held else self.options.poll_seconds
 
     def step(self) -> None:
@@ -195,7 +198,10 @@ class Agent:
         # Endpoints are plain addresses of ours; leaving them out makes a hold about 100 ms faster.
         if self._good_documents is None or documents.shape != self._good_documents.shape:
             validate(documents, binary=self._envoy_binary, directory=self._directory.path)
+            self._envoy.check_room(documents.watches)
         offset = self._envoy.log_offset()
+        held = _held(table)
+        self.parking.hold(held)
         try:
             # Clusters that go away must first be named by no route; see Note [order of files].
             bridge = documents.keeping_clusters_of(self._good_documents)
@@ -204,6 +210,7 @@ class Agent:
                 self._envoy.start()
                 self._started = True
             self._confirm(bridge, offset)
+            self.parking.keep_only(held)
             if bridge is not documents:
                 self._directory.write(documents.files())
         except RejectedByEnvoy:
@@ -250,7 +257,7 @@ class Agent:
     def _expired_holds(self, table: RoutingTable) -> frozenset[str]:
         """Contexts held for longer than their deadline, by this machine's clock since it saw the hold."""
         now = time.monotonic()
-        held = {(name, route.held_at): route for name, route in table.contexts.items() if route.writes == "hold"}
+        held = {(name, table.contexts[name].held_at): table.contexts[name] for name in _held(table)}
         self._holds = {key: self._holds.get(key, now) for key in held}
         return frozenset(
             name for (name, at), route in held.items() if now - self._holds[name, at] > route.hold_deadline_seconds
@@ -290,3 +297,7 @@ class Agent:
                 self._untold = []
         except Exception as error:
             logger.warning("what readers got cannot be reported now: %s", error)
+
+
+def _held(table: RoutingTable) -> list[str]:
+    return [name for name, route in table.contexts.items() if route.writes == "hold"]

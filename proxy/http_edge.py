@@ -4,7 +4,8 @@ from typing import Any
 
 from migration_tools.routing.planes.target import SPOOFABLE, SPOOFABLE_WITHOUT_TRUSTED_PROXY
 from proxy.options import ProxyOptions
-from proxy.routes import FENCED_HEADER, FORCE_HEADER, ROUTES
+from proxy.parking import PARK_SECONDS
+from proxy.routes import FENCED_HEADER, FORCE_HEADER, PINNED_HEADER, ROUTES, WRITES_HEADER
 
 Json = dict[str, Any]
 
@@ -13,6 +14,7 @@ _MUTATION = f"{_TYPE}.extensions.http.early_header_mutation.header_mutation.v3.H
 # What has a length of five digits.
 SMALL_BODY = 100_000
 _HCM = "envoy.filters.network.http_connection_manager"
+PARKING = "strangler_parking"
 SPOOFABLE_PREFIXES = ("x-strangler-", "x-sx-", "x-envoy-")
 
 
@@ -73,7 +75,7 @@ def fence_listener(options: ProxyOptions) -> Json:
     Note [cheap tries]. A try costs a third less when its connection is used again. For that the answer must not come
     before the request has ended, so small bodies are taken in first, and must have no body of its own, since Envoy
     resets whatever it has not heard to the end when it decides to try again. Large bodies are refused at once: each
-    try would send all of it.
+    try would send all of it. Before it answers it asks the agent, which lets it wait; see Note [parking].
     """
     filters = "envoy.filters.http.buffer"
     buffer = f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer"
@@ -93,9 +95,42 @@ def fence_listener(options: ProxyOptions) -> Json:
     # A socket that is asked for meanwhile waits as well; without the upgrade it would be a 403 for good.
     manager = {**_manager("fence"), "route_config": routes, "upgrade_configs": [{"upgrade_type": "websocket"}]}
     taken_in = {"name": filters, "typed_config": {"@type": buffer, "max_request_bytes": SMALL_BODY}}
-    manager["http_filters"] = [taken_in, *manager["http_filters"]]
+    manager["http_filters"] = [_wait_for_the_agent(), taken_in, *manager["http_filters"]]
     address = {"pipe": {"path": str(options.fence_socket), "mode": 0o600}}
     return _listener("fence", address, manager)
+
+
+def parking_cluster(options: ProxyOptions) -> Json:
+    """The agent's socket on which held writes wait."""
+    address = {"pipe": {"path": str(options.parking_socket)}}
+    limits = {"max_connections": 16_384, "max_pending_requests": 16_384, "max_requests": 16_384, "max_retries": 0}
+    return {
+        "name": PARKING,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": {"thresholds": [limits]},
+        "load_assignment": {
+            "cluster_name": PARKING,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+
+
+def _wait_for_the_agent() -> Json:
+    """Whatever the agent answers, or if it does not, the request goes on to the fence's "not now"."""
+    return {
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "http_service": {
+                "server_uri": {"uri": f"http://{PARKING}", "cluster": PARKING, "timeout": f"{2 * PARK_SECONDS:.3f}s"}
+            },
+            "allowed_headers": {"patterns": [{"exact": name} for name in (WRITES_HEADER, PINNED_HEADER)]},
+            "disallowed_headers": {"patterns": [{"exact": "authorization"}]},
+            "failure_mode_allow": True,
+        },
+    }
 
 
 def _hygiene(options: ProxyOptions) -> list[Json]:

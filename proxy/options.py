@@ -49,6 +49,7 @@ class ProxyOptions:
     connection_idle_timeout_seconds: float = 60.0
     header_kilobytes: int = 32
     connections_maximum: int = 10_000
+    write_connections_maximum: int = 256
     drain_seconds: float = 2.0
     takeover_seconds: float = 60.0
     poll_seconds: float = 0.05
@@ -76,6 +77,10 @@ class ProxyOptions:
     @property
     def fence_socket(self) -> Path:
         return self.directory / "fence.sock"
+
+    @property
+    def parking_socket(self) -> Path:
+        return self.directory / "park.sock"
 
 
 def read_options(**overrides: Any) -> ProxyOptions:

@@ -19,6 +19,7 @@ from proxy import launch
 from proxy.admin import Admin
 from proxy.options import ProxyOptions
 from proxy.render_envoy import digest
+from proxy.watches import LIMIT, free_watches, watches_of
 
 MINIMUM = (1, 39)
 WATCH_SECONDS = 0.05
@@ -77,6 +78,25 @@ class EnvoyProcess:
     def pid(self) -> int:
         return self._now.pid
 
+    def check_room(self, watches: int) -> None:
+        """
+        Args:
+            watches: how many files the Envoy that runs, or else the one to be started, is to watch.
+
+        Raises:
+            RoutingError: the kernel gives its user no more, and it would abort; see Note [watches].
+        """
+        left = self._left_behind() if not self.pid else None
+        there = watches_of(left[0].pid if left else self.pid) if left or self.pid else 0
+        self._demand(watches - there)
+
+    def _demand(self, more: int) -> None:
+        if more > 0 and (free := free_watches(more, self._options.ids)) < more:
+            raise RoutingError(
+                f"envoy needs {more} more inotify instances and its user has {free} left, so it would abort; nothing "
+                f"was changed; raise the limit with: sysctl -w {LIMIT}=1024, and in /etc/sysctl.d so that it stays"
+            )
+
     def start(self) -> None:
         """Start Envoy on the files in place, or adopt the one that a killed agent left behind."""
         found = self._left_behind()
@@ -95,12 +115,13 @@ class EnvoyProcess:
         """Start a second Envoy that inherits the first one's sockets; the first finishes what it has begun and ends.
 
         Raises:
-            RoutingError: the second was not ready in time; it is ended, and the first serves on.
+            RoutingError: the second was not ready in time or may not watch its files; the first serves on.
         """
         # Note [takeover]: a second listener on the same port (SO_REUSEPORT) resets the connections that wait in the
         # first one's queue when that closes; Envoy's hot restart hands the open sockets over, so none is lost.
         with self._changing:
             before = self._now
+            self._demand(watches_of(before.pid))
             self._spawn(before)
             deadline = time.monotonic() + READY_SECONDS
             while not self._serves(self._now):

@@ -54,12 +54,20 @@ class Documents:
         return {
             cluster["name"]: {
                 address_text(item["endpoint"]["address"])
-                for item in self.endpoints[cluster["eds_cluster_config"]["service_name"]]["endpoints"][0][
-                    "lb_endpoints"
-                ]
+                for item in self.assignment(cluster)["endpoints"][0]["lb_endpoints"]
             }
             for cluster in self.clusters
         }
+
+    def assignment(self, cluster: Json) -> Json:
+        """A cluster's endpoints, wherever they stand."""
+        found: Json = cluster.get("load_assignment") or self.endpoints[cluster["name"]]
+        return found
+
+    @property
+    def watches(self) -> int:
+        """How many watches an Envoy needs for these files, each an inotify instance of its user."""
+        return len(self.endpoints) + len(("clusters", "routes", "listeners"))
 
     def files(self) -> dict[str, Json]:
         """File name to content, in the order in which they may be replaced; see Note [order of files]."""
@@ -129,14 +137,11 @@ def _check(table: RoutingTable, options: ProxyOptions) -> None:
 
 
 def _endpoints(table: RoutingTable, options: ProxyOptions) -> dict[str, Json]:
-    used = {table.default} | {up for route in table.contexts.values() for up in (route.old, route.service)}
-    found = {name: _assignment(name, _sockets(options.upstreams[name])) for name in sorted(used)}
+    """Only of what changes hands without new routes: each file costs a watch; see Note [watches]."""
+    found = {}
     for name, route in sorted(table.contexts.items()):
         cluster = routes.write_cluster(name)
         found[cluster] = _assignment(cluster, _write_endpoints(route, options))
-        for side in streams.SIDES:
-            hop = streams.stream_cluster(name, side)
-            found[hop] = _assignment(hop, [streams.hop_address(name, route, side, options)])
         sockets = streams.socket_cluster(name)
         held = route.writes == "hold"
         found[sockets] = _assignment(
@@ -145,8 +150,6 @@ def _endpoints(table: RoutingTable, options: ProxyOptions) -> dict[str, Json]:
             if held
             else [streams.hop_address(name, route, route.writes_owner, options)],
         )
-    if options.shadow is not None:
-        found[routes.shadow_cluster()] = _assignment(routes.shadow_cluster(), _sockets((options.shadow,)))
     return found
 
 
@@ -170,40 +173,61 @@ def _assignment(name: str, addresses: list[Json]) -> Json:
 
 
 def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
-    yield _cluster(table.default, table.default, options)
+    def at(upstream: str) -> list[Json]:
+        return _sockets(options.upstreams[upstream])
+
+    yield _cluster(table.default, options, at(table.default))
     for name, route in sorted(table.contexts.items()):
-        yield _cluster(routes.write_cluster(name), routes.write_cluster(name), options)
-        yield _cluster(routes.read_cluster(name, "old"), route.old, options)
-        yield _cluster(routes.read_cluster(name, "new"), route.service, options)
-        for hop in (*(streams.stream_cluster(name, side) for side in streams.SIDES), streams.socket_cluster(name)):
-            yield _cluster(hop, hop, options, requests_a_connection=1)
+        yield _cluster(routes.write_cluster(name), options, connections=options.write_connections_maximum)
+        yield _cluster(routes.read_cluster(name, "old"), options, at(route.old))
+        yield _cluster(routes.read_cluster(name, "new"), options, at(route.service))
+        # One request a connection at the hop of streams, so that open connections are open streams.
+        for side in streams.SIDES:
+            hop = [streams.hop_address(name, route, side, options)]
+            yield _cluster(streams.stream_cluster(name, side), options, hop, requests_a_connection=1)
+        yield _cluster(streams.socket_cluster(name), options, requests_a_connection=1)
     if options.shadow is not None:
-        cluster = _cluster(routes.shadow_cluster(), routes.shadow_cluster(), options)
+        cluster = _cluster(routes.shadow_cluster(), options, _sockets((options.shadow,)))
         # A comparator that hangs may hold so many copies and no more; what is beyond is dropped, and no reader waits.
         limits = {"max_connections": 32, "max_pending_requests": 32, "max_requests": 64, "max_retries": 0}
         yield {**cluster, "circuit_breakers": {"thresholds": [limits]}}
 
 
-def _cluster(name: str, service: str, options: ProxyOptions, *, requests_a_connection: int = 0) -> Json:
-    # One a connection at the hop of streams, so that open connections are open streams.
+def _cluster(
+    name: str,
+    options: ProxyOptions,
+    addresses: list[Json] | None = None,
+    *,
+    connections: int = 4096,
+    requests_a_connection: int = 0,
+) -> Json:
+    """A cluster at these addresses; without any, at those that its own watched file names."""
     once = {"max_requests_per_connection": requests_a_connection} if requests_a_connection else {}
     limits = {
-        "max_connections": 4096,
+        "max_connections": connections,
         "max_pending_requests": 8192,
         "max_requests": 16_384,
         # The default of 3 answers 503 to the fourth held write.
         "max_retries": 100_000,
     }
     protocol = f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
+    where: Json
+    if addresses is None:
+        where = {
+            "type": "EDS",
+            "eds_cluster_config": {"service_name": name, "eds_config": _file(options, f"eds_{name}.json")},
+        }
+    else:
+        assignment = {key: value for key, value in _assignment(name, addresses).items() if key != "@type"}
+        where = {"type": "STATIC", "load_assignment": assignment}
     return {
         "@type": f"{_TYPE}.config.cluster.v3.Cluster",
         "name": name,
-        "type": "EDS",
+        **where,
         "connect_timeout": seconds(options.connect_timeout_seconds),
         # Without it a removed host keeps its share of the writes for as long as it is healthy.
         "ignore_health_on_host_removal": True,
         "circuit_breakers": {"thresholds": [limits]},
-        "eds_cluster_config": {"service_name": service, "eds_config": _file(options, f"eds_{service}.json")},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": protocol,
@@ -231,6 +255,7 @@ def _bootstrap(options: ProxyOptions, front: Json) -> Json:
                 {"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BOUNDS_MS)},
             ]
         },
+        "static_resources": {"clusters": [http_edge.parking_cluster(options)]},
         "dynamic_resources": {
             "lds_config": _file(options, listeners),
             "cds_config": _file(options, "cds.json"),

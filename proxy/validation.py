@@ -51,13 +51,12 @@ def as_static(documents: Documents) -> Json:
         if manager.pop("rds", None):
             manager["route_config"] = _untyped(documents.routes)
     for cluster in clusters:
-        service = cluster.pop("eds_cluster_config")["service_name"]
+        cluster.pop("eds_cluster_config", None)
         cluster["type"] = "STATIC"
-        cluster["load_assignment"] = _untyped(documents.endpoints[service])
-    bootstrap["static_resources"] = {
-        "listeners": [_untyped(listener) for listener in listeners],
-        "clusters": [_untyped(cluster) for cluster in clusters],
-    }
+        cluster["load_assignment"] = _untyped(documents.assignment(cluster))
+    own = bootstrap["static_resources"]
+    own["listeners"] = [_untyped(listener) for listener in listeners]
+    own["clusters"] += [_untyped(cluster) for cluster in clusters]
     return bootstrap
 
 

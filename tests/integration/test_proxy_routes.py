@@ -70,8 +70,7 @@ def test_held_writes_wait_and_reach_the_new_side_whole(proxy: Rig) -> None:
     applied_before = len(proxy.new.writes)
     with ThreadPoolExecutor(len(bodies)) as pool:
         futures = [pool.submit(proxy.ask, "POST", "/api/orders/", body=body) for body in bodies]
-        active = "cluster.orders_write.upstream_rq_retry$"
-        await_until(lambda: sum(proxy.agent.envoy.admin.stats(active).values()) > len(bodies) * 2)
+        await_until(lambda: proxy.agent.parking.parked == len(bodies), what="all wait at the agent")
         assert not any(future.done() for future in futures)
         proxy.publish(lambda table: with_writes(table, "orders", "new"))
         answers = [future.result() for future in futures]
