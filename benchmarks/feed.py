@@ -14,13 +14,13 @@ class DirectFeed:
         self.stream = stream
         self._conn: Connection | None = None
 
-    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
+    def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
         """The batch after a position; waits a moment when there is none."""
         if self._conn is None or self._conn.closed:
             self._conn = connect("default", "feed")
         cursor = self._conn.cursor()
         note_receipt(cursor, self.stream, "service", after)
-        batch = read_batch(cursor, self.stream, origin="shop", after=after, limit=limit)
+        batch = read_batch(cursor, self.stream, origin="shop", after=after, limit=limit, mark=mark)
         if batch.first == batch.last and wait_seconds:
             threading.Event().wait(min(wait_seconds, 0.01))
         return batch

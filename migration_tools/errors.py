@@ -19,6 +19,7 @@ StrangleError
 │   └── ForeignStream        a batch comes from another database's stream of the same name
 ├── FenceBusy                the write lock was not had in time; nothing was changed
 ├── CaptureDrift             what is installed in a database is not what is declared
+│   ├── HistoryBroken        a stream was numbered by another cluster's transactions
 │   └── LogLost              the log was dropped, or read by somebody else, before a tick had taken it
 ├── ContractError            an event is not what its contract says, or a contract cannot be used
 ├── SagaError                a saga cannot be declared, begun or settled so
@@ -177,6 +178,18 @@ class FenceBusy(StrangleError):
 
 class CaptureDrift(StrangleError):
     """What is installed in a database is not what the playbook declares; run strangle_doctor."""
+
+
+class HistoryBroken(CaptureDrift):
+    """The database was loaded from a dump into another cluster; nothing is numbered until somebody begins anew."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(
+            f"the ticks of stream {stream!r} come from another cluster's history: this database was loaded from a "
+            "dump. Nothing is numbered, lest writes be lost. Begin anew with "
+            f"strangle_doctor {stream} --mend, then compare with strangle_verify {stream} --repair and let its "
+            "consumers go on with strangle_consume --from-head"
+        )
 
 
 class LogLost(CaptureDrift):

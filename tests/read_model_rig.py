@@ -33,9 +33,9 @@ MODELS = (dashboard.OrderSummary, dashboard.OrderDetails, dashboard.UserOrders, 
 class PeekingFeed(DirectFeed):
     """A feed without HTTP that can be asked without a receipt, and keeps no connection."""
 
-    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
+    def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
         try:
-            return super().fetch(after=after, limit=limit, wait_seconds=wait_seconds)
+            return super().fetch(after=after, limit=limit, wait_seconds=wait_seconds, mark=mark)
         finally:
             self.close()
 

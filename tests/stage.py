@@ -44,12 +44,12 @@ class DirectFeed:
         if self.conn is not None:
             self.conn.close()
 
-    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
+    def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
         if self.conn is None or self.conn.closed:
             self.conn = connect(self.alias, "test feed")
         cursor = self.conn.cursor()
         note_receipt(cursor, self.stream, "test", after)
-        batch = read_batch(cursor, self.stream, origin=self.origin_name, after=after, limit=limit)
+        batch = read_batch(cursor, self.stream, origin=self.origin_name, after=after, limit=limit, mark=mark)
         if batch.first == batch.last and wait_seconds:
             threading.Event().wait(0.01)
             batch = read_batch(cursor, self.stream, origin=self.origin_name, after=after, limit=limit)

@@ -111,8 +111,26 @@ class Batch:
             events=[Envelope.from_json(event) for event in document["events"]],
         )
 
+    @property
+    def mark(self) -> str:
+        """What the last record is known by besides its position: the stream's identity and when it happened, as
+        `identity/microseconds`; '' without one.
+
+        Note [marks]. An owner that was restored from a backup gives positions anew that a consumer had already applied.
+        While its stream is shorter than the consumer's position, that shows; once it has grown past it, nothing would,
+        and what was written in between would never be read. So a consumer says with its position when that record
+        happened, and the owner compares.
+        """
+        last = [row.occurred for row in self.rows[-1:] if row.position == self.last]
+        last += [_epoch(event) for event in self.events[-1:] if event.position == self.last]
+        return f"{self.identity}/{round(last[0] * 1_000_000)}" if last else ""
+
     def oldest(self) -> float | None:
         """Epoch seconds of the oldest fact inside; None when there is none."""
         times = [row.occurred for row in self.rows]
-        times += [event.timestamp.astimezone(dt.UTC).timestamp() for event in self.events]
+        times += [_epoch(event) for event in self.events]
         return min(times, default=None)
+
+
+def _epoch(event: Envelope) -> float:
+    return event.timestamp.astimezone(dt.UTC).timestamp()

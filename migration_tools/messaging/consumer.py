@@ -15,7 +15,7 @@ from migration_tools.errors import ForeignStream, StrangleError, StreamHole, Tra
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.groups import inbox_name
-from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, note_standstill, positions
+from migration_tools.messaging.inbox import RowApplier, apply_batch, move_to, note_standstill, place
 from migration_tools.stores.postgres import (
     advisory,
     describe_failure,
@@ -36,8 +36,11 @@ RECEIPT_SECONDS = 1.0
 class Feed(Protocol):
     """Reads a stream by position: the transport that every other one falls back to."""
 
-    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
-        """Batch after a position, waiting up to `wait_seconds` for news; TransportError when nobody answers."""
+    def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
+        """Batch after a position, waiting up to `wait_seconds` for news; TransportError when nobody answers.
+
+        `mark` is what the record at the position is known by; see messaging.batch, Note [marks].
+        """
         ...
 
 
@@ -74,7 +77,8 @@ class Consumer:
         self.group = group
         self.inbox = inbox_name(stream, group)
         self._leads = False
-        self._at: int | None = None
+        self._at: tuple[int, str] | None = None
+        self._applied = 0
         self._asked = -RECEIPT_SECONDS
         self._hears = True
         self._stood = True
@@ -132,11 +136,12 @@ class Consumer:
                     raise
                 # The broker is shared with a stranger: its batch is let go, and what is missing the feed has.
                 log.error("consumer %s: %s", self.inbox, error, extra={"context": self.stream})
-                position = self._position()
+                position = self._place()[0]
         if from_broker and self.subscription is not None:
             self.subscription.done()
         # Somebody may set the position (a replay) while nothing comes; as long as something does, the batch tells.
-        self._at = position if batch.first != batch.last else None
+        self._at = (position, batch.mark) if batch.first != batch.last == position else None
+        self._applied = position
         return position
 
     def skip_to_head(self) -> None:
@@ -164,6 +169,10 @@ class Consumer:
         if not self._hears:
             self._hears = True
             log.info("consumer %s hears the broker again", self.stream, extra={"context": self.stream})
+        if received is not None and received.first < self._applied:
+            # It begins where we have been: sent twice, or by an owner that was restored. The owner tells which.
+            with contextlib.suppress(TransportError):
+                self._ask(0, 0)
         if received is not None:
             # Behind by more than one message: the owner's batch is the longer one and holds the broker's.
             return (news if news is not None and news.last >= received.last else received), True
@@ -172,20 +181,21 @@ class Consumer:
 
     def _ask(self, limit: int, wait_seconds: float) -> Batch:
         self._asked = time.monotonic()
-        at, self._at = self._at, None
-        return self.feed.fetch(after=self._position() if at is None else at, limit=limit, wait_seconds=wait_seconds)
+        known, self._at = self._at, None
+        at, mark = known or self._place()
+        return self.feed.fetch(after=at, limit=limit, wait_seconds=wait_seconds, mark=mark)
 
     def _fill(self) -> int:
         """Read what is missing from the feed, up to the end of the stream."""
         while True:
-            at = self._position()
-            batch = self.feed.fetch(after=at, limit=settings().BATCH_ROWS, wait_seconds=0)
+            at, mark = self._place()
+            batch = self.feed.fetch(after=at, limit=settings().BATCH_ROWS, wait_seconds=0, mark=mark)
             if batch.first == batch.last:
                 return at
             apply_batch(batch, self.applier, using=self.using, group=self.group)
 
-    def _position(self) -> int:
-        return positions(django_connection(self.using), self.inbox)[0]
+    def _place(self) -> tuple[int, str]:
+        return place(django_connection(self.using), self.inbox)
 
     def _lead(self) -> bool:
         if not self._leads:

@@ -33,7 +33,7 @@ def _problem(status: int, title: str, detail: str) -> JsonResponse:
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class FeedView(View):
-    """GET /strangle/feed/<stream>/?after=&limit=&wait=&group=&peek&follow= with `Authorization: Bearer <token>`."""
+    """GET /strangle/feed/<stream>/?after=&mark=&limit=&wait=&group=&peek&follow= with a bearer token."""
 
     http_method_names = ["get"]
 
@@ -51,16 +51,21 @@ class FeedView(View):
             wait = min(max(float(request.GET.get("wait", "0")), 0.0), LONGEST_WAIT_SECONDS)
             follow = min(max(float(request.GET.get("follow", "0")), 0.0), LONGEST_FOLLOW_SECONDS)
             group = request.GET.get("group", "")
+            mark = request.GET.get("mark", "")
+            if mark:
+                int(mark.rpartition("/")[2])
             inbox_name(stream, group)
         except (ValueError, StrangleError):
             return _problem(
-                400, "malformed query", "after and limit are integers, wait and follow numbers of seconds, group a name"
+                400,
+                "malformed query",
+                "after and limit are integers, wait and follow seconds, group a name, mark an answer's",
             )
         alias = settings().DATABASE
         if limit > 0 and "peek" not in request.GET:
             with connections[alias].cursor() as cursor:
                 note_receipt(cursor, stream, receipt_name(consumer, group), after)
-        reading = _batches(alias, stream, after, limit, wait, follow)
+        reading = _batches(alias, stream, after, mark, limit, wait, follow)
         try:
             first = next(reading)
         except TransferError as error:
@@ -101,7 +106,7 @@ def consumer_of(request: HttpRequest) -> str | None:
 
 
 def _batches(
-    alias: str, stream: str, after: int, limit: int, wait: float, follow: float
+    alias: str, stream: str, after: int, mark: str, limit: int, wait: float, follow: float
 ) -> Generator[Batch, None, None]:
     """One batch after `after`, empty if none comes within `wait`; then those that come within `follow` of the first.
 
@@ -115,7 +120,10 @@ def _batches(
     with connections[alias].cursor() as opened, _planned(opened, follow) as cursor:
         try:
             while True:
-                batch = read_batch(cursor, stream, origin=settings().SIDE, after=after, limit=limit, known=heads)
+                batch = read_batch(
+                    cursor, stream, origin=settings().SIDE, after=after, limit=limit, known=heads, mark=mark
+                )
+                mark = ""
                 if batch.last > after:
                     yield batch
                     after = batch.last

@@ -73,11 +73,18 @@ def identity(conn: Connection, inbox: str) -> str:
     return str(row[0]) if row else ""
 
 
+def place(conn: Connection, inbox: str) -> tuple[int, str]:
+    """(position of events, mark of the record there) of an inbox on this side."""
+    at = positions(conn, inbox)[0]
+    row = conn.execute("SELECT mark FROM strangle_inbox WHERE stream = %s AND position = %s", [inbox, at]).fetchone()
+    return at, str(row[0]) if row else ""
+
+
 def move_to(conn: Connection, inbox: str, position: int, *, rows: bool, identity: str) -> None:
     """Set an inbox's position of events, with `rows` that of rows too, and take the stream's identity as given."""
     positions(conn, inbox)
     conn.execute(
-        """UPDATE strangle_inbox SET position = %(at)s, identity = %(identity)s,
+        """UPDATE strangle_inbox SET position = %(at)s, mark = '', identity = %(identity)s,
                rows_position = CASE WHEN %(rows)s THEN %(at)s ELSE rows_position END WHERE stream = %(inbox)s""",
         {"at": position, "identity": identity, "rows": rows, "inbox": inbox},
     )
@@ -225,10 +232,12 @@ def apply_inside(batch: Batch, applier: RowApplier | None, *, using: str, group:
             applied += 1
             _handle(conn, inbox, event, parked, using=using, group=group, attempts=attempts)
     served(conn).execute(
-        """UPDATE strangle_inbox SET position = %s, rows_position = %s, applied_records = applied_records + %s,
-               lag_histogram = %s, identity = %s, applied_at = clock_timestamp() WHERE stream = %s""",
+        """UPDATE strangle_inbox SET position = %s, rows_position = %s, mark = %s,
+               applied_records = applied_records + %s, lag_histogram = %s, identity = %s,
+               applied_at = clock_timestamp() WHERE stream = %s""",
         [
             *advance(rows_at, batch.last),
+            batch.mark,
             applied,
             _observe(histogram, batch),
             identity or batch.identity,

@@ -135,6 +135,7 @@ class Inbox(models.Model):
     """What this side has applied of another side's stream; moves in the transaction of the effects.
 
     `stream` is the stream's name, for a named group of handlers with the group behind it (see messaging.groups).
+    `mark` is what the record at `position` is known by; see messaging.batch, Note [marks].
     `standstill` is why its consumer cannot go on, empty while it can.
     Rows may run ahead of events (the operator applies rows up to an exact tick; handlers live in this side's own
     consumer), never behind: a handler finds the rows of its event in place.
@@ -143,6 +144,7 @@ class Inbox(models.Model):
     stream = models.TextField(primary_key=True)
     identity = models.TextField(default="", db_default="")
     position = models.BigIntegerField(default=0)
+    mark = models.TextField(default="", db_default="")
     rows_position = models.BigIntegerField(default=0)
     applied_records = models.BigIntegerField(default=0)
     lag_histogram = ArrayField(models.BigIntegerField(), default=list)

@@ -35,14 +35,17 @@ def read_batch(
     limit: int,
     upto: int | None = None,
     known: dict[int, RelationHead] | None = None,
+    mark: str = "",
 ) -> Batch:
     """Read whole ticks after position `after`: about `limit` records, at least one tick, less at the end.
 
     With `upto`, the end of some tick, nothing behind that position. Heads of relations are added to `known` and not
     read again; keep it no longer than the cursor's session, since only there a number surely means the same.
+    `mark` is what the reader knows of the record at `after`; see Note [marks].
 
     Raises:
-        TransferError: `after` is ahead of the stream, or so far behind that retention has dropped its records.
+        TransferError: `after` is ahead of the stream, or another record than the reader has applied, or so far behind
+            that retention has dropped what follows.
     """
     end, identity = _end(cursor, stream)
     if upto is not None:
@@ -51,6 +54,13 @@ def read_batch(
         raise TransferError(
             f"stream {stream!r} of {origin!r} ends at {end} but position {after} was asked for; "
             "was the owner's database restored from a backup? verify, then strangle_consume --from-head"
+        )
+    followed, _, moment = mark.rpartition("/")
+    # Who follows another database's stream of the same name is told so by the identity.
+    if moment and followed == identity and not _is_marked(cursor, stream, after, int(moment)):
+        raise TransferError(
+            f"record {after} of stream {stream!r} of {origin!r} is not the one that was applied; was the owner's "
+            "database restored from a backup? verify, then strangle_consume --from-head"
         )
     if after == end or limit <= 0:
         return Batch(stream=stream, origin=origin, first=after, last=after, head=end, identity=identity)
@@ -144,6 +154,17 @@ def _end(cursor: Cursor, stream: str) -> tuple[int, str]:
     )
     row = cursor.fetchone()
     return (int(row[0]), row[1] or "") if row else (0, "")
+
+
+def _is_marked(cursor: Cursor, stream: str, position: int, moment: int) -> bool:
+    """Whether the record at a position may be the one a reader knows: a microsecond apart, or dropped by retention."""
+    cursor.execute(
+        """SELECT abs((extract(epoch FROM occurred_at) * 1000000)::bigint - %s) <= 1 FROM strangle_stream
+           WHERE stream = %s AND position = %s""",
+        [moment, stream, position],
+    )
+    row = cursor.fetchone()
+    return row is None or bool(row[0])
 
 
 def _end_of_tick(cursor: Cursor, stream: str, position: int) -> int | None:

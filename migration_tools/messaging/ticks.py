@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from migration_tools.errors import HistoryBroken
 from migration_tools.kernel import points
 from migration_tools.kernel.positions import follow
 from migration_tools.messaging.models import OutboxKind
@@ -61,7 +62,9 @@ class TickResult:
     records: int
 
 
-_PREVIOUS = """SELECT number, snapshot::text, base, records FROM strangle_tick
+_PREVIOUS = """SELECT number, snapshot::text, base, records,
+                      pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+               FROM strangle_tick
                WHERE stream = %s ORDER BY number DESC LIMIT 1"""
 
 _TAKEN = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM occurred_at)::float8 FROM strangle_outbox
@@ -75,7 +78,9 @@ TAKEN_SINCE = """SELECT seq, kind, table_name, touched::text, extract(epoch FROM
 
 # The rule of TAKEN_SINCE, as a question.
 _NEWS = """WITH previous AS (SELECT snapshot FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1)
-           SELECT NOT EXISTS (SELECT FROM previous) OR EXISTS (
+           SELECT NOT EXISTS (SELECT FROM previous)
+             OR EXISTS (SELECT FROM previous WHERE pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot()))
+             OR EXISTS (
                SELECT FROM strangle_outbox WHERE stream = %s
                  AND (xid >= (SELECT pg_snapshot_xmax(snapshot) FROM previous)
                  OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM previous))))"""
@@ -97,8 +102,13 @@ def append_tick(conn: "Connection", stream: str, projector: Projector) -> TickRe
     """Append one tick; call inside a REPEATABLE READ transaction that began after LockClass.TICK was held.
 
     Without news no tick is written: then this snapshot stands at the stream's present end.
+
+    Raises:
+        HistoryBroken: see Note [another history]; nothing was written.
     """
     previous = conn.execute(_PREVIOUS, [stream]).fetchone()
+    if previous and previous[4]:
+        raise HistoryBroken(stream)
     tick, head = follow((previous[0], previous[2], previous[3]) if previous else None)
     if not previous:
         identify(conn.cursor(), stream)

@@ -100,11 +100,11 @@ class LocalFeed:
         self._stream, self._sender, self._consumer = stream, sender, consumer
         self._conn: Connection = connect(sender, "drain")
 
-    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
+    def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
         """See messaging.consumer.Feed; never waits."""
         cursor = self._conn.cursor()
         note_receipt(cursor, self._stream, self._consumer, after)
-        return read_batch(cursor, self._stream, origin=self._sender, after=after, limit=limit)
+        return read_batch(cursor, self._stream, origin=self._sender, after=after, limit=limit, mark=mark)
 
     def close(self) -> None:
         """Close its connection."""

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.integration.test_bad_input import resting
+from tests.integration.test_bad_input import resting, road
 
-__all__ = ["resting"]
+__all__ = ["resting", "road"]
 
 
 def doctor(**options: Any) -> str:
@@ -53,3 +53,19 @@ def test_ways_into_another_database_are_warned_of_and_refuse_nothing(resting: An
     assert "on the source foreign server orders_db (postgres_fdw, 1 foreign tables)" in warnings[1]
     assert "on the target subscription from_shop" in warnings[2]
     assert "warning: on the source foreign server orders_db" in doctor()
+
+
+def test_a_side_that_was_loaded_from_a_dump_is_found_and_begun_anew(road: Any) -> None:
+    """The ticks of a cluster that has counted further are as good as a snapshot in the future."""
+    road.go("strangle_dual_write")
+    with road.pair.connect("shop") as shop:
+        shop.execute(
+            "INSERT INTO strangle_tick (stream, number, snapshot, base, records) "
+            "VALUES ('orders', 1000, '4000000000:4000000000:', 0, 0)"
+        )
+        with pytest.raises(CommandError, match=r"on the source the ticks of stream 'orders' come from another cluster"):
+            doctor()
+        identity = "SELECT identity FROM strangle_stream_identity WHERE stream = 'orders'"
+        before = shop.execute(identity).fetchone()
+        assert "nothing is wrong" in doctor(mend=True)
+        assert shop.execute(identity).fetchone() != before

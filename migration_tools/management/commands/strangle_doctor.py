@@ -9,8 +9,9 @@ from migration_tools.capture.installation import Status, inspect, install
 from migration_tools.capture.log_installation import log_findings
 from migration_tools.capture.models import Side
 from migration_tools.capture.side_doors import side_doors
-from migration_tools.errors import StrangleError
+from migration_tools.errors import HistoryBroken, StrangleError
 from migration_tools.management.operation import Operation
+from migration_tools.messaging.history import begin_anew, is_broken
 from migration_tools.messaging.horizon import horizon
 from migration_tools.phases.machine import operating
 from migration_tools.phases.surroundings import Surroundings
@@ -40,9 +41,10 @@ class Command(Operation):
                 with operating(env.source, env.context):
                     for side in (Side.TARGET, Side.SOURCE):
                         install(env.connection(side), env.compiled.side(side), wait=env.wait)
+                        begin_anew(env.connection(side), env.context)
                     record(env.context, "doctor", "mended")
             warnings = _side_doors(env)
-            findings = [*_capture(env), *_log(env), *_owners(env), *_sessions(env)]
+            findings = [*_capture(env), *_histories(env), *_log(env), *_owners(env), *_sessions(env)]
         if findings:
             found = [*findings, *(f"warning: {each}" for each in warnings)]
             raise StrangleError("found:\n" + "\n".join(f"  - {text}" for text in found))
@@ -68,6 +70,16 @@ def _capture(env: Surroundings) -> list[str]:
 _AFTER = dict.fromkeys(Status, "") | dict.fromkeys(
     (Status.DRIFTED, Status.MISSING), ", then strangle_verify --repair: writes since then may not be captured"
 )
+
+
+def _histories(env: Surroundings) -> list[str]:
+    if phase_of(env.context) not in CAPTURED:
+        return []
+    return [
+        f"on the {side.value} {HistoryBroken(env.context)}"
+        for side in Side
+        if is_broken(env.connection(side), env.context)
+    ]
 
 
 def _log(env: Surroundings) -> list[str]:

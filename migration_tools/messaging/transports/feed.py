@@ -1,7 +1,7 @@
 """The feed transport: the consumer asks the owner's HTTP endpoint for what follows its position."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import httpx2
 
@@ -29,7 +29,7 @@ class HttpFeed:
         """What follows a position, without a receipt: to see whether it can be served; raises as `fetch` does."""
         return self._get({"after": after, "limit": 1, "peek": 1}, 0)
 
-    def fetch(self, *, after: int, limit: int, wait_seconds: float) -> Batch:
+    def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
         """See messaging.consumer.Feed. Who waits also follows: the next batches come in the same answer.
 
         Raises:
@@ -42,9 +42,10 @@ class HttpFeed:
                 return batch
             self._leave()
         follow = {"follow": FOLLOW_SECONDS} if wait_seconds > 0 else {}
-        return self._get({"after": after, "limit": limit, "wait": wait_seconds, **follow}, wait_seconds)
+        known = {"mark": mark} if mark else {}
+        return self._get({"after": after, **known, "limit": limit, "wait": wait_seconds, **follow}, wait_seconds)
 
-    def _get(self, params: dict[str, float], wait_seconds: float) -> Batch:
+    def _get(self, params: Mapping[str, float | str], wait_seconds: float) -> Batch:
         timeout = httpx2.Timeout(wait_seconds + 10.0, connect=CONNECT_SECONDS)
         with self._answering():
             request = self._client.build_request("GET", self.url, params={**params, **self._group}, timeout=timeout)
