@@ -1,4 +1,4 @@
-"""The owner of a stream goes back to a backup, or is loaded from a dump into another cluster; its consumer does not."""
+"""One side goes back to a backup, or is loaded from a dump into another cluster; the other does not."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connections
+from psycopg import sql
 
 from migration_tools.errors import ForeignStream, HistoryBroken, TransferError
 from migration_tools.messaging.batch import Batch
@@ -49,23 +50,24 @@ def copied(stage: Any) -> Any:
 
 
 @contextmanager
-def gone_back(stage: Any) -> Iterator[None]:
-    """What is written in the block on the owner's side is not there any more after it."""
-    pair, backup = stage.pair, f"{stage.pair.shop}_backup"
-    _leave(stage)
-    recreate(pair.cluster, backup, owner="shop_owner", template=pair.shop)
-    stage.shop = pair.connect("shop")
+def gone_back(stage: Any, side: str = "shop") -> Iterator[None]:
+    """What is written in the block on this side is not there any more after it."""
+    pair, name = stage.pair, getattr(stage.pair, side)
+    backup = f"{name}_backup"
+    _leave(stage, side)
+    recreate(pair.cluster, backup, owner=f"{side}_owner", template=name)
+    setattr(stage, side, pair.connect(side))
     yield
-    _leave(stage)
-    recreate(pair.cluster, pair.shop, owner="shop_owner", template=backup)
+    _leave(stage, side)
+    recreate(pair.cluster, name, owner=f"{side}_owner", template=backup)
     with psycopg.connect(pair.cluster.dsn(), autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {backup}")
-    stage.shop = pair.connect("shop")
+        conn.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(backup)))
+    setattr(stage, side, pair.connect(side))
 
 
-def _leave(stage: Any) -> None:
-    stage.shop.close()
-    connections["default"].close()
+def _leave(stage: Any, side: str = "shop") -> None:
+    getattr(stage, side).close()
+    connections["default" if side == "shop" else side].close()
 
 
 def lose_and_write_more(stage: Any) -> None:
@@ -132,6 +134,17 @@ def test_a_consumer_whose_record_retention_has_dropped_goes_on(copied: Any) -> N
     copied.settle()
     copied.shop.execute("DELETE FROM strangle_stream")
     rename(copied, "two", 2)
+    copied.settle()
+    assert copied.differences() == []
+
+
+def test_a_service_that_goes_back_to_a_backup_catches_up_from_the_stream(copied: Any) -> None:
+    with gone_back(copied, "orders"):
+        rename(copied, "applied and lost", 1, 2)
+        copied.settle()
+        assert copied.differences() == []
+    rename(copied, "after", 2, 3)
+    assert len(copied.differences()) == 3
     copied.settle()
     assert copied.differences() == []
 
