@@ -17,6 +17,7 @@ StrangleError
 │   ├── PositionMoved        somebody else applied meanwhile; try again
 │   ├── StreamHole           positions are missing between two batches
 │   └── ForeignStream        a batch comes from another database's stream of the same name
+├── ArchiveBroken            the final dump of a decommission cannot be restored
 ├── FenceBusy                the write lock was not had in time; nothing was changed
 ├── CaptureDrift             what is installed in a database is not what is declared
 │   ├── HistoryBroken        a stream was numbered by another cluster's transactions
@@ -160,6 +161,12 @@ class StreamHole(TransferError):
 
 class ForeignStream(TransferError):
     """A batch comes from another database's stream of the same name; nothing of it was applied."""
+
+
+class ArchiveBroken(StrangleError):
+    """The final dump of a decommission is not there, was changed, or restores to other rows than were dumped."""
+
+    exit_code = ExitCode.DIFFERENCES
 
 
 class ContractError(StrangleError):

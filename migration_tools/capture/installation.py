@@ -16,7 +16,7 @@ from migration_tools.stores.postgres import Connection, sql, transaction
 from migration_tools.stores.postgres.catalog import read_table
 from migration_tools.stores.postgres.ddl import with_short_locks
 
-__all__ = ["Finding", "Status", "inspect", "install", "remove"]
+__all__ = ["Finding", "Status", "inspect", "install", "remove", "remove_table", "take_off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
         "SELECT table_name FROM strangle_captured_table WHERE stream = %s", [spec.context]
     ).fetchall():
         if row[0] not in known:
-            _remove_table(conn, spec.context, row[0], wait)
+            remove_table(conn, spec.context, row[0], wait)
     if not logged:
         end_log(conn, spec.context, forget=not spec.tables)
 
@@ -71,7 +71,7 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
 def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> None:
     """Take triggers, relations and ownership of a context away; safe to repeat, whatever is left."""
     for row in conn.execute("SELECT table_name FROM strangle_captured_table WHERE stream = %s", [context]).fetchall():
-        _remove_table(conn, context, row[0], wait)
+        remove_table(conn, context, row[0], wait)
         points.reached("remove.table_done")
     drop_log(conn, context)
     with transaction(conn):
@@ -217,7 +217,8 @@ def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callabl
     with_short_locks(conn, [sql.Identifier(table.table)], work, wait)
 
 
-def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[float], None]) -> None:
+def take_off(conn: Connection, context: str, table: str) -> None:
+    """Triggers, functions and the entry of one table, in the caller's transaction, which holds the table's lock."""
     spec = TableSpec(
         stream=context,
         table=table,
@@ -229,12 +230,12 @@ def _remove_table(conn: Connection, context: str, table: str, wait: Callable[[fl
         captured=False,
         fence=None,
     )
+    for statement in drop_statements(spec, exists=read_table(conn, table) is not None):
+        conn.execute(statement)
+    conn.execute("DELETE FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [context, table])
 
+
+def remove_table(conn: Connection, context: str, table: str, wait: Callable[[float], None]) -> None:
+    """The same in a short transaction of its own; safe to repeat, also when the table is gone."""
     exists = read_table(conn, table) is not None
-
-    def work() -> None:
-        for statement in drop_statements(spec, exists=exists):
-            conn.execute(statement)
-        conn.execute("DELETE FROM strangle_captured_table WHERE stream = %s AND table_name = %s", [context, table])
-
-    with_short_locks(conn, [sql.Identifier(table)] if exists else [], work, wait)
+    with_short_locks(conn, [sql.Identifier(table)] if exists else [], lambda: take_off(conn, context, table), wait)

@@ -7,6 +7,7 @@ from django.utils import timezone
 from migration_tools.conf import settings
 from migration_tools.messaging.models import DeadLetter, DeadLetterLog
 from migration_tools.overview.hand_overs import moment
+from migration_tools.phases.surroundings import REMOVE
 from migration_tools.reports.audit import AuditReport, Check, Deed
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import Context, JournalEntry, Verification
@@ -77,9 +78,8 @@ def _undone_to(phase: Phase, undone: Phase) -> Phase | None:
 def _ended(row: Context, entries: Sequence[JournalEntry]) -> Check:
     wrong = []
     if row.move:
-        wrong.append(
-            f"{row.move!r} was begun and has not ended; run its command again, or strangle_rollback {row.name}"
-        )
+        undo = "" if row.move == REMOVE else f", or strangle_rollback {row.name}"
+        wrong.append(f"{row.move!r} was begun and has not ended; run its command again{undo}")
     return Check(
         id="ended", says="every move that was begun has ended", wrong=wrong, idle="" if entries else "nothing was begun"
     )

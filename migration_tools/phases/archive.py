@@ -1,20 +1,19 @@
 """Put the old tables away and bring them back: checked dump, quarantine, references cut and restored."""
 
-import hashlib
-import json
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from migration_tools.errors import StrangleError
 from migration_tools.kernel import points
+from migration_tools.phases import dumps
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
-from migration_tools.state.models import JournalEntry
-from migration_tools.stores.postgres import Connection, sql, transaction
+from migration_tools.state.journal import last_evidence, record
+from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.ddl import with_short_locks
 
 NOT_VALID = " NOT VALID"
+#: The journal's step that says where the final dump is, and the checksum of its manifest.
+DUMPED = "dumped"
 
 
 def old_tables(env: Surroundings) -> list[str]:
@@ -40,13 +39,7 @@ def cut_references(env: Surroundings) -> dict[str, Any]:
     known = remembered(env, "references_cut", "references")
     names = {each["name"] for each in known}
     cut = [*known, *(each for each in found if each["name"] not in names)]
-    JournalEntry.objects.using(env.playbook.source).create(
-        context=env.context,
-        move="decommission",
-        step="references_cut",
-        actor="strangle",
-        evidence={"references": cut},
-    )
+    record(env.context, "decommission", "references_cut", {"references": cut})
     for each in found:
         drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
             sql.SQL(each["table"]), sql.Identifier(each["name"])
@@ -79,10 +72,7 @@ def _both(reference: dict[str, str]) -> list[sql.Composable]:
 
 def remembered(env: Surroundings, step: str, key: str) -> list[dict[str, str]]:
     """What the journal's last entry of a step holds under a key."""
-    entry = (
-        JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=step).order_by("-id").first()
-    )
-    return list(entry.evidence.get(key, [])) if entry else []
+    return list((last_evidence(env.context, step) or {}).get(key, []))
 
 
 def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
@@ -91,21 +81,20 @@ def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
     tables = [t for t in old_tables(env) if _schema_of(env.source, t) != schema]
     if not tables:
         return {"archived": [], "schema": schema}
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    manifest: dict[str, Any] = {"context": env.context, "made": time.time(), "tables": {}}
-    for table in tables:
-        manifest["tables"][table] = _dump(env.source, table, directory / f"{table}.copy")
-        _prove_dump(env.source, table, directory / f"{table}.copy", manifest["tables"][table])
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    manifest = dumps.dump(env.source, env.context, tables, directory)
+    for table, made in manifest["tables"].items():
+        env.heed()
+        dumps.prove(env.source, table, directory, made)
+    evidence = {
+        "directory": str(directory.absolute()),
+        "rows": {t: m["rows"] for t, m in manifest["tables"].items()},
+        "manifest_sha256": dumps.manifest_checksum(directory),
+    }
+    record(env.context, "decommission", DUMPED, evidence)
     points.reached("archive.dumped")
     names = [sql.Identifier(table) for table in tables]
     with_short_locks(env.source, names, partial(_quarantine, env.source, tables, schema), env.wait)
-    return {
-        "archived": tables,
-        "schema": schema,
-        "directory": str(directory),
-        "rows": {t: m["rows"] for t, m in manifest["tables"].items()},
-    }
+    return {"archived": tables, "schema": schema, **evidence}
 
 
 def _quarantine(conn: Connection, tables: list[str], schema: str) -> None:
@@ -143,41 +132,3 @@ def _schema_of(conn: Connection, table: str) -> str | None:
         "SELECT schemaname FROM pg_tables WHERE tablename = %s ORDER BY schemaname = 'public' DESC", [table]
     ).fetchone()
     return str(row[0]) if row else None
-
-
-def _dump(conn: Connection, table: str, path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    path.touch(mode=0o600)
-    with path.open("wb") as file, conn.cursor() as cursor:
-        with cursor.copy(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(sql.Identifier(table))) as rows:
-            for block in rows:
-                digest.update(block)
-                file.write(block)
-        return {"rows": cursor.rowcount, "sha256": digest.hexdigest(), "file": path.name}
-
-
-def _prove_dump(conn: Connection, table: str, path: Path, made: dict[str, Any]) -> None:
-    """Load the dump into a temporary table and compare it whole with the original."""
-    copy = sql.Identifier(f"strangle_proof_{table}"[:63])
-    with transaction(conn):
-        conn.execute(sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(copy, sql.Identifier(table)))
-        with (
-            path.open("rb") as file,
-            conn.cursor() as cursor,
-            cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(copy)) as sink,
-        ):
-            while block := file.read(1 << 20):
-                sink.write(block)
-        sums = [
-            conn.execute(
-                sql.SQL(
-                    "SELECT count(*), sum(hash_record_extended(r, 0)), sum(hash_record_extended(r, 1)) FROM {} r"
-                ).format(name)
-            ).fetchone()
-            for name in (sql.Identifier(table), copy)
-        ]
-    if sums[0] != sums[1] or (sums[0] and sums[0][0] != made["rows"]):
-        raise StrangleError(
-            f"the dump of {table!r} does not read back as the table it was made from; nothing was moved. Check the "
-            f"disk of {path.parent}"
-        )

@@ -8,7 +8,7 @@ Where pg_stat_statements is there, it says which role's statement it was, too.
 
 Note [a watch of days]. The first run stops the carrying back and journals the counters. Each further run compares; it
 ends with StillWatching until the time is over, and keeps what is done. Lost statistics (a crash, a reset) begin
-it anew.
+it anew, and so does a use. The tables in quarantine are watched so again before they are dropped.
 """
 
 import datetime as dt
@@ -19,8 +19,7 @@ from django.utils import timezone
 from migration_tools.errors import GateNotMet, StillWatching
 from migration_tools.phases.archive import old_tables
 from migration_tools.phases.surroundings import Surroundings
-from migration_tools.state.journal import read_context
-from migration_tools.state.models import JournalEntry
+from migration_tools.state.journal import last_evidence, read_context, record
 from migration_tools.stores.postgres import Connection
 
 STATISTICS_SECONDS = 1.5
@@ -53,7 +52,7 @@ def sessions_on(conn: Connection, tables: list[str]) -> list[tuple[str, str, str
     ).fetchall()]  # fmt: skip
 
 
-def prove_quiet(env: Surroundings) -> dict[str, Any]:
+def prove_quiet(env: Surroundings, purpose: str = "decommission") -> dict[str, Any]:
     """Watch the old tables for the playbook's `quiet`, or the command's `quiet_days`: nobody may read or write them.
 
     Raises:
@@ -78,7 +77,9 @@ def prove_quiet(env: Surroundings) -> dict[str, Any]:
         raise StillWatching("the server's statistics were lost meanwhile, so the watch begins anew; run this again")
     used = [*_used(tables, before, after, caught), *(_refused(env, before, after) if long else ())]
     if used:
-        raise GateNotMet(env.context, "decommission", used)
+        if long:
+            _remember(env, after)
+        raise GateNotMet(env.context, purpose, used)
     left = quiet - (timezone.now() - since)
     if long and left > dt.timedelta(0):
         raise StillWatching(
@@ -176,21 +177,25 @@ def _refused(env: Surroundings, before: dict[str, Any], after: dict[str, Any]) -
     ]
 
 
+def discount(env: Surroundings) -> None:
+    """After the operator has read the tables itself: let a watch of days go on from the counters as they are now."""
+    before = _remembered(env)
+    if before is not None:
+        env.source.execute("SELECT pg_stat_force_next_flush()")
+        after = _look(env.source, old_tables(env))
+        _remember(env, {**before, "uses": after["uses"], "statements": after["statements"]})
+
+
 def _remember(env: Surroundings, seen: dict[str, Any]) -> None:
-    began = read_context(env.context).move_started_at
-    JournalEntry.objects.using(env.playbook.source).create(
-        context=env.context,
-        move="decommission",
-        step=STEP,
-        actor="strangle",
-        evidence={**seen, "move_began": str(began)},
-    )
+    record(env.context, "decommission", STEP, {**seen, "move_began": _began(env)})
 
 
 def _remembered(env: Surroundings) -> dict[str, Any] | None:
     """The watch's beginning, if it is of the move that is under way: one that was undone wrote the tables again."""
-    began = str(read_context(env.context).move_started_at)
-    entry = (
-        JournalEntry.objects.using(env.playbook.source).filter(context=env.context, step=STEP).order_by("-id").first()
-    )
-    return dict(entry.evidence) if entry and entry.evidence.get("move_began") == began else None
+    seen = last_evidence(env.context, STEP)
+    return seen if seen and seen.get("move_began") == _began(env) else None
+
+
+def _began(env: Surroundings) -> str:
+    row = read_context(env.context)
+    return str(row.move_started_at or row.since)

@@ -9,6 +9,7 @@ from migration_tools.capture.drift import compare_made
 from migration_tools.capture.log_installation import retained
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import read_owner
+from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging import lag as lags
@@ -16,11 +17,12 @@ from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.messaging.horizon import horizon
 from migration_tools.messaging.inbox import lag_percentile
 from migration_tools.messaging.stream import head
+from migration_tools.phases.surroundings import DROPPED
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.routing import publishing
 from migration_tools.sagas.intake import open_sagas
 from migration_tools.state.journal import read_context
-from migration_tools.state.models import Verification
+from migration_tools.state.models import JournalEntry, Verification
 from migration_tools.stores.postgres import Connection, advisory, connect
 from migration_tools.transfer.control import read_control
 
@@ -44,6 +46,7 @@ def read_status(playbook: type[Playbook]) -> dict[str, Any]:
         "phase": row.phase,
         "since": row.since.isoformat(),
         "move": row.move,
+        "removed": read_removed(context),
         "owner": sides["source"].get("owner"),
         "sides": sides,
         "lag": lag,
@@ -65,6 +68,12 @@ def read_status(playbook: type[Playbook]) -> dict[str, Any]:
             "proxies": len(publishing.live_proxies()),
         },
     }
+
+
+def read_removed(context: str) -> dict[str, str] | None:
+    """When the old tables were dropped and where their final dump is; None while they are there."""
+    entry = JournalEntry.objects.using(settings().DATABASE).filter(context=context, step=DROPPED).order_by("id").last()
+    return None if entry is None else {"at": entry.at.isoformat(), "directory": str(entry.evidence["directory"])}
 
 
 def _read_backfill(context: str) -> dict[str, str]:

@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import Owner, read_owner
-from migration_tools.errors import Interrupted
+from migration_tools.errors import Interrupted, WrongPhase
 from migration_tools.playbook.compiled import Compiled, compile_playbook
 from migration_tools.playbook.declaration import Playbook
+from migration_tools.state.journal import last_evidence, read_context
 from migration_tools.stores.postgres import Connection, connect
 from migration_tools.transfer.stops import Ends
+
+#: The move that drops the old tables, and the journal's step that says that they are gone.
+REMOVE, DROPPED = "remove", "tables_dropped"
 
 
 def quarantine_schema(context: str) -> str:
@@ -96,14 +100,29 @@ class Surroundings:
         self.wait(0)
 
 
+def refuse_removed(context: str) -> None:
+    """Raise WrongPhase after the last step back."""
+    dropped = last_evidence(context, DROPPED)
+    if dropped is None:
+        return
+    unfinished = read_context(context).move == REMOVE
+    raise WrongPhase(
+        f"the old tables of {context!r} are dropped: there is nothing to move, and no way back; "
+        + (f"complete it with strangle_decommission {context} --remove; " if unfinished else "")
+        + f"the final dump is in {dropped['directory']} (strangle_archive {context} restores it)"
+    )
+
+
 @contextmanager
 def surroundings(playbook: type[Playbook], *, purpose: str, **extra: Any) -> Iterator[Surroundings]:
     """Connect to both sides and compile the playbook against them.
 
     Raises:
         PlaybookError: with every mistake.
+        WrongPhase: the old tables were dropped, so nothing can be moved any more.
         StrangleError: a database does not answer.
     """
+    refuse_removed(playbook.context)
     with connect(playbook.source, purpose) as source, connect(playbook.target, purpose) as target:
         # After the decommission the old tables wait in quarantine; the playbook still describes them.
         source.execute(

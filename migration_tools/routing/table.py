@@ -176,6 +176,25 @@ def with_context(table: RoutingTable, name: str, route: ContextRoute) -> Routing
     return replace(table, contexts={**table.contexts, name: route})
 
 
+def without_context(table: RoutingTable, name: str) -> RoutingTable:
+    """Its paths are answered by the default upstream, like any that no context claims."""
+    return replace(table, contexts={each: route for each, route in table.contexts.items() if each != name})
+
+
+def without_way_back(table: RoutingTable, name: str) -> RoutingTable:
+    """Every read and write to the service, whatever rules and shadow reads said: nothing asks the old side again."""
+    route = replace(
+        table.context(name),
+        reads_percent=100.0,
+        rules=(),
+        shadow_percent=0.0,
+        writes="new",
+        held_from=None,
+        held_at=None,
+    )
+    return with_context(table, name, route)
+
+
 def with_reads(table: RoutingTable, name: str, percent: float) -> RoutingTable:
     return with_context(table, name, replace(table.context(name), reads_percent=percent))
 

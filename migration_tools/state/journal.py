@@ -7,7 +7,7 @@ from migration_tools.kernel.actors import actor
 from migration_tools.state.models import Context, JournalEntry
 from migration_tools.state.phase import Phase
 
-__all__ = ["actor", "phase_of", "read_context", "record"]
+__all__ = ["actor", "last_evidence", "phase_of", "read_context", "record"]
 
 
 def record(context: str, move: str, step: str, evidence: dict[str, Any] | None = None, reason: str = "") -> None:
@@ -15,6 +15,13 @@ def record(context: str, move: str, step: str, evidence: dict[str, Any] | None =
     JournalEntry.objects.using(settings().DATABASE).create(
         context=context, move=move, step=step, actor=actor(), reason=reason, evidence=evidence or {}
     )
+
+
+def last_evidence(context: str, step: str) -> dict[str, Any] | None:
+    """What the newest entry of a step holds; None when there is none."""
+    entries = JournalEntry.objects.using(settings().DATABASE).filter(context=context, step=step)
+    found = entries.order_by("-id").values_list("evidence", flat=True).first()
+    return None if found is None else dict(found)
 
 
 def read_context(context: str) -> Context:

@@ -21,6 +21,7 @@ READS, CHANGES, WORKS_ON = "reads", "changes", "works on"
 NATURES: dict[str, str] = {
     "strangle_advise": READS,
     "strangle_analyze": READS,
+    "strangle_archive": READS,
     "strangle_backfill": CHANGES,
     "strangle_changes": WORKS_ON,
     "strangle_completion": READS,

@@ -5,6 +5,7 @@ from typing import Any
 
 from migration_tools.management.operation import Operation
 from migration_tools.phases.status import read_status
+from migration_tools.phases.surroundings import REMOVE
 from migration_tools.playbook.registry import get
 
 
@@ -28,7 +29,14 @@ class Command(Operation):
 
 def _lines(context: str, status: dict[str, Any]) -> list[str]:
     lines = [f"{context}: phase {status['phase']}, owner {status['owner'] or 'monolith (no fence installed)'}"]
-    if status["move"]:
+    if status["removed"]:
+        removed = status["removed"]
+        lines.append(
+            f"  the old tables were dropped on {removed['at'][:10]}; their final dump is in {removed['directory']}"
+        )
+    if status["move"] == REMOVE:
+        lines.append(f"  their removal was cut off: strangle_decommission {context} --remove completes it")
+    elif status["move"]:
         lines.append(f"  a move was cut off: {status['move']!r}; run its command again, or strangle_rollback {context}")
     backfill = status["backfill"]
     if backfill["holding"]:

@@ -62,11 +62,11 @@ LIVENESS = {
 PREPARE_AFTER = 3
 
 
-def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
+def connect(alias: str, purpose: str, *, raw_json: bool = False, database: str = "") -> Connection:
     """Open an autocommit connection to the Django database `alias`, named strangle:`purpose` in pg_stat_activity.
 
-    It goes where DIRECT says, if that names the alias. With `raw_json` JSON columns arrive as text, so that large
-    numbers and key order survive.
+    It goes where DIRECT says, if that names the alias, or to another `database` of that server. With `raw_json` JSON
+    columns arrive as text, so that large numbers and key order survive.
 
     Raises:
         StrangleError: the alias is unknown, not PostgreSQL, the server does not answer, or a pooler in transaction
@@ -83,6 +83,8 @@ def connect(alias: str, purpose: str, *, raw_json: bool = False) -> Connection:
         if key in {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "passfile"}
     }
     params |= {_PARAMETERS[name]: value for name, value in settings().DIRECT.get(alias, {}).items()}
+    if database:
+        params["dbname"] = database
     conn = _open(alias, purpose, params)
     if pooling.is_proxied(conn):
         refuse_pooled(conn, alias, purpose, params)
