@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+import psycopg
+
 from demo import ROOT
 from demo.processes import Child, Supervisor, choose_ports, plain_environment
 from demo.stack import KEEP_ALIVE_SECONDS
@@ -60,6 +62,8 @@ class OscarStack:
         self._say("starting PostgreSQL; a database and roles for each side")
         self.postgres.start()
         provision(self.postgres, ("oscar", *self.contexts))
+        with psycopg.connect(self.superuser_dsn("postgres"), autocommit=True) as conn:
+            conn.execute("ALTER ROLE strangler CREATEDB")  # for the scratch database of the removal
         for context in self.contexts:
             self._generate(context)
         self._say(f"oscar's own schema migrations, and {orders} orders by its own views")

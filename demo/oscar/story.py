@@ -84,9 +84,21 @@ class Story:
         where = ("--directory", str(self.supervisor.directory / "archive"))
         self._chapter("decommission: the old tables go out of service", "strangle_decommission", *where)
         self._go_on()
+        title = "removal: the dump is restored elsewhere, the old tables go"
+        self._gone(self._chapter(title, "strangle_decommission", "--remove")["dropped"])
+        self._go_on()
 
-    def _chapter(self, title: str, command: str = "", *arguments: str) -> None:
+    def _gone(self, tables: list[str]) -> None:
+        with self._sides() as (oscar, _):
+            query = "SELECT count(*) FROM pg_class WHERE relname = ANY (%s) OR relnamespace::regnamespace::text ~ %s"
+            left = oscar.execute(query, [tables, "^strangle_quarantine"]).fetchone()
+        if left != (0,):
+            raise StoryFailed(f"{left} of {len(tables)} old tables are still in oscar's database")
+        self.narrator.good(f"{len(tables)} tables are gone from oscar's database (independent SQL)")
+
+    def _chapter(self, title: str, command: str = "", *arguments: str) -> dict[str, Any]:
         self.narrator.chapter(f"{self.context}: {title}")
+        evidence: dict[str, Any] = {}
         if command:
             outcome = self.operator.move(command, *arguments)
             self.narrator.good(outcome.message)
@@ -94,7 +106,9 @@ class Story:
                 {"context": self.context, "command": command, "seconds": round(outcome.seconds, 2)}
             )
             self._remember(outcome)
+            evidence = outcome.evidence
         self._tell_failures()
+        return evidence
 
     def _remember(self, outcome: Outcome) -> None:
         if "pause_ms" in outcome.evidence:

@@ -37,7 +37,7 @@ def find_in_code(contexts: ContextMap) -> Iterator[Finding]:
     for module, path in modules(contexts):
         here = contexts.of_module(module)
         if here is not None and not contexts.is_framework(here):
-            yield from _Module(module, path, here, contexts).findings()
+            yield from Module(module, path, here, contexts).findings()
 
 
 def modules(contexts: ContextMap) -> Iterator[tuple[str, Path]]:
@@ -69,7 +69,7 @@ def _below(prefix: str) -> Iterator[tuple[str, Path]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-class _Module:
+class Module:
     """One file's tree, with what its names mean."""
 
     def __init__(self, name: str, path: Path, here: str, contexts: ContextMap):
@@ -111,14 +111,14 @@ class _Module:
                 source=self.here,
                 target=there,
                 message=f"raw SQL in {self.name} {does}",
-                place=self._place(line),
+                place=self.place(line),
                 tables=tables,
                 detail={"writes": bool(written), "key": ",".join(tables)},
             )
 
     def _call(self, node: ast.Call, function: ast.Attribute) -> Iterator[Finding]:
         if function.attr in WRITES:
-            model = self._model_of(function.value)
+            model = self.model_of(function.value)
             there = self.contexts.of_model(model) if model is not None else None
             if model is not None and there is not None and there != self.here:
                 yield Finding(
@@ -126,7 +126,7 @@ class _Module:
                     source=self.here,
                     target=there,
                     message=f"{self.name} calls {function.attr}() on {model._meta.label}",
-                    place=self._place(node.lineno),
+                    place=self.place(node.lineno),
                     tables=(model._meta.db_table,),
                     detail={"call": function.attr, "key": f"{function.attr}:{model._meta.label}"},
                 )
@@ -137,22 +137,23 @@ class _Module:
             yield self._blind(node.lineno, f"{self.name} takes a cursor of the driver, past Django")
 
     def _blind(self, line: int, message: str) -> Finding:
-        return Finding(rule="SFA113", source=self.here, target=self.here, message=message, place=self._place(line))
+        return Finding(rule="SFA113", source=self.here, target=self.here, message=message, place=self.place(line))
 
-    def _place(self, line: int) -> Place:
+    def place(self, line: int) -> Place:
+        """Where that line of the file is."""
         return Place(file=shown_path(str(self.path)), line=line)
 
-    def _model_of(self, node: ast.expr) -> type[Model] | None:
+    def model_of(self, node: ast.expr) -> type[Model] | None:
         """The model at the root of a chain like `User.objects.filter(…)`; None for what only runs could tell."""
         at: Any = node
         while isinstance(at, ast.Call | ast.Attribute):
             if isinstance(at, ast.Attribute) and at.attr in MANAGERS and isinstance(at.value, ast.Name):
-                return self._names.get(at.value.id)
+                return self.names.get(at.value.id)
             at = at.func if isinstance(at, ast.Call) else at.value
         return None
 
     @cached_property
-    def _names(self) -> dict[str, type[Model]]:
+    def names(self) -> dict[str, type[Model]]:
         """What names of this module stand for models: imported, or got from the registry by literal names."""
         by_class = {(model.__module__, model.__name__): model for model in apps.get_models()}
         by_name: dict[str, list[type[Model]]] = {}

@@ -58,7 +58,7 @@ def impact_of(path: str, contexts: ContextMap, trace: Trace | None) -> Impact:
     if not getattr(field, "column", None):
         raise AnalysisError(f"--impact {path!r} has no column of its own")
     table = model._meta.db_table
-    uses = [*_traced(table, field.column, trace), *_mentioned(model.__name__, field, contexts)]
+    uses = [*_traced(table, field.column, trace), *mentions(model.__name__, field, contexts)]
     return Impact(
         field=path,
         column=f"{table}.{field.column}",
@@ -81,7 +81,7 @@ def _traced(table: str, column: str, trace: Trace | None) -> Iterator[Use]:
                 )
 
 
-def _mentioned(model: str, field: Any, contexts: ContextMap) -> Iterator[Use]:
+def mentions(model: str, field: Any, contexts: ContextMap) -> Iterator[Use]:
     """Lookups (`order__status=`), attributes and raw SQL that name the field, where the module names the model too.
 
     Of another context's modules only lookups through a relation need no such name.

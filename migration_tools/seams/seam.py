@@ -128,6 +128,11 @@ def _calls(adapter: type) -> set[str]:
     return {name for name in dir(adapter) if not name.startswith("_") and callable(getattr(adapter, name))}
 
 
+def reads_of(context: str) -> tuple[str, ...]:
+    """Those of its calls that only read."""
+    return _registry[context].reads if context in _registry else ()
+
+
 def offered_by(context: str) -> list[str]:
     """What the seam of a context offers; nothing where none is declared."""
     return offered(_registry[context]) if context in _registry else []

@@ -16,6 +16,15 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from migration_tools.stores.postgres.provisioning import (
+    app_of,
+    close_database,
+    confine_database,
+    confine_schema,
+    make_database,
+    owner_of,
+)
+
 START_SECONDS = 60
 ROOM_BYTES = 4 << 30
 # The advisory lock, of the server's maintenance database, that one holds while it provisions.
@@ -200,65 +209,34 @@ def provision(server: EmbeddedPostgres, sides: tuple[str, ...] = ("shop", "order
         conn.execute("SELECT pg_advisory_lock(%s)", [PROVISIONING_LOCK])
         _create_role(conn, "strangler", server.password)
         for side in sides:
-            owner, app = f"{side}_owner", f"{side}_app"
-            _create_role(conn, owner, server.password)
-            _create_role(conn, app, server.password)
+            for role in (owner_of(side), app_of(side)):
+                _create_role(conn, role, server.password)
             if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [side]).fetchone():
-                conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(side), sql.Identifier(owner)))
+                conn.execute(make_database(side, side))
             grant_side(server, side)
 
 
 def grant_side(server: EmbeddedPostgres, database: str, side: str | None = None) -> None:
     """Confine `database` to the roles of `side`: connect, schema and default privileges."""
     side = side or database
-    owner, app = sql.Identifier(f"{side}_owner"), sql.Identifier(f"{side}_app")
-    name = sql.Identifier(database)
     with psycopg.connect(server.dsn(database), autocommit=True) as conn:
-        for statement in (
-            sql.SQL("REVOKE ALL ON DATABASE {db} FROM PUBLIC"),
-            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {owner}, {app}, strangler"),
-            sql.SQL("GRANT {owner} TO strangler"),
-            sql.SQL("ALTER SCHEMA public OWNER TO {owner}"),
-            sql.SQL("GRANT USAGE ON SCHEMA public TO {app}"),
-            sql.SQL(
-                "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"
-            ),
-            sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {app}"),
-        ):
-            conn.execute(statement.format(db=name, owner=owner, app=app))
+        for statement in confine_database(database, side, "strangler"):
+            conn.execute(statement)
 
 
 def provision_schemas(server: EmbeddedPostgres, database: str, sides: tuple[str, ...]) -> None:
     """Make one database in which each side has a schema of its own, called like it, and roles that see no other."""
     with psycopg.connect(server.dsn(), autocommit=True) as conn:
         for side in sides:
-            for role in (f"{side}_owner", f"{side}_app"):
+            for role in (owner_of(side), app_of(side)):
                 _create_role(conn, role, server.password)
         conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
     with psycopg.connect(server.dsn(database), autocommit=True) as conn:
-        conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
-        conn.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        for statement in close_database(database):
+            conn.execute(statement)
         for side in sides:
-            names = {
-                "db": sql.Identifier(database),
-                "side": sql.Identifier(side),
-                "owner": sql.Identifier(f"{side}_owner"),
-                "app": sql.Identifier(f"{side}_app"),
-            }
-            for statement in (
-                sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {db} TO {owner}, {app}"),
-                sql.SQL("CREATE SCHEMA {side} AUTHORIZATION {owner}"),
-                sql.SQL("GRANT USAGE ON SCHEMA {side} TO {app}"),
-                sql.SQL(
-                    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {side} "
-                    "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}"
-                ),
-                sql.SQL(
-                    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {side} "
-                    "GRANT USAGE, SELECT ON SEQUENCES TO {app}"
-                ),
-            ):
-                conn.execute(statement.format(**names))
+            for statement in confine_schema(database, side):
+                conn.execute(statement)
 
 
 def _create_role(conn: "psycopg.Connection[tuple[object, ...]]", role: str, password: str) -> None:

@@ -119,10 +119,10 @@ OSCAR_THUMBNAILER = "tests.oscar.thumbnails.AsTheyAre"
 
 
 class _NoMigrations:
-    """Tables from the models alone: oscar's own schema migrations take half a minute."""
+    """Tables from the models alone, but for the toolkit's: oscar's own schema migrations take half a minute."""
 
     def __contains__(self, app: str) -> bool:
-        return True
+        return not app.startswith("strangle")
 
     def __getitem__(self, app: str) -> None:
         return None

@@ -41,6 +41,7 @@ NATURES: dict[str, str] = {
     "strangle_init": CHANGES,
     "strangle_operate": WORKS_ON,
     "strangle_projection new": CHANGES,
+    "strangle_provision": CHANGES,
     "strangle_proxy run": WORKS_ON,
     "strangle_prune": CHANGES,
     "strangle_rebuild": CHANGES,

@@ -1,24 +1,28 @@
 """Say where the monolith could be cut: what is coupled to what, what each cut costs, and whether to cut at all."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.analysis.analyse import Evidence, analyse
+from migration_tools.analysis.call_sites import call_sites, render_call_sites
 from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.database import DatabaseFacts, has_relayed, read_facts, since
 from migration_tools.analysis.impact import impact_of, render_impact
 from migration_tools.analysis.render_machine import render_dot, render_sarif
 from migration_tools.analysis.render_text import headline
+from migration_tools.analysis.split import render_split, split_of
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError, StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.management.reports import render
 from migration_tools.reports.kinds import Format, Kind
-from migration_tools.stores.postgres import connect
+from migration_tools.stores.postgres import Connection, connect
 
 #: What only this kind of report is rendered as, beside the formats of every kind.
 FURTHER = {"sarif": render_sarif, "dot": render_dot}
@@ -42,6 +46,8 @@ class Command(Examples):
             "--what-if", action="append", default=[], metavar="A+B", help="as if these contexts were one; repeatable"
         )
         parser.add_argument("--impact", metavar="APP.MODEL.FIELD", help="who reads and writes this column, by context")
+        parser.add_argument("--split", metavar="APP.MODEL", help="which context uses which column of a table of many")
+        parser.add_argument("--call-sites", metavar="CONTEXT", help="the lines outside a context that use its rows")
         parser.add_argument("--since", metavar="REPORT", help="rates since an earlier report in JSON")
         parser.add_argument("--database", help="whose counters to read (default: DATABASE of the settings)")
         parser.add_argument("--no-database", action="store_true", help="leave the database alone")
@@ -55,6 +61,14 @@ class Command(Examples):
                 found = impact_of(options["impact"], contexts, trace)
                 self._write(render_impact(found, options["format"]), options["output"], found.column)
                 return
+            if options["split"]:
+                self._split(contexts, trace, options)
+                return
+            if options["call_sites"]:
+                sites = call_sites(options["call_sites"], contexts)
+                text = render_call_sites(options["call_sites"], sites, options["format"])
+                self._write(text, options["output"], f"{len(sites)} call sites")
+                return
             facts, relays = self._facts(options)
             what_if = [each.split("+") for each in options["what_if"]]
             report = analyse(contexts, Evidence(trace=trace, facts=facts, relays=relays), what_if=what_if)
@@ -64,10 +78,19 @@ class Command(Examples):
         text = FURTHER[form](report) if form in FURTHER else render(Kind.ANALYZE, report, form)
         self._write(text, options["output"], headline(report))
 
+    def _split(self, contexts: ContextMap, trace: Trace | None, options: dict[str, Any]) -> None:
+        with nullcontext() if options["no_database"] else self._connected(options) as conn:
+            found = split_of(options["split"], contexts, trace, conn)
+        told = f"{found.table}: {len(found.parts)} parts"
+        self._write(render_split(found, options["format"]), options["output"], told)
+
+    def _connected(self, options: dict[str, Any]) -> Connection:
+        return connect(options["database"] or settings().DATABASE, "analyze")
+
     def _facts(self, options: dict[str, Any]) -> tuple[DatabaseFacts, bool]:
         if options["no_database"]:
             return DatabaseFacts(), False
-        with connect(options["database"] or settings().DATABASE, "analyze") as conn:
+        with self._connected(options) as conn:
             facts, relays = read_facts(conn), has_relayed(conn)
         if options["since"]:
             facts = since(facts, _earlier(Path(options["since"])))
