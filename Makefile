@@ -27,7 +27,7 @@ help: ## Print this menu
 demo: $(STAMP) ## Carry the orders context out of the shop under live traffic, back once, and out again (ARGS)
 	$(PYTHON) -m demo $(ARGS)
 
-demo-oscar: $(STAMP) ## Carry orders out of django-oscar under its own customers, back once, and out again (ARGS)
+demo-oscar: $(STAMP) ## Carry orders out of django-oscar under its own customers, back once, out again, for good (ARGS)
 	$(PYTHON) -m demo.oscar $(ARGS)
 
 up: $(STAMP) ## Start the demo's servers, print their addresses and leave them running until Ctrl-C (ARGS)

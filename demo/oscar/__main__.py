@@ -17,6 +17,7 @@ from demo.__main__ import playground
 from demo.commands import CommandFailed
 from demo.ledger import Ledger
 from demo.narrate import Narrator
+from demo.oscar.assortment import Assorter
 from demo.oscar.people import Clerk, Customer, Person, Shop, Traffic
 from demo.oscar.stack import OscarStack
 from demo.oscar.story import Story, StoryFailed
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     with playground(keep=options.keep) as supervisor:
         try:
             narrator.chapter("Setting up")
-            with OscarStack(supervisor, say=narrator.say, contexts=("order",)) as stack:
+            with OscarStack(supervisor, say=narrator.say, contexts=(options.context,)) as stack:
                 stack.start(orders=options.orders)
                 story = _story(options, stack, supervisor, narrator, output / "ledger.jsonl")
                 facts = story.facts
@@ -78,6 +79,8 @@ def _story(
     shop = Shop(url=stack.url, run=name, seed=options.seed, ledger=Ledger(ledger))
     people: list[Person] = [Customer(shop, f"customer-{number}") for number in range(options.customers)]
     people.append(Clerk(shop, "clerk"))
+    if options.context == "catalogue":
+        people.append(Assorter(shop, "assorter"))
     return Story(
         stack=stack,
         supervisor=supervisor,
@@ -87,6 +90,7 @@ def _story(
         run=name,
         seconds=options.seconds,
         writes=options.writes,
+        reads=options.reads,
     )
 
 
@@ -96,11 +100,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo.oscar", description=__doc__)
+    parser.add_argument("--context", default="order", choices=("order", "catalogue"), help="what leaves (%(default)s)")
     parser.add_argument("--orders", type=int, default=40, help="orders before the story begins (%(default)s)")
     parser.add_argument("--customers", type=int, default=2, help="at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the people's choices (%(default)s)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of traffic in each stretch, at least (%(default)s)")
     parser.add_argument("--writes", type=int, default=15, help="acknowledged in each stretch, at least (%(default)s)")
+    parser.add_argument("--reads", type=int, default=20, help="from the service in each step of the ramp (%(default)s)")
     parser.add_argument("--output", default=str(OUTPUT), help="where report, ledger and logs go (var/demo-oscar)")
     parser.add_argument("--keep", action="store_true", help="keep the private directory (databases and logs)")
     return parser

@@ -15,7 +15,7 @@ class Pages(Browser):
         """Read a page."""
         return str(self._send(name, "GET", path, follow_redirects=True).text)
 
-    def submit(self, name: str, path: str, *, wanted: str, **fields: Any) -> str:
+    def submit(self, name: str, path: str, /, *, wanted: str, **fields: Any) -> str:
         """Send a form and follow it to the page that shows `wanted`, a regular expression.
 
         Raises:

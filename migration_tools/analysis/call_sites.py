@@ -96,7 +96,8 @@ def _queries(module: Module, models: Mapping[str, type[Model]]) -> Iterator[_Fou
         model = module.model_of(node)
         if model is None or model not in models.values():
             continue
-        calls, at = [], node
+        calls: list[str] = []
+        at: ast.expr = node
         while isinstance(at, ast.Call | ast.Attribute):
             inner.add(id(at))
             if isinstance(at, ast.Attribute):

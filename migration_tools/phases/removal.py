@@ -61,10 +61,17 @@ def missing_for_removal(env: Surroundings) -> list[str]:
     """What the gates of the removal miss, in sentences; the watch and the restore come after them."""
     schema = quarantine_schema(env.context)
     missing = [*gates.soaked(env), *gates.no_dead_letters(env), *gates.no_pinned_sagas(env)]
-    away = {str(name) for (name,) in env.source.execute(
-        "SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]
-    )}  # fmt: skip
-    missing += [f"table {table!r} is not in schema {schema!r}" for table in old_tables(env) if table not in away]
+    tables = old_tables(env)
+    found = env.source.execute(
+        "SELECT schemaname::text, tablename::text FROM pg_tables WHERE tablename = ANY (%s)", [tables]
+    )
+    places = [(str(where), str(table)) for where, table in found]
+    missing += [f"table {table!r} is not in schema {schema!r}" for table in tables if (schema, table) not in places]
+    missing += [
+        f"schema {where!r} has a table {table!r} of the same name, which would be taken for the old one; rename it"
+        for where, table in places
+        if where == "public"
+    ]
     return missing + dependents(env.source, schema)
 
 

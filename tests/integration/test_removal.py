@@ -117,6 +117,9 @@ def test_the_old_tables_go_for_good_when_the_last_reader_has_gone_and_the_dump_r
     assert error.returncode == 4
     assert "view month_end uses table 'orders_order'" in str(error)
     road.stage.shop.execute("DROP VIEW month_end")
+    road.stage.shop.execute(f"CREATE TABLE public.orders_order (LIKE {SCHEMA}.orders_order INCLUDING ALL)")
+    assert "'public' has a table 'orders_order' of the same name" in str(road.refused(*ask))
+    road.stage.shop.execute("DROP TABLE public.orders_order")
     with reading(road, f"SELECT count(*) FROM {SCHEMA}.orders_orderline"):
         error = road.refused(*ask)
     assert error.returncode == 4

@@ -25,7 +25,7 @@ class Command(Examples):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("side", help="the service's name; roles are called <side>_owner and <side>_app")
-        parser.add_argument("--mode", choices=["database", "schema"], default="database")
+        parser.add_argument("--mode", choices=["database", "schema"], default="database", help="what is the side's own")
         parser.add_argument("--in", dest="shared", help="with --mode schema: the database that several services share")
         parser.add_argument("--operator", default="", help="the role that moves contexts and may act as the owner")
         parser.add_argument("--apply", action="store_true", help="run it, on the server of --database")

@@ -48,7 +48,7 @@ def confine_database(database: str, side: str, operator: str = "") -> Iterator[s
 def close_database(database: str) -> Iterator[sql.Composed]:
     """Inside a database that several sides share: nobody gets in who is not let in, and `public` is nobody's."""
     yield sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
-    yield sql.SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    yield sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(sql.Identifier("public"))
 
 
 def confine_schema(database: str, side: str, operator: str = "") -> Iterator[sql.Composed]:
