@@ -49,7 +49,6 @@ class ProxyOptions:
     connection_idle_timeout_seconds: float = 60.0
     header_kilobytes: int = 32
     connections_maximum: int = 10_000
-    write_connections_maximum: int = 256
     drain_seconds: float = 2.0
     takeover_seconds: float = 60.0
     poll_seconds: float = 0.05

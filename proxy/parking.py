@@ -10,15 +10,21 @@ an agent that was killed, is therefore no failure but the old way: tries with pa
 import asyncio
 import contextlib
 import os
+import resource
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 # An answer is due by then, whatever becomes of the hold.
 PARK_SECONDS = 5.0
 # More than these are told to try again; each is a connection of this process.
 PARKED_MAXIMUM = 4_096
+# The oldest first, and so many at a time: all at once would be a crowd at the application's door.
+CALLED_AT_ONCE, CALL_PAUSE_SECONDS = 16, 0.004
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+Waiting = deque["asyncio.Future[None]"]
 
 
 class Parking:
@@ -35,7 +41,9 @@ class Parking:
         self._headers = frozenset(name.lower() for name in headers)
         self._ids = ids
         self._loop = asyncio.new_event_loop()
-        self._over: dict[str, asyncio.Event] = {}
+        self._held: dict[str, Waiting] = {}
+        self._calling: set[asyncio.Task[None]] = set()
+        self._room = PARKED_MAXIMUM
         self._parked = 0
 
     @property
@@ -47,6 +55,7 @@ class Parking:
     def open(self) -> Iterator[None]:
         """Listen during the block."""
         ready = threading.Event()
+        self._room = min(PARKED_MAXIMUM, _files() // 2)
         thread = threading.Thread(target=self._run, args=(ready,), name="parking", daemon=True)
         thread.start()
         ready.wait()
@@ -58,22 +67,24 @@ class Parking:
 
     def hold(self, contexts: Iterable[str]) -> None:
         """From now on writes of these contexts wait too; call it before Envoy is sent here."""
-        self._call(self._hold, frozenset(contexts))
+        self._tell(self._hold, frozenset(contexts))
 
     def keep_only(self, contexts: Iterable[str]) -> None:
         """Call those of all other contexts; do it when Envoy sends them elsewhere already."""
-        self._call(self._keep_only, frozenset(contexts))
+        self._tell(self._keep_only, frozenset(contexts))
 
-    def _call(self, what: "object", contexts: frozenset[str]) -> None:
-        self._loop.call_soon_threadsafe(what, contexts)  # type: ignore[arg-type]
+    def _tell(self, what: Callable[[frozenset[str]], None], contexts: frozenset[str]) -> None:
+        self._loop.call_soon_threadsafe(what, contexts)
 
     def _hold(self, contexts: frozenset[str]) -> None:
         for name in contexts:
-            self._over.setdefault(name, asyncio.Event())
+            self._held.setdefault(name, deque())
 
     def _keep_only(self, contexts: frozenset[str]) -> None:
-        for name in self._over.keys() - contexts:
-            self._over.pop(name).set()
+        for name in self._held.keys() - contexts:
+            task = self._loop.create_task(_call(self._held.pop(name)))
+            self._calling.add(task)
+            task.add_done_callback(self._calling.discard)
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
@@ -112,14 +123,34 @@ class Parking:
         return next(found, "")
 
     async def _wait(self, context: str) -> None:
-        over = self._over.get(context)
-        if over is None or self._parked >= PARKED_MAXIMUM:
+        waiting = self._held.get(context)
+        if waiting is None or self._parked >= self._room:
             return
+        called: asyncio.Future[None] = self._loop.create_future()
+        waiting.append(called)
         self._parked += 1
         try:
             async with asyncio.timeout(PARK_SECONDS):
-                await over.wait()
+                await called
         except TimeoutError:
             pass
         finally:
             self._parked -= 1
+
+
+async def _call(waiting: Waiting) -> None:
+    while waiting:
+        for _ in range(min(CALLED_AT_ONCE, len(waiting))):
+            called = waiting.popleft()
+            if not called.done():
+                called.set_result(None)
+        await asyncio.sleep(CALL_PAUSE_SECONDS)
+
+
+def _files() -> int:
+    """How many files this process may have open, after it has asked for all it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 2 * PARKED_MAXIMUM

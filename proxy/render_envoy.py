@@ -178,7 +178,7 @@ def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
 
     yield _cluster(table.default, options, at(table.default))
     for name, route in sorted(table.contexts.items()):
-        yield _cluster(routes.write_cluster(name), options, connections=options.write_connections_maximum)
+        yield _cluster(routes.write_cluster(name), options)
         yield _cluster(routes.read_cluster(name, "old"), options, at(route.old))
         yield _cluster(routes.read_cluster(name, "new"), options, at(route.service))
         # One request a connection at the hop of streams, so that open connections are open streams.
@@ -198,13 +198,12 @@ def _cluster(
     options: ProxyOptions,
     addresses: list[Json] | None = None,
     *,
-    connections: int = 4096,
     requests_a_connection: int = 0,
 ) -> Json:
     """A cluster at these addresses; without any, at those that its own watched file names."""
     once = {"max_requests_per_connection": requests_a_connection} if requests_a_connection else {}
     limits = {
-        "max_connections": connections,
+        "max_connections": 4096,
         "max_pending_requests": 8192,
         "max_requests": 16_384,
         # The default of 3 answers 503 to the fourth held write.

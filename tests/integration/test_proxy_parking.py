@@ -15,7 +15,7 @@ import pytest
 from migration_tools.routing import publishing
 from migration_tools.routing.table import ensure_context, with_writes
 from proxy.admin import Admin, UnixConnection
-from proxy.parking import PARKED_MAXIMUM, Parking
+from proxy.parking import CALLED_AT_ONCE, Parking
 from tests.integration.proxy_rig import Rig, Upstream, await_until, rig
 from tests.integration.test_proxy_command import Start, directory, port, sides, start
 
@@ -64,6 +64,25 @@ def test_only_those_of_a_held_context_wait_and_only_until_it_is_over(parking: Pa
     assert parking.parked == 0
 
 
+def test_the_oldest_is_called_first(parking: Parking) -> None:
+    parking.hold(["orders"])
+    order: list[int] = []
+
+    def write(number: int) -> None:
+        ask(parking, "orders")
+        order.append(number)
+
+    customers = [threading.Thread(target=write, args=(number,)) for number in range(CALLED_AT_ONCE * 3)]
+    for number, each in enumerate(customers, 1):
+        each.start()
+        await_until(lambda number=number: parking.parked == number)
+    parking.keep_only([])
+    for each in customers:
+        each.join(10)
+    groups = [{number // CALLED_AT_ONCE for number in order[at : at + 8]} for at in (0, len(order) - 8)]
+    assert groups == [{0}, {2}]
+
+
 def test_one_connection_asks_again_and_again(parking: Parking) -> None:
     assert ask(parking, "nobody's", times=3) == [200] * 3
 
@@ -77,8 +96,7 @@ def test_nobody_waits_longer_than_its_time_whatever_the_agent_does(
 
 
 def test_more_than_it_has_room_for_are_told_to_try_again(parking: Parking, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert PARKED_MAXIMUM > 1
-    monkeypatch.setattr("proxy.parking.PARKED_MAXIMUM", 1)
+    monkeypatch.setattr(parking, "_room", 1)
     parking.hold(["orders"])
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ask, parking, "orders")
