@@ -7,14 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from django.core.management import CommandError
 
 from migration_tools.errors import ExitCode
-from migration_tools.state.models import JournalEntry, Verification
+from migration_tools.phases.signals import divergence_found
+from migration_tools.state.models import Context, JournalEntry, Verification
 from migration_tools.stores.postgres import connect
+from migration_tools.verification.report import VerificationReport
 from migration_tools.verification.verify import Sides
 from migration_tools.verification.watch import Step, Watch
 from tests.conftest import ROOT, Pair
@@ -195,6 +197,29 @@ def test_ctrl_c_ends_a_watch_that_is_green_with_its_result(road: Road) -> None:
         code, said = watching.interrupt()
     assert code == ExitCode.DONE
     assert json.loads(said)["evidence"]["open"] == 0
+
+
+def test_observers_hear_of_differences_once_for_each_time_they_appear_and_stop_nothing(road: Road) -> None:
+    """A verification and a watch send divergence_found with the report; equal sides and a receiver's failure do not."""
+    heard: list[tuple[Any, str, list[str]]] = []
+
+    def observe(sender: Any, context: str, report: VerificationReport, **_: Any) -> None:
+        heard.append((sender, context, [found.kind.value for table in report.tables for found in table.differences]))
+        raise RuntimeError("an observer that fails stops nothing")
+
+    road.go("strangle_dual_write", "strangle_backfill")
+    divergence_found.connect(observe)
+    try:
+        road.run("strangle_verify", "--runs", "1")
+        road.run("strangle_verify", "--watch", "--rounds", "1", "--interval", "0")
+        assert heard == []
+        spoil(road)
+        assert road.refused("strangle_verify", "--runs", "1").returncode == ExitCode.DIFFERENCES
+        assert heard == [(Context, "orders", ["changed"])]
+        road.refused("strangle_verify", "--watch", "--rounds", "2", "--interval", "0")
+        assert heard == [(Context, "orders", ["changed"])] * 2, "once when it appears, not in each step and round"
+    finally:
+        divergence_found.disconnect(observe)
 
 
 def spoil(road: Road) -> None:
