@@ -15,7 +15,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-thorough demo-oscar chaos chaos-table bench-transfer bench-proxy bench-messaging lint format docs demo up lock wheel dist clean
+.PHONY: help venv test test-thorough demo-oscar chaos chaos-table bench-transfer bench-proxy bench-messaging bench-scaling lint format docs demo up lock wheel dist clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -51,6 +51,9 @@ bench-transfer: $(STAMP) ## Measure copy, verification and sync beside their lim
 
 bench-proxy: $(STAMP) ## Measure the proxy beside others, its flips and its held writes (ARGS="--seconds 3 --rounds 3 --cutovers 40")
 	$(PYTHON) -m benchmarks.proxy $(ARGS)
+
+bench-scaling: $(STAMP) ## Measure what more relays, consumers, workers, proxies and a pooler give (ARGS="--only backfill --rounds 3")
+	$(PYTHON) -m benchmarks.scaling $(ARGS)
 
 bench-messaging: $(STAMP) ## Measure capture, relay, transports and their latency beside limits and a peer (ARGS="--rows 32000 --seconds 10")
 	$(PYTHON) -m benchmarks.messaging $(ARGS)

@@ -1,15 +1,14 @@
 """The command line of the transfer benchmark: `make bench-transfer ARGS="--rows 1000000 --rounds 3"`."""
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.arena import Arena, open_server
 from benchmarks.machine import describe_machine
 from benchmarks.ratios import Ratio, Samples
+from benchmarks.report import finish, teller
 
 PARTS = ("copy", "verification", "sync", "memory")
 
@@ -22,9 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     ratios: dict[str, Ratio] = {}
     rounds: dict[str, Samples] = {}
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
-
+    say = teller(started)
     say(f"starting a PostgreSQL of its own; seeding {options.rows:,} orders")
     with open_server() as server:
         arena = Arena(server, options.rows)
@@ -49,18 +46,16 @@ def main(argv: list[str] | None = None) -> int:
                 arenas[rows].make()
             ratios |= speed_table.memory_ratios(measuring.memory(arenas, say))
     machine = {**describe_machine(), "postgresql": 18}
-    speed_table.show(ratios, f"{options.rows:,} rows, median of {options.rounds} rounds; {machine['processor']}")
-    report: dict[str, Any] = {
-        "machine": machine,
-        "rows": options.rows,
-        "rounds": options.rounds,
-        "seconds": round(time.monotonic() - started, 1),
-        "ratios": {name: each.to_json() for name, each in ratios.items()},
-        "samples": {part: found.to_json() for part, found in rounds.items()},
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    print(f"written to {options.output}")
+    finish(
+        options.output,
+        f"{options.rows:,} rows, median of {options.rounds} rounds; {machine['processor']}",
+        started=started,
+        ratios=ratios,
+        samples=rounds,
+        machine=machine,
+        rows=options.rows,
+        rounds=options.rounds,
+    )
     return 0
 
 

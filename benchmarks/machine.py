@@ -1,5 +1,6 @@
-"""What a reader must know about the machine to compare figures; ratios need none of it."""
+"""What a reader must know about the machine to compare figures, and what a process uses of it."""
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -22,3 +23,13 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and all below it have used so far, with those of its children that have ended."""
+    parent, total = psutil.Process(pid), 0.0
+    for each in (parent, *parent.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total

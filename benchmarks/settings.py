@@ -25,4 +25,8 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
-MIGRATION_TOOLS = {"SIDE": "monolith", "PLAYBOOKS": ["benchmarks.playbook"]}
+MIGRATION_TOOLS = {
+    "SIDE": "monolith",
+    "PLAYBOOKS": ["benchmarks.playbook"],
+    "BACKFILL_BROKER_URL": os.environ.get("STRANGLE_BENCH_BACKFILL_BROKER", ""),
+}

@@ -22,6 +22,8 @@ def database(prefix: str, name: str, user: str) -> dict[str, Any]:
         "USER": env(f"{prefix}_DB_USER", user),
         "PASSWORD": env(f"{prefix}_DB_PASSWORD", ""),
         "CONN_MAX_AGE": int(env(f"{prefix}_DB_CONN_MAX_AGE", "60")),
+        # With a way past it there is a pooler, which gives the next look into a cursor to somebody else.
+        "DISABLE_SERVER_SIDE_CURSORS": bool(env(f"{prefix}_DB_DIRECT")),
         "CONN_HEALTH_CHECKS": True,
     }
 

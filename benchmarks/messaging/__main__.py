@@ -1,12 +1,10 @@
 """The command line of the messaging benchmark: `make bench-messaging ARGS="--rows 32000 --seconds 10 --rounds 3"`."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from benchmarks.arena import OPTIONS, Arena
 from benchmarks.machine import describe_machine
@@ -14,7 +12,7 @@ from benchmarks.messaging import capture, latency, peers, reading, rows, through
 from benchmarks.messaging.broker import BenchRabbit
 from benchmarks.messaging.load import Work
 from benchmarks.ratios import Ratio, Samples
-from benchmarks.speed_table import show
+from benchmarks.report import finish, teller
 from migration_tools.testing.postgres import EmbeddedPostgres
 
 PARTS = ("capture", "reading", "throughput", "latency", "peers")
@@ -28,27 +26,23 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     started = time.monotonic()
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
-
+    say = teller(started)
     machine = {**describe_machine(), "postgresql": 18}
     say(f"starting a PostgreSQL and a RabbitMQ; seeding {options.rows:,} orders")
     with EmbeddedPostgres(options=SERVER) as server, BenchRabbit() as broker:
         arena = Arena(server, options.rows)
         arena.make()
         samples, ratios = measure(arena, broker, options, say)
-    show(ratios, f"messaging, median of {options.rounds} rounds; {machine['processor']}")
-    report: dict[str, Any] = {
-        "machine": machine,
-        "rows": options.rows,
-        "rounds": options.rounds,
-        "seconds": round(time.monotonic() - started, 1),
-        "ratios": {name: each.to_json() for name, each in ratios.items()},
-        "samples": {part: found.to_json() for part, found in samples.items()},
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    print(f"written to {options.output}")
+    finish(
+        options.output,
+        f"messaging, median of {options.rounds} rounds; {machine['processor']}",
+        started=started,
+        ratios=ratios,
+        samples=samples,
+        machine=machine,
+        rows=options.rows,
+        rounds=options.rounds,
+    )
     return 0
 
 

@@ -11,8 +11,9 @@ import time
 from typing import Any
 
 from benchmarks.arena import SOURCE, TARGET, Arena
+from benchmarks.machine import cpu_seconds
 from benchmarks.messaging.load import SteadyWriters
-from benchmarks.messaging.processes import cpu_seconds, processes
+from benchmarks.messaging.processes import processes
 from benchmarks.ratios import Samples
 
 WARM_SECONDS = 2.0

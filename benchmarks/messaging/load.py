@@ -45,19 +45,31 @@ def write_each_once(arena: Arena, work: Work, mark: int) -> float:
     return work.clients * work.each / tps
 
 
-def update_anywhere(arena: Arena, table: str, clients: int, seconds: float) -> float:
-    """Transactions a second of single-row updates by key."""
+def update_anywhere(arena: Arena, table: str, clients: int, seconds: float, *, port: int = 0) -> float:
+    """Transactions a second of single-row updates by key; at a pooler's `port` with plain queries, as Django sends."""
     limit = ["-T", str(max(round(seconds), 1))]
-    return _pgbench(arena, ANYWHERE.format(table=table), clients, limit, {"rows": arena.rows})
+    return _pgbench(arena, ANYWHERE.format(table=table), clients, limit, {"rows": arena.rows}, port)
 
 
-def _pgbench(arena: Arena, script: str, clients: int, limit: list[str], variables: dict[str, int]) -> float:
+def _pgbench(
+    arena: Arena, script: str, clients: int, limit: list[str], variables: dict[str, int], port: int = 0
+) -> float:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "script.sql"
         file.write_text(script)
-        where = ["-h", "127.0.0.1", "-p", str(arena.server.port), "-U", "postgres"]
+        where = ["-h", "127.0.0.1", "-p", str(port or arena.server.port), "-U", "postgres"]
         given = [word for name, value in variables.items() for word in ("-D", f"{name}={value}")]
-        argv = [str(arena.programs / "pgbench"), "-n", "-M", "prepared", "-f", str(file), "-c", str(clients), *limit]
+        argv = [
+            str(arena.programs / "pgbench"),
+            "-n",
+            "-M",
+            "simple" if port else "prepared",
+            "-f",
+            str(file),
+            "-c",
+            str(clients),
+            *limit,
+        ]
         done = subprocess.run(
             [*argv, *given, *where, arena.shop],
             env={**os.environ, "PGPASSWORD": arena.server.password},

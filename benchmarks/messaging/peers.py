@@ -7,16 +7,15 @@ file. It speaks STOMP, so RabbitMQ's plugin for that carries it, in the same ser
 import os
 import subprocess
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 from psycopg import sql
 
 from benchmarks.arena import Arena
 from benchmarks.messaging.broker import BenchRabbit
+from benchmarks.messaging.events import HANDLED, await_rows, publish_events
 from benchmarks.messaging.peer.drive import DESTINATION
 from benchmarks.messaging.processes import END_SECONDS, processes
 from benchmarks.ratios import Samples
@@ -25,14 +24,6 @@ REQUIREMENT = "django-outbox-pattern==3.2.1"
 DRIVER = "psycopg[binary]"
 HOME = Path("var/bench/django-outbox-pattern")
 DATABASE = "peer"
-PATIENCE_SECONDS = 180.0
-LOOK_SECONDS = 0.005
-
-OUR_EVENTS = """
-    INSERT INTO strangle_outbox (stream, kind, event_id, event_type, event_version, aggregate_type, aggregate_id,
-        payload, metadata)
-    SELECT 'bench', 'e', gen_random_uuid(), 'bench.placed', 1, 'order', n::text,
-        jsonb_build_object('order_id', n, 'total', '19.90'), '{}' FROM generate_series(1, %s) n"""
 
 
 def peer_python() -> Path | None:
@@ -66,12 +57,12 @@ def our_round(arena: Arena, found: Samples, broker: BenchRabbit, events: int) ->
         arena.connect(arena.shop) as shop,
         arena.connect(arena.service) as service,
     ):
-        service.execute("TRUNCATE bench_handled")
-        shop.execute(OUR_EVENTS, [1])
-        _await(service, "bench_handled", 1)
+        service.execute(f"TRUNCATE {HANDLED}")
+        publish_events(shop, "bench", 1)
+        await_rows(service, HANDLED, 1)
         began = time.perf_counter()
-        shop.execute(OUR_EVENTS, [events])
-        _await(service, "bench_handled", 1 + events)
+        publish_events(shop, "bench", events)
+        await_rows(service, HANDLED, 1 + events)
         found.add("our events", time.perf_counter() - began)
     arena.forget()
 
@@ -99,9 +90,9 @@ def peer_round(arena: Arena, python: Path, found: Samples, broker: BenchRabbit, 
             stack.callback(child.wait, END_SECONDS)
             stack.callback(child.kill)
         _publish(python, env, 1)
-        _await(conn, "received", 1)
+        await_rows(conn, "received", 1)
         _publish(python, env, events)
-        _await(conn, "received", 1 + events)
+        await_rows(conn, "received", 1 + events)
         row = conn.execute(
             "SELECT extract(epoch FROM max(added) - min(added))::float8 FROM received WHERE added > "
             "(SELECT min(added) FROM received)"
@@ -111,12 +102,3 @@ def peer_round(arena: Arena, python: Path, found: Samples, broker: BenchRabbit, 
 
 def _publish(python: Path, env: dict[str, str], events: int) -> None:
     subprocess.run([str(python), "-m", "benchmarks.messaging.peer.drive", str(events)], env=env, check=True)
-
-
-def _await(conn: "psycopg.Connection[tuple[object, ...]]", table: str, rows: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
-    while (found := conn.execute(query).fetchone()) != (rows,):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{table} has {found} of {rows} rows after {PATIENCE_SECONDS:g} s")
-        threading.Event().wait(LOOK_SECONDS)

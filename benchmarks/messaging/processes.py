@@ -1,23 +1,32 @@
 """Relay, feed and consumer as processes of their own, as in production; with a broker's URL it carries the batches."""
 
-import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from itertools import product
 
 from benchmarks.arena import Arena
 from migration_tools.testing.postgres import free_port
 
 END_SECONDS = 20
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def processes(arena: Arena, *, broker: str = "", sleeps: str = "auto") -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Relay, feed (gunicorn) and consumer; ended with the block."""
+def processes(
+    arena: Arena,
+    *,
+    broker: str = "",
+    sleeps: str = "auto",
+    streams: Sequence[str] = ("bench",),
+    each: int = 1,
+    more: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The feed (gunicorn), and so many relays and consumers of each stream; ended with the block.
+
+    The names of what is running begin with what it is: "feed", "relay", "consumer".
+    """
     port = free_port()
     env = {
         **arena.environment(),
@@ -26,31 +35,21 @@ def processes(arena: Arena, *, broker: str = "", sleeps: str = "auto") -> Iterat
         "STRANGLE_BENCH_FEED": f"http://127.0.0.1:{port}/strangle/feed/",
         "STRANGLE_BENCH_SLEEPS": sleeps,
         "STRANGLE_BENCH_BROKER": broker,
+        **(more or {}),
     }
     gunicorn = ("-m", "gunicorn", "benchmarks.messaging.wsgi:application", "--threads", "4", "-b", f"127.0.0.1:{port}")
     argv: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         "feed": ((*gunicorn, "--log-level", "error", "--keep-alive", "60"), {}),
-        "relay": (("-m", "django", "strangle_relay", "bench"), {}),
-        "consumer": (("-m", "django", "strangle_consume", "bench"), {"STRANGLE_BENCH_SIDE": "service"}),
     }
+    for stream, number in product(streams, range(1, each + 1)):
+        name = f" {stream} {number}" if len(streams) * each > 1 else ""
+        argv[f"relay{name}"] = (("-m", "django", "strangle_relay", stream), {})
+        argv[f"consumer{name}"] = (("-m", "django", "strangle_consume", stream), {"STRANGLE_BENCH_SIDE": "service"})
     with ExitStack() as stack:
         running = {}
-        for name, (args, more) in argv.items():
-            child = subprocess.Popen([sys.executable, "-W", "ignore", *args], env={**env, **more})
+        for name, (args, own) in argv.items():
+            child = subprocess.Popen([sys.executable, "-W", "ignore", *args], env={**env, **own})
             stack.callback(child.wait, END_SECONDS)
             stack.callback(child.terminate)
             running[name] = child
         yield running
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process and its children have used so far."""
-    total = 0.0
-    for each in (pid, *_children(pid)):
-        parts = Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
-        total += (int(parts[11]) + int(parts[12])) / TICKS_PER_SECOND
-    return total
-
-
-def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,19 +1,17 @@
 """The command line of the proxy benchmark: `make bench-proxy ARGS="--seconds 3 --rounds 3 --cutovers 40"`."""
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.proxy import moves, throughput
 from benchmarks.proxy.stage import stage
 from benchmarks.ratios import Ratio, Samples
-from benchmarks.speed_table import show
+from benchmarks.report import finish, teller
 
 PARTS = ("throughput", "flip", "hold")
 
@@ -26,9 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     ratios: dict[str, Ratio] = {}
     samples: dict[str, Samples] = {}
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True)
-
+    say = teller(started)
     machine = describe_machine()
     # Short: the kernel limits the length of a socket's path.
     directory = Path(tempfile.mkdtemp(prefix="sx"))
@@ -49,17 +45,15 @@ def main(argv: list[str] | None = None) -> int:
                     ratios |= moves.hold_ratios(held)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    show(ratios, f"proxy, median of {options.rounds} rounds; {machine['processor']}")
-    report: dict[str, Any] = {
-        "machine": machine,
-        "rounds": options.rounds,
-        "seconds": round(time.monotonic() - started, 1),
-        "ratios": {name: each.to_json() for name, each in ratios.items()},
-        "samples": {part: found.to_json() for part, found in samples.items()},
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    print(f"written to {options.output}")
+    finish(
+        options.output,
+        f"proxy, median of {options.rounds} rounds; {machine['processor']}",
+        started=started,
+        ratios=ratios,
+        samples=samples,
+        machine=machine,
+        rounds=options.rounds,
+    )
     return 0
 
 

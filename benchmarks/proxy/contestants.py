@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.machine import cpu_seconds
 from benchmarks.proxy import configurations
 from migration_tools.testing.postgres import free_port
 from proxy.agent import Agent
@@ -42,9 +43,7 @@ class Contestant:
 
     def cpu_seconds(self) -> float:
         """What the process and all below it have used."""
-        parent = psutil.Process(self.pid)
-        times = [each.cpu_times() for each in (parent, *parent.children(recursive=True))]
-        return sum(each.user + each.system for each in times)
+        return cpu_seconds(self.pid)
 
 
 def cores() -> tuple[int, int]:

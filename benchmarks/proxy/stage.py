@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +76,28 @@ def stage(directory: Path) -> Iterator[Stage]:
             "STRANGLE_BENCH_OLD": f"127.0.0.1:{old}",
             "STRANGLE_BENCH_NEW": f"127.0.0.1:{new}",
         }
-        port = free_port()
         _prepare_table()
-        agent = subprocess.Popen(
-            [sys.executable, "-m", "django", "strangle_proxy", "-v", "0", "run", "--listen", f"127.0.0.1:{port}",
-             "--directory", str(directory / "stage")],
-        )  # fmt: skip
-        stack.callback(_end, agent)
-        _await_proxy(agent)
+        port, _ = stack.enter_context(our_proxy(directory / "stage", os.environ))
         yield Stage(port=port, sides=sides)
+
+
+@contextmanager
+def our_proxy(directory: Path, env: Mapping[str, str]) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+    """One more Envoy under an agent of its own, of the table in force; its port, and the agent's process."""
+    from migration_tools.routing import publishing
+
+    port, known = free_port(), {row.proxy for row in publishing.live_proxies() if row.applied_version}
+    listen = ("--listen", f"127.0.0.1:{port}", "--directory", str(directory))
+    agent = subprocess.Popen([sys.executable, "-m", "django", "strangle_proxy", "-v", "0", "run", *listen], env=env)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not {row.proxy for row in publishing.live_proxies() if row.applied_version} - known:
+            if agent.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("our proxy did not start; its message is above")
+            time.sleep(0.02)
+        yield port, agent
+    finally:
+        _end(agent)
 
 
 def _prepare_table() -> None:
@@ -100,16 +113,6 @@ def _prepare_table() -> None:
     publishing.publish(
         lambda table: ensure_context(table, CONTEXT, ["/api/orders/"], "service"), author="benchmark", reason="start"
     )
-
-
-def _await_proxy(agent: "subprocess.Popen[bytes]") -> None:
-    from migration_tools.routing import publishing
-
-    deadline = time.monotonic() + START_SECONDS
-    while not any(row.applied_version for row in publishing.live_proxies()):
-        if agent.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("our proxy did not start; its message is above")
-        time.sleep(0.02)
 
 
 def _end(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:

@@ -8,6 +8,7 @@ from migration_tools.messaging.handlers import handles
 
 
 @handles("bench.placed", stream="bench")
+@handles("bench.placed", stream="bench_more")
 def placed(event: Envelope) -> None:
     """Keep the event's id."""
     with connections[settings().DATABASE].cursor() as cursor:

@@ -66,6 +66,8 @@ class Environment:
             "CONN_MAX_AGE": 60,
             "CONN_HEALTH_CHECKS": True,
             "ATOMIC_REQUESTS": False,
+            # With a way past it there is a pooler, which gives the next look into a cursor to somebody else.
+            "DISABLE_SERVER_SIDE_CURSORS": bool(self.get("DB_DIRECT")),
             "OPTIONS": options,
         }
 

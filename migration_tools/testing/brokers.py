@@ -40,6 +40,17 @@ class EmbeddedBroker(ABC):
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def pid(self) -> int:
+        """The first process; what else there is stands below it.
+
+        Raises:
+            RuntimeError: the broker is not running.
+        """
+        if self._process is None:
+            raise RuntimeError(f"embedded {self.name} is not running; call start()")
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """What MIGRATION_TOOLS['BROKER_URL'] takes; it holds the password."""
         return self.url_at(self.port)

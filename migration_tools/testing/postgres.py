@@ -136,6 +136,18 @@ class EmbeddedPostgres:
     ) -> None:
         self.destroy()
 
+    @property
+    def pid(self) -> int:
+        """The postmaster, whose children are the backends.
+
+        Raises:
+            RuntimeError: the server is not running.
+        """
+        found = self._postmaster_pid()
+        if found is None:
+            raise RuntimeError("embedded PostgreSQL is not running; call start()")
+        return found
+
     def _postmaster_pid(self) -> int | None:
         try:
             return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])

@@ -53,13 +53,16 @@ def test_the_image_copies_what_there_is_and_everything_that_runs() -> None:
     assert all((ROOT / name).exists() for name in copied)
     assert {"migration_tools", "legacy_monolith", "extracted_services", "playbooks", "proxy"} <= copied
     assert re.findall(r"^USER (\w+)", text, re.MULTILINE)[-1] != "root"
+    pooler = (COMPOSE / "pgbouncer.Dockerfile").read_text()
+    assert all((COMPOSE / name).exists() for name in re.findall(r"^COPY (\S+)", pooler, re.MULTILINE))
+    assert re.findall(r"^USER (\w+)", pooler, re.MULTILINE) == ["nobody"]
 
 
 def test_settings_of_containers_are_read_by_somebody() -> None:
     sources = ("legacy_monolith/settings.py", "migration_tools/service/environment.py")
     read = "".join((ROOT / path).read_text() for path in sources)
     # What a service reads under its own name, and of the sides it speaks to; see migration_tools.service.environment.
-    made = re.compile(r"ORDERS_(DB_(HOST|PORT|NAME|USER|PASSWORD)|SECRET_KEY|ADDRESS)|SHOP_DB_\w+|FEED_TOKEN_\w+")
+    made = re.compile(r"ORDERS_(DB_(HOST|PORT|NAME|USER|PASSWORD|DIRECT)|SECRET_KEY|ADDRESS)|(SHOP_DB|FEED_TOKEN)_\w+")
     for service in compose()["services"].values():
         for name in service.get("environment", {}):
             known = f'"{name}"' in read or made.fullmatch(name) or name in {"MONOLITH_ADDRESS", "SHOP_ALLOWED_HOSTS"}
@@ -82,7 +85,25 @@ def test_no_web_process_has_the_operator_s_role_or_both_sides() -> None:
         assert users == {f"{'shop' if name == 'monolith' else 'orders'}_app"}
 
 
-@pytest.mark.parametrize("path", ["deploy/compose/roles.sh"])
+def test_web_processes_go_through_the_pooler_and_all_that_need_a_session_know_the_way_past_it() -> None:
+    services = compose()["services"]
+    assert "pgbouncer" in services
+    for name, service in services.items():
+        environment = service.get("environment", {})
+        for side in ("SHOP", "ORDERS"):
+            if f"{side}_DB_HOST" not in environment:
+                continue
+            place = f"{environment[f'{side}_DB_HOST']}:{environment[f'{side}_DB_PORT']}"
+            assert place == ("postgres:5432" if name == "migrate" else "pgbouncer:6432"), name
+            assert environment[f"{side}_DB_DIRECT"] == "postgres:5432", name
+    (config,) = [each for each in manifests() if each["kind"] == "ConfigMap"]
+    (pooler,) = [each for each in manifests() if each["kind"] == "Service" and each["metadata"]["name"] == "pgbouncer"]
+    for side in ("SHOP", "ORDERS"):
+        assert config["data"][f"{side}_DB_HOST"] == pooler["metadata"]["name"]
+        assert config["data"][f"{side}_DB_PORT"] == str(pooler["spec"]["ports"][0]["port"])
+
+
+@pytest.mark.parametrize("path", ["deploy/compose/roles.sh", "deploy/compose/pgbouncer.sh"])
 def test_scripts_are_shell_that_can_be_parsed(path: str) -> None:
     assert subprocess.run(["sh", "-n", str(ROOT / path)], check=False).returncode == 0
 

@@ -14,7 +14,11 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
+from migration_tools.messaging.models import DeadLetter
 from migration_tools.routing.counts import Counts, Observed
+from migration_tools.routing.models import ProxyInstance
+from migration_tools.routing.publishing import current_version
+from migration_tools.routing.shadow.models import ShadowDifference, ShadowRoute
 from migration_tools.routing.traffic import report_traffic
 from migration_tools.state.models import Observation
 from tests.conftest import ROOT, SMALL_SHOP, Pair
@@ -112,7 +116,7 @@ def make_people() -> None:
 
 
 def plant(scene: Scene) -> None:
-    """Differences of every kind in the service, a parked event, traffic of both sides, refused writes."""
+    """Differences in the service, a parked event in the monolith, traffic and a proxy, shadow reads that differed."""
     orders = scene.stage.orders
     orders.execute("SET session_replication_role = replica")
     with orders.transaction():
@@ -126,6 +130,19 @@ def plant(scene: Scene) -> None:
     for side, slow in (("old", 25.0), ("new", 10.0)):
         counts = Counts(requests=400, errors=3 if side == "old" else 1, latencies={5.0: 250, slow: 140, 100.0: 10})
         report_traffic("edge-1", [Observed(context="orders", side=side, counts=counts)])  # type: ignore[arg-type]
+    ProxyInstance.objects.create(proxy="edge-1", listen="127.0.0.1:8000", applied_version=current_version())
+    pattern = "/api/orders/{id}"
+    ShadowRoute.objects.create(context="orders", pattern=pattern, compared=1200, different=7, late=2)
+    ShadowDifference.objects.create(context="orders", pattern=pattern, path="/total", kind="changed", count=7)
+    DeadLetter.objects.create(
+        stream="orders",
+        position=3,
+        aggregate_type="order",
+        aggregate_id="11",
+        envelope={"eventType": "order.shipped", "eventVersion": 1, "payload": {"email": "zoe@example.com", "lines": 2}},
+        reason="no handler takes version 1 of 'order.shipped'; deploy one, then replay its key",
+        attempts=3,
+    )
 
 
 def stick_sagas(scene: Scene) -> tuple[str, str]:

@@ -1,11 +1,16 @@
 """Every page of the console in Chromium: loads without the network, reads well, and is photographed."""
 
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
+from migration_tools.playbook import seconds
 from migration_tools.state.journal import phase_of
 from migration_tools.state.phase import ORDER
+from playbooks.orders import Orders
+from tests.console.conftest import SIZES
 from tests.console.scene import Scene, awaited, plant, stick_sagas
 
 pytestmark = pytest.mark.thorough
@@ -26,12 +31,44 @@ PAGES = {
 }
 
 
+def walk(shop: Scene) -> None:
+    """On to switch_reads, from wherever other tests have left the context."""
+    road = ["strangle_dual_write", "strangle_backfill", "strangle_verify", "strangle_switch_reads"]
+    for command in road[ORDER.index(phase_of("orders")) :]:
+        shop.command(command)
+
+
+def test_a_hand_over_is_shown_with_its_pause_what_was_refused_and_what_would_be_carried_back(
+    shop: Scene, visit: Any, photograph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Orders, "gates", replace(Orders.gates, soak=seconds(0), quiet=seconds(0.2)))
+    walk(shop)
+    shop.command("strangle_switch_reads", "--percent", "100")
+    shop.command("strangle_cutover")
+    with shop.pair.connect("shop", "shop_app") as late, pytest.raises(psycopg.Error) as refused:
+        late.execute("UPDATE orders_order SET note = 'too late' WHERE id = 1")
+    assert refused.value.sqlstate == "40S01"
+    shop.observed("the way back", lambda seen: "carry back" in seen["way_back"].get("say", ""))
+    page = visit()
+    awaited("the refused write is seen", lambda: "1 writes refused" in _told(page, "h-fence"))
+    assert " ms pause, to the service" in _told(page, "h-cut")
+    assert "possible now, 0 rows to carry back" in _told(page, "h-back")
+    photograph(page, "overview-cutover-laptop-light")
+    shop.command("strangle_rollback")
+    shop.observed("the phase", lambda seen: seen["status"]["phase"] == "switch_reads")
+    assert " ms pause, back to the monolith" in _told(page, "h-cut")
+
+
+def _told(page: Any, card: str) -> str:
+    page.goto(PAGES["overview"])
+    return " ".join(page.inner_text(f"section[aria-labelledby={card}]").split())
+
+
 @pytest.fixture(scope="module")
 def moved(shop: Scene) -> Scene:
     """In switch_reads at 25 %, with planted differences found by the last verification, traffic, a parked event."""
-    road = ["strangle_dual_write", "strangle_backfill", "strangle_verify", "strangle_switch_reads --percent 25"]
-    for line in road[ORDER.index(phase_of("orders")) :]:
-        shop.command(*line.split())
+    walk(shop)
+    shop.command("strangle_switch_reads", "--percent", "25")
     plant(shop)
     stick_sagas(shop)
     with pytest.raises(Exception, match="differ"):
@@ -58,6 +95,13 @@ def test_every_page_is_drawn_at_every_size_and_scheme(
         assert page.locator("h1").count() == 1, name
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} is {wide} pixels wider than the screen"
+        assert "zoe@example.com" not in page.content(), name
+    page.goto(address(PAGES["difference"]))
+    for side in page.locator(".sides td").all():
+        box = side.evaluate(
+            "cell => { const r = (cell.firstElementChild || cell).getBoundingClientRect(); return [r.left, r.right] }"
+        )
+        assert 0 < box[0] < box[1] <= SIZES[look[0]][0], "both sides of a row are on the screen"
 
 
 def test_without_the_operator_s_process_the_pages_say_so(moved: Scene, visit: Any, photograph: Any) -> None:

@@ -80,7 +80,7 @@ def layout(pair: Pair, directory: Path) -> Iterator[Layout]:
         conn.execute(SMALL_SHOP)
     with ExitStack() as stack:
         rabbit = stack.enter_context(made(EmbeddedRabbit))
-        pool = stack.enter_context(pgbouncer(pair.cluster, directory / "pool", size=POOL))
+        pool = stack.enter_context(pgbouncer(pair.cluster, size=POOL))
         direct = f"127.0.0.1:{pair.cluster.port}"
         sides = [Gunicorn(MONOLITH, {}, directory / "log"), Gunicorn(SERVICE, {}, directory / "log")]
         shared = {

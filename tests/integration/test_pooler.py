@@ -1,13 +1,18 @@
 """Behind PgBouncer: web processes work in transaction mode, who needs a session refuses and says how to have one."""
 
 import logging
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
@@ -23,8 +28,12 @@ from migration_tools.messaging.relay import Relay
 from migration_tools.stores.postgres import advisory, connect, is_pooled
 from migration_tools.stores.postgres import transaction as own
 from migration_tools.stores.postgres.connection import PINNED
+from migration_tools.testing.poolers import EmbeddedPgBouncer
+from migration_tools.testing.postgres import free_port
 from migration_tools.transfer.sync import TableWriter
-from tests.conftest import Pair
+from tests.conftest import ROOT, Pair
+from tests.integration.proxy_rig import await_until
+from tests.integration.transport_rig import made
 from tests.pooler import pgbouncer
 from tests.stage import DirectFeed, Stage
 
@@ -53,8 +62,8 @@ def behind(port: int, *aliases: str) -> Iterator[None]:
 
 
 @pytest.fixture(params=[1, 5], ids=["one session", "five sessions"])
-def pooled(request: pytest.FixtureRequest, pair: Pair, tmp_path: Path) -> Iterator[int]:
-    with pgbouncer(pair.cluster, tmp_path / "pool", size=request.param) as port:
+def pooled(request: pytest.FixtureRequest, pair: Pair) -> Iterator[int]:
+    with pgbouncer(pair.cluster, size=request.param) as port:
         yield port
 
 
@@ -89,8 +98,8 @@ class _Nothing:
         return False
 
 
-def test_in_session_mode_a_session_is_kept_and_pinned(pair: Pair, tmp_path: Path) -> None:
-    with pgbouncer(pair.cluster, tmp_path / "pool", mode="session", size=3) as port, behind(port, "default"):
+def test_in_session_mode_a_session_is_kept_and_pinned(pair: Pair) -> None:
+    with pgbouncer(pair.cluster, mode="session", size=3) as port, behind(port, "default"):
         with connect("default", "relay orders") as conn, connect("default", "relay orders") as other:
             shown = {name: conn.execute(f"SHOW {name}").fetchone() for name in PINNED}
             assert {name: row[0] for name, row in shown.items() if row} == PINNED
@@ -100,9 +109,9 @@ def test_in_session_mode_a_session_is_kept_and_pinned(pair: Pair, tmp_path: Path
         assert consumer._lead()
 
 
-def test_a_pool_of_one_session_in_session_mode_is_not_taken_for_sharing(pair: Pair, tmp_path: Path) -> None:
+def test_a_pool_of_one_session_in_session_mode_is_not_taken_for_sharing(pair: Pair) -> None:
     with (
-        pgbouncer(pair.cluster, tmp_path / "pool", mode="session", size=1) as port,
+        pgbouncer(pair.cluster, mode="session", size=1) as port,
         behind(port, "default"),
         connect("default", "relay orders") as conn,
     ):
@@ -116,9 +125,9 @@ def test_a_direct_connection_is_not_taken_for_a_pooled_one(pair: Pair) -> None:
             assert not is_pooled(conn)
 
 
-def test_web_processes_write_capture_and_serve_the_feed_in_transaction_mode(stage: Stage, tmp_path: Path) -> None:
+def test_web_processes_write_capture_and_serve_the_feed_in_transaction_mode(stage: Stage) -> None:
     """Events, captured rows and the feed's long poll, with every transaction on whatever session is free."""
-    with pgbouncer(stage.pair.cluster, tmp_path / "pool", size=2) as port, behind(port, "default"):
+    with pgbouncer(stage.pair.cluster, size=2) as port, behind(port, "default"):
         for number in range(20):
             with transaction.atomic(), connections["default"].cursor() as cursor:
                 publish(
@@ -161,3 +170,43 @@ PAID: dict[str, Any] = {"public_id": "01890a5d-ac96-774b-bcce-b302099a8057", "am
 )
 def test_a_mistake_in_direct_is_said(direct: Any, says: str) -> None:
     assert any(says in each for each in find_mistakes({"DIRECT": direct}))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_pooler_of_the_compose_file_shares_sessions_lets_web_roles_in_and_nobody_else(pair: Pair) -> None:
+    """`deploy/compose/pgbouncer.sh` as the container runs it, before this server."""
+    made(lambda: EmbeddedPgBouncer(pair.cluster.port, {})).destroy()
+    port, here = free_port(), f"127.0.0.1:{pair.cluster.port}"
+    nobody = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="sx") as directory:
+        if nobody:
+            shutil.chown(directory, *nobody.values())
+        environment = {
+            "PATH": os.environ["PATH"], "PGBOUNCER_DIRECTORY": f"{directory}/pool", "PGBOUNCER_PORT": str(port),
+            "PGBOUNCER_ADDRESS": "127.0.0.1", "PGBOUNCER_POOL": "1",
+            "SHOP_DB_NAME": pair.shop, "SHOP_DB_DIRECT": here, "SHOP_DB_PASSWORD": pair.cluster.password,
+            "ORDERS_DB_NAME": pair.orders, "ORDERS_DB_DIRECT": here, "ORDERS_DB_PASSWORD": pair.cluster.password,
+        }  # fmt: skip
+        script = ["sh", str(ROOT / "deploy" / "compose" / "pgbouncer.sh"), "-q"]
+        process = subprocess.Popen(script, env=environment, **nobody)  # type: ignore[call-overload]
+
+        def open_as(role: str, database: str) -> "psycopg.Connection[Any]":
+            dsn = pair.cluster.dsn(database, role).replace(f"port={pair.cluster.port}", f"port={port}")
+            return psycopg.connect(dsn, autocommit=True)
+
+        try:
+            await_until(lambda: process.poll() is not None or _listens(port), 20, "PgBouncer listens")
+            with open_as("shop_app", pair.shop) as one, open_as("shop_app", pair.shop) as other:
+                served = {conn.execute("SELECT pg_backend_pid()").fetchone() for conn in (one, other)}
+                assert len(served) == 1, "transactions share a session"
+            with open_as("orders_app", pair.orders) as service:
+                assert service.execute("SELECT current_user::text").fetchone() == ("orders_app",)
+            with pytest.raises(psycopg.OperationalError):
+                open_as("shop_owner", pair.shop)
+        finally:
+            process.terminate()
+            process.wait(10)

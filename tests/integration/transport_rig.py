@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from migration_tools.testing.brokers import EmbeddedBroker
 
 
-def made(kind: type[EmbeddedBroker]) -> EmbeddedBroker:
+def made(kind: Callable[[], EmbeddedBroker]) -> EmbeddedBroker:
     """A broker, not started. Where its server is missing: a failure in CI, which installs it; elsewhere a skip."""
     try:
         return kind()

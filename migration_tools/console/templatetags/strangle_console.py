@@ -2,18 +2,21 @@
 
 import datetime as dt
 import json
+import re
 from typing import Any
 
 from django import template
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
 
 from migration_tools.console.assets import digest_of
 from migration_tools.console.drawing import Series, share_bar, spark
 from migration_tools.management.progress import duration
 
 register = template.Library()
+OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 
 
 @register.filter
@@ -58,6 +61,12 @@ def pretty(value: Any) -> str:
 def words(value: str) -> str:
     """A name of the code as words."""
     return str(value).replace("_", " ")
+
+
+@register.filter
+def unbroken(value: str) -> SafeString:
+    """A sentence whose options (--so-called) no line break tears apart."""
+    return mark_safe(OPTION.sub(r'<span class="option">\g<0></span>', conditional_escape(value)))  # noqa: S308  (escaped)
 
 
 @register.simple_tag
