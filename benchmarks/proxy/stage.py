@@ -20,6 +20,15 @@ CONTEXT = "orders"
 START_SECONDS = 30.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """A running Envoy of ours and the agent that started it, which is not its parent."""
+
+    port: int
+    agent: int
+    envoy: int
+
+
 @dataclass(kw_only=True)
 class Stage:
     """What is running: our Envoy's port and the process of both sides."""
@@ -77,13 +86,13 @@ def stage(directory: Path) -> Iterator[Stage]:
             "STRANGLE_BENCH_NEW": f"127.0.0.1:{new}",
         }
         _prepare_table()
-        port, _ = stack.enter_context(our_proxy(directory / "stage", os.environ))
-        yield Stage(port=port, sides=sides)
+        edge = stack.enter_context(our_proxy(directory / "stage", os.environ))
+        yield Stage(port=edge.port, sides=sides)
 
 
 @contextmanager
-def our_proxy(directory: Path, env: Mapping[str, str]) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
-    """One more Envoy under an agent of its own, of the table in force; its port, and the agent's process."""
+def our_proxy(directory: Path, env: Mapping[str, str]) -> Iterator[Edge]:
+    """One more Envoy under an agent of its own, of the table in force."""
     from migration_tools.routing import publishing
 
     port, known = free_port(), {row.proxy for row in publishing.live_proxies() if row.applied_version}
@@ -95,7 +104,8 @@ def our_proxy(directory: Path, env: Mapping[str, str]) -> "Iterator[tuple[int, s
             if agent.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("our proxy did not start; its message is above")
             time.sleep(0.02)
-        yield port, agent
+        envoy = json.loads((directory / "envoy.pid").read_text())["pid"]
+        yield Edge(port=port, agent=agent.pid, envoy=int(envoy))
     finally:
         _end(agent)
 

@@ -11,7 +11,7 @@ from benchmarks.messaging.load import update_anywhere
 from benchmarks.proxy.configurations import our_table
 from benchmarks.proxy.contestants import upstream
 from benchmarks.proxy.load import Load, read
-from benchmarks.proxy.stage import our_proxy
+from benchmarks.proxy.stage import Edge, our_proxy
 from benchmarks.ratios import Samples
 from benchmarks.scaling.layout import Layout, Meter
 
@@ -23,20 +23,21 @@ def proxies_round(layout: Layout, directory: Path, found: Samples, seconds: floa
     """The same readers on one Envoy, then spread over two."""
     _publish()
     with upstream(directory) as answering, ExitStack() as stack:
-        ports: list[int] = []
-        agents: list[int] = []
+        edges: list[Edge] = []
         for count in (1, 2):
-            port, agent = stack.enter_context(our_proxy(directory / f"edge{count}", _environment(layout, answering)))
-            ports.append(port)
-            agents.append(agent.pid)
-            _read(ports, WARM_SECONDS)
-            meter = Meter({"Envoy": agents})
-            loads = _read(ports, seconds)
+            environment = _environment(layout, answering)
+            edges.append(stack.enter_context(our_proxy(directory / f"edge{count}", environment)))
+            _read(edges, WARM_SECONDS)
+            meter = Meter({"Envoy": [edge.envoy for edge in edges], "agent": [edge.agent for edge in edges]})
+            loads = _read(edges, seconds)
+            used, longest = meter.used(), max(load.seconds for load in loads)
             requests = sum(load.requests for load in loads)
             if not requests or any(load.errors for load in loads):
                 raise RuntimeError(f"{count} Envoys answered {sum(load.errors for load in loads)} requests wrongly")
-            found.add(f"{count} Envoys, requests/s", requests / max(load.seconds for load in loads))
-            found.add(f"{count} Envoys, µs a request", meter.used()["Envoy"] / requests * 1e6)
+            name = f"{count} Envoy{'s' if count > 1 else ''}"
+            found.add(f"{name}, requests/s", requests / longest)
+            found.add(f"{name}, µs a request", used["Envoy"] / requests * 1e6)
+            found.add(f"{name}, cores of an agent", used["agent"] / longest / count)
 
 
 def pooler_round(layout: Layout, found: Samples, clients: int, seconds: float) -> None:
@@ -56,9 +57,10 @@ def pooler_round(layout: Layout, found: Samples, clients: int, seconds: float) -
     found.add("directly, sessions", clients)
 
 
-def _read(ports: list[int], seconds: float) -> list[Load]:
-    with ThreadPoolExecutor(len(ports)) as pool:
-        return list(pool.map(lambda port: read(port, connections=READERS // len(ports), seconds=seconds), ports))
+def _read(edges: list[Edge], seconds: float) -> list[Load]:
+    each = READERS // len(edges)
+    with ThreadPoolExecutor(len(edges)) as pool:
+        return list(pool.map(lambda edge: read(edge.port, connections=each, seconds=seconds), edges))
 
 
 def _publish() -> None:
