@@ -13,8 +13,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import transaction
 
+from migration_tools.messaging.context import Causality, caused_by
 from migration_tools.messaging.models import DeadLetter
+from migration_tools.messaging.outbox import publish
 from migration_tools.routing.counts import Counts, Observed
 from migration_tools.routing.models import ProxyInstance
 from migration_tools.routing.publishing import current_version
@@ -116,7 +119,12 @@ def make_people() -> None:
 
 
 def plant(scene: Scene) -> None:
-    """Differences in the service, a parked event in the monolith, traffic and a proxy, shadow reads that differed."""
+    """A chain of events, differences in the service, a parked event, traffic, a proxy, shadow reads that differed."""
+    with caused_by(Causality(correlation_id="chain-of-the-test")), transaction.atomic():
+        order = {"order_id": 1, "public_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
+        for event, more in (("order.paid", {"amount": "1.00"}), ("order.shipped", {})):
+            publish(event, aggregate_type="order", aggregate_id=1, payload=order | more, stream="orders")
+    scene.stage.settle()
     orders = scene.stage.orders
     orders.execute("SET session_replication_role = replica")
     with orders.transaction():

@@ -11,6 +11,7 @@ from migration_tools.state.journal import phase_of
 from migration_tools.state.phase import ORDER
 from playbooks.orders import Orders
 from tests.console.conftest import SIZES
+from tests.console.legible import unreadable
 from tests.console.scene import Scene, awaited, plant, stick_sagas
 
 pytestmark = pytest.mark.thorough
@@ -23,6 +24,7 @@ PAGES = {
     "difference": "/strangle/console/orders/verifications/{last}/4/",
     "traffic": "/strangle/console/orders/traffic/",
     "events": "/strangle/console/orders/events/",
+    "chain": "/strangle/console/orders/events/?correlation=chain-of-the-test",
     "letters": "/strangle/console/orders/letters/",
     "sagas": "/strangle/console/orders/sagas/",
     "burn-down": "/strangle/console/orders/decommission/",
@@ -77,6 +79,19 @@ def moved(shop: Scene) -> Scene:
     return shop
 
 
+def test_the_explorer_finds_what_one_request_caused_and_shows_shapes_alone(moved: Scene, visit: Any) -> None:
+    page = visit()
+    page.goto(PAGES["events"])
+    page.fill("#correlation", "chain-of-the-test")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**correlation=chain-of-the-test")
+    links = [" ".join(each.inner_text().split()) for each in page.locator(".chain li").all()]
+    assert [link.split()[1] for link in links] == ["order.paid", "order.shipped"], links
+    page.locator("summary").first.click()
+    assert "public_id" in page.inner_text(".chain")
+    assert "01890a5d" not in page.content(), "values of payloads are hidden"
+
+
 def address(path: str) -> str:
     from migration_tools.state.models import Verification
 
@@ -96,6 +111,7 @@ def test_every_page_is_drawn_at_every_size_and_scheme(
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} is {wide} pixels wider than the screen"
         assert "zoe@example.com" not in page.content(), name
+        assert unreadable(page) == [], name
     page.goto(address(PAGES["difference"]))
     for side in page.locator(".sides td").all():
         box = side.evaluate(

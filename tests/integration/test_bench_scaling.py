@@ -36,7 +36,7 @@ def test_every_row_is_there_with_its_goal_and_nothing_was_done_by_somebody_else(
     made(EmbeddedRabbit).destroy()
     made(lambda: EmbeddedPgBouncer(1, {})).destroy()
     output = tmp_path / "scaling.json"
-    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.scaling", "--rows", "4000", "--events", "200"]
+    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.scaling", "--rows", "20000", "--events", "200"]
     done = subprocess.run(
         [*argv, "--rounds", "1", "--seconds", "0.3", "--clients", "8", "--output", str(output)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=250,

@@ -1,8 +1,18 @@
 """What an operator sees after a cutover: the way back, who uses the old tables, in pages and terminal."""
 
+import fcntl
 import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 
@@ -13,7 +23,8 @@ from migration_tools.overview.curves import answers, differences, thin
 from migration_tools.overview.observing import keep, observe, samples
 from migration_tools.playbook import seconds
 from playbooks.orders import Orders
-from tests.conftest import SMALL_SHOP, Pair
+from tests.conftest import ROOT, SMALL_SHOP, Pair
+from tests.integration.proxy_rig import await_until
 from tests.integration.test_phases import ROAD, Road
 
 
@@ -62,6 +73,39 @@ def test_after_a_cutover_the_way_back_the_old_tables_users_and_the_burn_down_are
     call_command("strangle_top", "orders", "--format", "json", stdout=out)
     (told,) = json.loads(out.getvalue())
     assert told["status"]["phase"] == "cutover"
+
+
+@pytest.mark.thorough
+def test_on_a_terminal_the_board_is_redrawn_until_ctrl_c_and_the_screen_given_back(cut_over: Road) -> None:
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "strangle_top", "orders", "--every", "0.1"],
+        cwd=ROOT, env={**cut_over.pair.environment(operator=True), "TERM": "xterm"}, stdin=theirs, stdout=theirs,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = ""
+
+    def read() -> None:
+        nonlocal shown
+        with suppress(OSError):  # the other end is closed when the command has ended
+            while True:
+                shown += os.read(terminal, 65536).decode(errors="replace")
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        await_until(lambda: shown.count("to carry back") >= 3, 30, "three looks")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        reader.join(10)
+        os.close(terminal)
+    assert "cutover" in shown
+    assert "Traceback" not in shown
+    assert "\x1b[?1049l" in shown[-200:], "the screen as it was before"
 
 
 def test_rows_that_wait_to_be_carried_back_are_counted_before_and_after_they_are_numbered(pair: Pair) -> None:
