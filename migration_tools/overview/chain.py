@@ -1,5 +1,6 @@
 """What one request, task or command caused: records of a stream with its correlation id, redacted."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class Link:
 
 
 _COLUMNS = """s.position, s.kind, COALESCE(s.event_type, r.target_table, ''), COALESCE(s.aggregate_id,
-    array_to_string(s.key, '/'), ''), s.correlation_id, s.causation_id, s.occurred_at, s.payload, s.event_id::text
+    array_to_string(s.key, '/'), ''), s.correlation_id, s.causation_id, s.occurred_at, s.payload::text, s.event_id::text
     FROM strangle_stream s LEFT JOIN strangle_relation r ON r.id = s.relation"""
 KINDS = {"r": "row", "p": "patch", "g": "gone", "e": "event"}
 
@@ -69,7 +70,8 @@ def _execute(conn: Any, query: str, params: list[Any]) -> list[Any]:
 
 
 def _link(side: str, row: Any) -> Link:
-    payload = row[7]
+    # As text: Django's connections and ours read jsonb differently.
+    payload = json.loads(row[7]) if row[7] is not None else None
     return Link(
         side=side,
         position=row[0],
@@ -79,6 +81,6 @@ def _link(side: str, row: Any) -> Link:
         correlation=row[4] or "",
         causation=row[5] or "",
         at=row[6],
-        shape=hidden(payload) if payload is not None and not isinstance(payload, str) else None,
+        shape=hidden(payload),
         event_id=row[8] or "",
     )

@@ -1,0 +1,78 @@
+"""Every command line that a page shows is run against a shop half-way: it answers, or refuses in a sentence.
+
+What changes something is rehearsed with its --dry-run, so all lines meet the same shop. What works on until told to
+stop is run by tests of its own; lines for another side's settings are parsed by test_docs alone.
+"""
+
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, load_command_class
+
+from migration_tools.errors import ExitCode
+from tests.examples.test_docs import PAGES, parse, shell_lines
+from tests.integration.test_phases import Road, road
+from tests.unit.test_manners import CHANGES, LEAVES, NATURES, WORKS_ON, options
+
+__all__ = ["road"]
+
+pytestmark = pytest.mark.thorough
+
+
+def lines() -> list[tuple[str, ...]]:
+    """What follows `manage.py`, once each."""
+    found = {}
+    for path in PAGES:
+        for line in shell_lines(path.read_text()):
+            words = parse(line)
+            place = next((at for at, word in enumerate(words) if word.endswith("manage.py")), None)
+            if place is not None and words[place + 1 : place + 2] and words[place + 1].startswith("strangle_"):
+                found[tuple(words[place + 1 :])] = None
+    return sorted(found)
+
+
+def leaf(words: tuple[str, ...]) -> str:
+    """The command, with its action where that has a parser of its own."""
+    return " ".join(words[:2]) if " ".join(words[:2]) in LEAVES else words[0]
+
+
+def run(words: tuple[str, ...]) -> tuple[int, str]:
+    """Exit code, and what was said on both channels."""
+    name, *arguments = words
+    if NATURES[leaf(words)] == CHANGES and {"--dry-run"} & options(LEAVES[leaf(words)]) - set(arguments):
+        arguments.append("--dry-run")
+    out, command = StringIO(), load_command_class("migration_tools", name)
+    given = vars(command.create_parser("manage.py", name).parse_args(arguments))
+    try:
+        command.execute(*given.pop("args", ()), **given | {"stdout": out, "stderr": out, "no_color": True})
+    except CommandError as error:
+        return error.returncode, f"{out.getvalue()}{error}"
+    except SystemExit as error:
+        return int(error.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_every_line_of_the_pages_does_what_it_says_or_refuses_in_a_sentence(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.go("strangle_dual_write", "strangle_backfill", "strangle_verify", "strangle_switch_reads --percent 25")
+    monkeypatch.chdir(tmp_path)
+    codes, faults = {each.value for each in ExitCode}, []
+    ran: dict[int, list[str]] = {}
+    for words in lines():
+        if NATURES[leaf(words)] == WORKS_ON or "--settings" in words or "--watch" in words:
+            continue
+        line = " ".join(words)
+        try:
+            code, said = run(words)
+        except Exception as error:  # whatever is not an answer is a fault
+            faults.append(f"{line}: {type(error).__name__}: {error}")
+            continue
+        ran.setdefault(code, []).append(line)
+        if code not in codes or (code and len(said) < 20) or "Traceback" in said:
+            faults.append(f"{line}: exit code {code}, {said[-300:]!r}")
+    sys.stdout.write(f"{ {code: len(each) for code, each in ran.items()} }\n{ran}")
+    assert faults == []
+    assert len(ran[0]) > 60
