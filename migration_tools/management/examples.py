@@ -4,13 +4,16 @@ from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.db.utils import ProgrammingError
 
 from migration_tools.conf import find_mistakes
 from migration_tools.errors import ExitCode
 from migration_tools.management.direct import going_direct
 
 EXIT_CODES = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
+
+UNDEFINED_TABLE = "42P01"
 
 
 class Examples(BaseCommand):
@@ -26,11 +29,26 @@ class Examples(BaseCommand):
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run it past poolers: what a command does with Django's own connections needs sessions too."""
+        """Run it past poolers: what a command does with Django's own connections needs sessions too.
+
+        Raises:
+            CommandError: the command's own, or a table of the toolkit that it needs is missing.
+        """
         if find_mistakes(getattr(settings, "MIGRATION_TOOLS", {})):
             return super().execute(*args, **options)  # the command itself says what is wrong
-        with going_direct():
-            return super().execute(*args, **options)
+        try:
+            with going_direct():
+                return super().execute(*args, **options)
+        except ProgrammingError as error:
+            # As psycopg and psycopg2 call it.
+            code = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
+            if code != UNDEFINED_TABLE:
+                raise
+            raise CommandError(
+                f"a table is missing ({str(error).splitlines()[0]}); see that INSTALLED_APPS has the app that this "
+                "command is for, and run manage.py migrate",
+                returncode=ExitCode.ERROR,
+            ) from error
 
 
 class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):

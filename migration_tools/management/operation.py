@@ -116,15 +116,7 @@ class Operation(Examples):
             refuse_unless(env, to)
             plan = DryRunExecutor(env)
             MOVES[to].start(plan, options)
-            blocking = missing_evidence(env, to)
-            return {
-                "plan": plan.plan,
-                "blocking": blocking,
-                "evidence": {},
-                "phase_after": phase_of(env.context).value,
-                "message": "nothing was "
-                "touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
-            }
+            return self.rehearsed(plan, missing_evidence(env, to))
         evidence = move_forward(env, to, LiveExecutor(env), reason=options["reason"])
         seconds = round(time.monotonic() - began, 3)
         return {
@@ -132,6 +124,17 @@ class Operation(Examples):
             "seconds": seconds,
             "evidence": evidence,
             "message": f"{env.context!r} is in phase {to.value!r} ({seconds:.1f} s)",
+        }
+
+    def rehearsed(self, plan: DryRunExecutor, blocking: list[str]) -> dict[str, Any]:
+        """What --dry-run answers: the plan in sentences, and what is in its way."""
+        return {
+            "plan": plan.plan,
+            "blocking": blocking,
+            "evidence": {},
+            "phase_after": phase_of(plan.env.context).value,
+            "message": "nothing was "
+            "touched; " + ("its gates are met" if not blocking else "these gates are not met yet:"),
         }
 
     def _say(self, text: str) -> None:

@@ -4,7 +4,6 @@ What changes something is rehearsed with its --dry-run, so all lines meet the sa
 stop is run by tests of its own; lines for another side's settings are parsed by test_docs alone.
 """
 
-import sys
 from io import StringIO
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tests.unit.test_manners import CHANGES, LEAVES, NATURES, WORKS_ON, options
 
 __all__ = ["road"]
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(150)]
 
 
 def lines() -> list[tuple[str, ...]]:
@@ -62,7 +61,8 @@ def test_every_line_of_the_pages_does_what_it_says_or_refuses_in_a_sentence(
     codes, faults = {each.value for each in ExitCode}, []
     ran: dict[int, list[str]] = {}
     for words in lines():
-        if NATURES[leaf(words)] == WORKS_ON or "--settings" in words or "--watch" in words:
+        works_on = NATURES[leaf(words)] == WORKS_ON or "--watch" in words or words[:2] == ("strangle_sagas", "run")
+        if works_on or "--settings" in words:
             continue
         line = " ".join(words)
         try:
@@ -73,6 +73,9 @@ def test_every_line_of_the_pages_does_what_it_says_or_refuses_in_a_sentence(
         ran.setdefault(code, []).append(line)
         if code not in codes or (code and len(said) < 20) or "Traceback" in said:
             faults.append(f"{line}: exit code {code}, {said[-300:]!r}")
-    sys.stdout.write(f"{ {code: len(each) for code, each in ran.items()} }\n{ran}")
+    print(ran, *faults, sep="\n")
     assert faults == []
     assert len(ran[0]) > 60
+    # In the phase, a share is changed without a move; that --dry-run said it could not be done was a fault.
+    assert "strangle_switch_reads orders --percent 100" in ran[0]
+    assert "strangle_switch_reads orders --steps 1,5,25,50,100" in ran[0]

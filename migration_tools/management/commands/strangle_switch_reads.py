@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.errors import ExitCode, GateNotMet
 from migration_tools.management.operation import Operation
+from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.gates import readers_stay
 from migration_tools.phases.live import LiveExecutor
 from migration_tools.phases.machine import operating
@@ -58,10 +59,15 @@ class Command(Operation):
         elif options["percent"] is None:
             options["percent"] = 100.0
         with self.surroundings(options, stop) as env:
-            if phase_of(env.context) is not Phase.SWITCH_READS or options["dry_run"]:
+            if phase_of(env.context) is not Phase.SWITCH_READS:
                 result = self.move(env, Phase.SWITCH_READS, options)
                 if ramp is None or options["dry_run"]:
                     return self._told(result, ramp)
+            elif options["dry_run"]:
+                plan = DryRunExecutor(env)
+                if ramp is None:
+                    plan.shift_reads(options["percent"])
+                return self._told(self.rehearsed(plan, list(readers_stay(env))), ramp)
             began = time.monotonic()
             with operating(env.source, env.context):
                 executor = LiveExecutor(env)
