@@ -112,6 +112,10 @@ def test_every_page_is_drawn_at_every_size_and_scheme(
         assert wide <= 0, f"{name} is {wide} pixels wider than the screen"
         assert "zoe@example.com" not in page.content(), name
         assert unreadable(page) == [], name
+        hidden = page.evaluate("[...document.querySelectorAll('.scroll')].some(e => e.scrollWidth > e.clientWidth)")
+        assert not hidden or name not in ("verification", "verifications"), (
+            f"{name} has columns that one must scroll to"
+        )
     page.goto(address(PAGES["difference"]))
     for side in page.locator(".sides td").all():
         box = side.evaluate(

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from migration_tools.overview.observing import keep, observe
+from migration_tools.state.models import Observation
 from playbooks.orders import Orders
 from tests.conftest import Pair
 from tests.console.scene import MOVER, PASSWORD, make_staff
@@ -40,6 +41,19 @@ def test_every_page_can_be_read_before_the_first_move_observed_or_not(staff: Cli
     partial = staff.get(PAGES["overview"], headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in partial
     assert "What it does" not in partial
+
+
+def test_a_copy_that_waits_says_why_and_how_long_it_will_take(staff: Client) -> None:
+    keep(observe(Orders))
+    row = Observation.objects.get(context="orders")
+    row.document["copied"] |= {
+        "begun": True, "percent": 41.5, "rows": 415, "total": 1000, "rate": 10.0, "eta_seconds": 58,
+        "holding": "the consumer is 12 s behind; limit 5 s",
+    }  # fmt: skip
+    row.save()
+    page = staff.get(PAGES["overview"]).content.decode()
+    assert "415 of 1,000 rows, 10/s, 58 s left" in page
+    assert "Throttled: the consumer is 12 s behind; limit 5 s" in page
 
 
 def test_the_admin_shows_every_table_and_changes_none(pair: Pair) -> None:
