@@ -64,6 +64,12 @@ def words(value: str) -> str:
 
 
 @register.filter
+def breakable(value: Any) -> SafeString:
+    """A name that may be broken after its underscores, rather than anywhere, where there is little room."""
+    return mark_safe(conditional_escape(value).replace("_", "_<wbr>"))  # noqa: S308  (escaped)
+
+
+@register.filter
 def unbroken(value: str) -> SafeString:
     """A sentence whose options (--so-called) no line break tears apart."""
     return mark_safe(OPTION.sub(r'<span class="option">\g<0></span>', conditional_escape(value)))  # noqa: S308  (escaped)
