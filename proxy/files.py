@@ -33,7 +33,7 @@ class Directory:
 
     def save_last_good(self, table: RoutingTable) -> None:
         """Remember the table that is being answered by, for a start without the database."""
-        self._replace(LAST_GOOD, {"version": table.version, "document": to_document(table)})
+        self._replace(LAST_GOOD, {"version": table.version, "document": to_document(table)}, durable=True)
 
     def last_good(self) -> RoutingTable | None:
         """The table that was last answered by; None when there is none.
@@ -67,7 +67,7 @@ class Directory:
                 ) from None
             yield
 
-    def _replace(self, name: str, content: Any) -> bool:
+    def _replace(self, name: str, content: Any, *, durable: bool = False) -> bool:
         data = json.dumps(content, indent=1, sort_keys=True).encode()
         target = self.path / name
         if target.exists() and target.read_bytes() == data:
@@ -76,7 +76,9 @@ class Directory:
         with tempfile.NamedTemporaryFile(dir=self.path, prefix=f".{name}.", delete=False) as temporary:
             temporary.write(data)
             temporary.flush()
-            os.fsync(temporary.fileno())
+            # Watched files need not outlive the machine: an agent that starts renders them anew, from what does.
+            if durable:
+                os.fsync(temporary.fileno())
             if self._owner is not None:
                 os.fchown(temporary.fileno(), *self._owner)
         Path(temporary.name).rename(target)
