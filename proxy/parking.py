@@ -9,6 +9,7 @@ an agent that was killed, is therefore no failure but the old way: tries with pa
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import threading
@@ -23,6 +24,8 @@ PARKED_MAXIMUM = 4_096
 # The oldest first, and so many at a time: all at once would be a crowd at the application's door.
 CALLED_AT_ONCE, CALL_PAUSE_SECONDS = 16, 0.004
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+logger = logging.getLogger(__name__)
 
 Waiting = deque["asyncio.Future[None]"]
 
@@ -40,7 +43,7 @@ class Parking:
         self.path = path
         self._headers = frozenset(name.lower() for name in headers)
         self._ids = ids
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._held: dict[str, Waiting] = {}
         self._calling: set[asyncio.Task[None]] = set()
         self._room = PARKED_MAXIMUM
@@ -56,13 +59,16 @@ class Parking:
         """Listen during the block."""
         ready = threading.Event()
         self._room = min(PARKED_MAXIMUM, _files() // 2)
-        thread = threading.Thread(target=self._run, args=(ready,), name="parking", daemon=True)
+        self._loop = loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._run, args=(loop, ready), name="parking", daemon=True)
         thread.start()
         ready.wait()
         try:
             yield
         finally:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            if self._loop is not None:
+                self._loop = None
+                loop.call_soon_threadsafe(loop.stop)
             thread.join()
 
     def hold(self, contexts: Iterable[str]) -> None:
@@ -74,7 +80,8 @@ class Parking:
         self._tell(self._keep_only, frozenset(contexts))
 
     def _tell(self, what: Callable[[frozenset[str]], None], contexts: frozenset[str]) -> None:
-        self._loop.call_soon_threadsafe(what, contexts)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(what, contexts)
 
     def _hold(self, contexts: frozenset[str]) -> None:
         for name in contexts:
@@ -82,27 +89,34 @@ class Parking:
 
     def _keep_only(self, contexts: frozenset[str]) -> None:
         for name in self._held.keys() - contexts:
-            task = self._loop.create_task(_call(self._held.pop(name)))
+            task = asyncio.get_running_loop().create_task(_call(self._held.pop(name)))
             self._calling.add(task)
             task.add_done_callback(self._calling.discard)
 
-    def _run(self, ready: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        self.path.unlink(missing_ok=True)
-        server = self._loop.run_until_complete(
-            asyncio.start_unix_server(self._serve, self.path, backlog=PARKED_MAXIMUM, limit=1 << 18)
-        )
-        self.path.chmod(0o600)
-        if self._ids is not None:
-            os.chown(self.path, *self._ids)
-        ready.set()
-        self._loop.run_forever()
+    def _run(self, loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            self.path.unlink(missing_ok=True)
+            server = loop.run_until_complete(
+                asyncio.start_unix_server(self._serve, self.path, backlog=PARKED_MAXIMUM, limit=1 << 18)
+            )
+            self.path.chmod(0o600)
+            if self._ids is not None:
+                os.chown(self.path, *self._ids)
+        except OSError as error:
+            logger.warning("held writes cannot wait at %s and will try by themselves: %s", self.path, error)
+            self._loop = None
+            loop.close()
+            return
+        finally:
+            ready.set()
+        loop.run_forever()
         server.close()
-        tasks = asyncio.all_tasks(self._loop)
+        tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.close()
         self.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,7 +140,7 @@ class Parking:
         waiting = self._held.get(context)
         if waiting is None or self._parked >= self._room:
             return
-        called: asyncio.Future[None] = self._loop.create_future()
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(called)
         self._parked += 1
         try:

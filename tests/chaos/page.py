@@ -52,6 +52,14 @@ ELSEWHERE = {
         )
         for point in ("piece.begun", "piece.rows_written", "piece.committed")
     },
+    **{
+        point: (
+            "tests/integration/test_removal.py",
+            "test_a_removal_that_is_killed_again_and_again_is_completed_by_the_same_command",
+            "the removal of the old tables is killed, then run again",
+        )
+        for point in ("removal.proved", "removal.dropped", "removal.service_done", "removal.routes_done")
+    },
     "lease.done": (
         "tests/chaos/test_killed_workers.py",
         "test_a_celery_worker_killed_in_a_piece_under_writes_is_followed_by_another_and_nothing_is_lost",
