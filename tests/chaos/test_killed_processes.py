@@ -74,7 +74,14 @@ def writers(pair: Pair) -> Iterator[None]:
             thread.join()
 
 
-@pytest.mark.parametrize("point", ["projector.done@3", "tick.before_row@3", "tick.before_commit@3"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("projector.done@3", marks=pytest.mark.thorough),
+        pytest.param("tick.before_row@3", marks=pytest.mark.thorough),
+        "tick.before_commit@3",
+    ],
+)
 def test_a_relay_killed_at_a_point_numbers_every_write_once(stage: Stage, point: str) -> None:
     stage.backfill()
     name, _, passage = point.partition("@")
@@ -117,7 +124,7 @@ def purchase(stage: Stage, number: int) -> None:
     [
         pytest.param("sync.rows_upserted@2", marks=pytest.mark.thorough),
         pytest.param("inbox.rows_applied@2", marks=pytest.mark.thorough),
-        "inbox.before_commit@2",
+        pytest.param("inbox.before_commit@2", marks=pytest.mark.thorough),
         "inbox.after_commit@2",
     ],
 )

@@ -197,6 +197,7 @@ def test_the_status_tells_what_it_can_while_the_services_database_is_down(restin
     assert "does not answer" in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_consumer_that_is_down_at_the_cutover_leaves_the_old_owner_writing(
     resting: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:

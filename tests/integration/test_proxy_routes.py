@@ -214,6 +214,7 @@ def test_no_request_fails_while_everything_changes(proxy: Rig) -> None:
     assert failures == []
 
 
+@pytest.mark.thorough
 def test_a_body_above_the_configured_size_is_refused_in_a_hold_and_is_on_no_side(proxy: Rig) -> None:
     small = replace(proxy.table.contexts["orders"], buffer_bytes=200_000)
     proxy.publish(lambda table: with_context(table, "orders", small))

@@ -64,6 +64,7 @@ def test_an_agent_whose_database_hangs_still_stops(
         answers.set()
 
 
+@pytest.mark.thorough
 def test_an_agent_that_was_stopped_by_sigstop_ends_soon_after_sigcont(start: Start, directory: Path, port: int) -> None:
     publishing.publish(
         lambda table: ensure_context(table, "orders", ["/api/orders/"], "orders"), author="t", reason="t"

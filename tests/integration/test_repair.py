@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from migration_tools.errors import ExitCode
 from migration_tools.state.models import JournalEntry, Verification
 from tests.corruption import LINE, ORDER, PRODUCT, plant_all, unseen
@@ -76,6 +78,7 @@ def test_a_dry_run_names_each_row_and_touches_nothing(road: Road) -> None:
     assert not JournalEntry.objects.filter(step="repaired").exists()
 
 
+@pytest.mark.thorough
 def test_a_report_that_says_nothing_any_more_is_refused(road: Road, settings: Any) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     assert "no verification of 'orders'" in str(road.refused("strangle_repair"))
@@ -100,6 +103,7 @@ def test_a_report_that_says_nothing_any_more_is_refused(road: Road, settings: An
         assert "strangle_verify orders" in str(error)
 
 
+@pytest.mark.thorough
 def test_a_report_of_before_the_cutover_is_refused_after_it(road: Road) -> None:
     road.go(*ROAD[:5])
     error = road.refused("strangle_repair")

@@ -163,6 +163,7 @@ def test_a_shadow_answer_is_served_to_nobody_else(client: httpx2.Client) -> None
     assert client.get("/t/cached").text == first.text
 
 
+@pytest.mark.thorough
 def test_one_shadow_read_on_a_side_with_another_key_logs_nobody_out(
     site: tuple[str, Pair, Path], client: httpx2.Client
 ) -> None:

@@ -210,7 +210,9 @@ def test_what_a_killed_consumer_had_not_acknowledged_comes_again_and_is_skipped(
         assert subscription.receive(0.1) is None, "it was not acknowledged"
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough if name == "rabbitmq" else ()) for name in KINDS]
+)
 def test_the_real_shop_reaches_the_real_service_while_its_broker_is_killed(
     name: str, stage: Any, brokers: Callable[[str], EmbeddedBroker], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ def _stop_before_the_end() -> None:
     raise Interrupted("the operator went home")
 
 
+@pytest.mark.thorough
 def test_ranges_compared_before_a_repair_are_compared_again(road: Road) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     with unseen(road.stage.orders):
@@ -173,6 +174,7 @@ def test_ranges_compared_before_a_repair_are_compared_again(road: Road) -> None:
     assert again["evidence"]["snapshots"] == 1, "begun anew: nothing of the old run was taken"
 
 
+@pytest.mark.thorough
 def test_a_run_begun_under_another_playbook_is_not_resumed(road: Road) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     road.pair.manage("strangle_verify", "orders", "--range-rows", "50", STRANGLE_POINTS="verify.range_recorded=kill@3")

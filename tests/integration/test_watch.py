@@ -111,6 +111,7 @@ def test_rounds_under_live_writes_stay_green_are_journalled_and_count_for_the_ga
     assert road.run("strangle_verify", "--runs", "1")["phase_after"] == "verify"
 
 
+@pytest.mark.thorough
 def test_a_watch_stops_being_green_and_is_green_again_after_the_repair(road: Road) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     road.run("strangle_verify", "--watch", "--rounds", "1", "--interval", "0")

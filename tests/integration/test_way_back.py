@@ -1,5 +1,7 @@
 """A decommission undone after the service went on alone, and a verification's move that was cut off."""
 
+import pytest
+
 from migration_tools.state.journal import phase_of
 from tests.integration.test_phases import ROAD, Road, road
 from tests.operators import killed
@@ -7,6 +9,7 @@ from tests.operators import killed
 __all__ = ["road"]
 
 
+@pytest.mark.thorough
 def test_what_ended_moved_or_was_renamed_while_the_old_tables_were_away_comes_back(road: Road) -> None:
     """Each of the three once left a rollback that failed for good, or a difference."""
     road.go(*ROAD)
@@ -32,6 +35,7 @@ def test_what_ended_moved_or_was_renamed_while_the_old_tables_were_away_comes_ba
     assert road.stage.orders.execute(names).fetchall() == [("Ünï3 Renamed",)]
 
 
+@pytest.mark.thorough
 def test_a_verification_cut_off_while_it_entered_its_phase_is_completed_by_the_same_command(road: Road) -> None:
     road.go(*ROAD[:2])
     killed(road.pair, "strangle_verify", "machine.worked")

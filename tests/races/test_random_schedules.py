@@ -276,6 +276,7 @@ def take_out_changed_rows_only(self: TableWriter, conn: Any, relations: Any, row
         self._upsert(conn, relations[row.relation], [row])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "naive"), [("_delete", forget_ends), ("_upsert_all", take_out_changed_rows_only)], ids=["ends", "unique"]
 )

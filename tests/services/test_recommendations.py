@@ -121,6 +121,7 @@ def expected(events: list[Event], orders: dict[str, tuple[int, set[int]]]) -> tu
     ]
 
 
+@pytest.mark.thorough
 def test_events_shuffled_and_delivered_twice_give_the_same_totals_and_recommendations(
     service: RunningService, tmp_path: Any
 ) -> None:
