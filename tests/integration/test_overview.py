@@ -81,8 +81,8 @@ def test_on_a_terminal_the_board_is_redrawn_until_ctrl_c_and_the_screen_given_ba
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "manage.py", "strangle_top", "orders", "--every", "0.1"],
-        cwd=ROOT, env={**cut_over.pair.environment(operator=True), "TERM": "xterm"}, stdin=theirs, stdout=theirs,
-        stderr=subprocess.STDOUT,
+        cwd=ROOT, env={**cut_over.pair.environment(operator=True), "TERM": "xterm", "COLUMNS": "160"},
+        stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT,
     )  # fmt: skip
     os.close(theirs)
     shown = ""
@@ -101,6 +101,7 @@ def test_on_a_terminal_the_board_is_redrawn_until_ctrl_c_and_the_screen_given_ba
         assert process.wait(30) == 0
     finally:
         process.kill()
+        process.wait(30)
         reader.join(10)
         os.close(terminal)
     assert "cutover" in shown
