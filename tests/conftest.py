@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from django.db import connections
 from psycopg import sql
 
 from migration_tools.testing.postgres import grant_side, provision
+
+# Speed is measured by benchmarks; an example may take as long as a busy machine needs.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE_SETTINGS = "extracted_services.orders.settings"
