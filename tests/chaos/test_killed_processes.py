@@ -125,7 +125,7 @@ def purchase(stage: Stage, number: int) -> None:
         pytest.param("sync.rows_upserted@2", marks=pytest.mark.thorough),
         pytest.param("inbox.rows_applied@2", marks=pytest.mark.thorough),
         pytest.param("inbox.before_commit@2", marks=pytest.mark.thorough),
-        "inbox.after_commit@2",
+        pytest.param("inbox.after_commit@2", marks=pytest.mark.thorough),
     ],
 )
 def test_a_consumer_killed_at_a_point_has_each_effect_once(stage: Stage, point: str) -> None:

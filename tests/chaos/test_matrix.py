@@ -18,9 +18,9 @@ from tests.conftest import ROOT
 from tests.integration.transport_rig import made
 
 CELLS = cells.in_every_test_run(cells.all_cells())
-# `make test` has time for every third of the hand-overs' own and every sixth of the others, `make test-thorough` for
+# `make test` has time for every fifth of the hand-overs' own and every ninth of the others, `make test-thorough` for
 # the rest.
-SHORT = [cell for place, cell in enumerate(CELLS) if place % (3 if cell.point.startswith("handover.") else 6) == 0]
+SHORT = [cell for place, cell in enumerate(CELLS) if place % (5 if cell.point.startswith("handover.") else 9) == 0]
 MARKS = {cell: () if cell in SHORT else (pytest.mark.thorough,) for cell in CELLS}
 
 

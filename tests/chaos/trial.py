@@ -12,7 +12,7 @@ from tests.chaos.crossroads import Crossroads
 from tests.chaos.ledger import Ledger
 from tests.chaos.world import BACK, GATE_NOT_MET, GATE_TRIES, PHASES, SECONDS, World, eventually
 
-TRIES = 4
+TRIES = 8
 TRIES_TO_REACH = 12
 NEAR_RECORDS = 500
 TOO_FAR_BEHIND = "wait for it (strangle_status"
@@ -21,10 +21,10 @@ SIGKILLED = -signal.SIGKILL
 
 def run_cell(crossroads: Crossroads, cell: Cell, *, seed: int = 1) -> Ledger:
     """Run it, again on a fresh world if the point was not passed; AssertionError tells what is wrong."""
-    for _ in range(TRIES):
+    for number in range(TRIES):
         with crossroads.at(cell.before) as world:
             with crossroads.busy(world, seed=seed) as ledger:
-                struck = _strike(world, cell)
+                struck = _strike(world, cell, still_seconds=1.0 + number / 2)
                 if struck:
                     complete(world, cell)
             if struck:
@@ -113,16 +113,16 @@ def hold(ledger: Ledger, side: str) -> None:
     assert wrong == [], wrong[:20]
 
 
-def _strike(world: World, cell: Cell) -> bool:
+def _strike(world: World, cell: Cell, *, still_seconds: float) -> bool:
     """Begin the move and kill the victim; False when it came to its end without passing the point."""
     if cell.victim == "operator":
-        return _kill_operator(world, cell)
+        return _kill_operator(world, cell, still_seconds)
     if cell.victim == "postgresql":
-        return _kill_postgresql(world, cell)
+        return _kill_postgresql(world, cell, still_seconds)
     return _kill_server(world, cell)
 
 
-def _held_still(world: World, cell: Cell) -> Callable[[], None]:
+def _held_still(world: World, cell: Cell, seconds: float) -> Callable[[], None]:
     """For points that are only passed when the stream has news: hold those still who would take it first."""
     names = ["relay", "relay back"] if cell.point in OF_THE_STREAM else []
     for name in names:
@@ -132,8 +132,8 @@ def _held_still(world: World, cell: Cell) -> Callable[[], None]:
         for name in names:
             world.living[name].send(signal.SIGCONT)
 
-    # A move may wait for them; by then the operator's own tick is made.
-    timer = threading.Timer(1.0, resume)
+    # A move may wait for them; by then the operator's own tick is made, unless the machine is slow to start it.
+    timer = threading.Timer(seconds, resume)
     timer.start()
 
     def now() -> None:
@@ -143,8 +143,8 @@ def _held_still(world: World, cell: Cell) -> Callable[[], None]:
     return now
 
 
-def _kill_operator(world: World, cell: Cell) -> bool:
-    resume = _held_still(world, cell)
+def _kill_operator(world: World, cell: Cell, still_seconds: float) -> bool:
+    resume = _held_still(world, cell, still_seconds)
     try:
         done = world.run_past_gates(cell.command, points=f"{cell.point}=kill@{cell.passage}")
     finally:
@@ -153,9 +153,9 @@ def _kill_operator(world: World, cell: Cell) -> bool:
     return done.status == SIGKILLED
 
 
-def _kill_postgresql(world: World, cell: Cell) -> bool:
+def _kill_postgresql(world: World, cell: Cell, still_seconds: float) -> bool:
     gate = world.directory / "go"
-    resume = _held_still(world, cell)
+    resume = _held_still(world, cell, still_seconds)
     for _ in range(GATE_TRIES):
         operator = world.start(cell.command, points=f"{cell.point}=wait:{gate}")
         eventually(lambda: gate.with_suffix(".reached").exists() or operator.status is not None)  # noqa: B023

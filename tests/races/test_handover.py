@@ -218,7 +218,7 @@ def test_keys_drawn_to_and_fro_are_never_drawn_twice(live: Any) -> None:
     statements = {Side.SOURCE: NEW_ORDER, Side.TARGET: NEW_SALE}
     sequences = {Side.SOURCE: "orders_order_id_seq", Side.TARGET: "sales_order_id_seq"}
     try:
-        for turn in range(6):
+        for turn in range(4):
             side = Side.TARGET if turn % 2 else Side.SOURCE
             if turn:
                 move(side)

@@ -25,7 +25,7 @@ from migration_tools.transfer.sync import TableWriter
 from tests.races import scene
 from tests.stage import STREAM, Stage
 
-RUNS = int(os.environ.get("STRANGLE_SCHEDULES", "60" if "STRANGLE_THOROUGH" in os.environ else "30"))
+RUNS = int(os.environ.get("STRANGLE_SCHEDULES", "60" if "STRANGLE_THOROUGH" in os.environ else "20"))
 STEPS = 40
 ORDERS = 6  # so few that everything meets everything
 KEYS = st.integers(1, ORDERS + 2)
