@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "legacy_monolith.accounts.middleware.NotNowMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "migration_tools.routing.identity.middleware.IdentityCookieMiddleware",
@@ -94,6 +95,7 @@ for context in CONTEXTS:
 DATABASE_ROUTERS = ["legacy_monolith.routers.DefaultOnly"]
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["legacy_monolith.accounts.backend.CustomersBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "products"
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
@@ -123,6 +125,11 @@ REST_FRAMEWORK = {
 
 SERVICE_ADDRESSES = {
     context: env(f"{context.upper()}_ADDRESS", f"127.0.0.1:{8002 + number}") for number, context in enumerate(CONTEXTS)
+}
+# Where the customers are once they have left: sessions and sign-up stay here, and ask there.
+ACCOUNTS = {
+    "url": f"http://{SERVICE_ADDRESSES['users']}/internal/accounts/" if "users" in SERVICE_ADDRESSES else "",
+    "token": env("FEED_TOKEN_MONOLITH", "development-feed-token-of-the-monolith"),
 }
 MIGRATION_TOOLS = {
     "SIDE": "monolith",

@@ -4,7 +4,7 @@ from migration_tools.capture.applying import keeping_replicas
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
 
-from .models import DailyCount, Order, Product
+from .models import Customer, DailyCount, Order, Product
 
 
 @handles("order.placed", stream="orders", versions=(1, 1))
@@ -27,5 +27,6 @@ def follow_product(envelope: Envelope) -> None:
 @handles("user.renamed", stream="users", group="names")
 def follow_name(envelope: Envelope) -> None:
     """Call a customer in their orders as they are called now, once the monolith has no customers any more."""
-    orders = Order.objects.filter(customer_id=envelope.payload["user_id"])
-    orders.exclude(customer_name=envelope.payload["name"]).update(customer_name=envelope.payload["name"])
+    number, name = envelope.payload["user_id"], envelope.payload["name"]
+    Customer.objects.update_or_create(id=number, defaults={"name": name})
+    Order.objects.filter(customer_id=number).exclude(customer_name=name).update(customer_name=name)

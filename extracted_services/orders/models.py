@@ -121,6 +121,29 @@ class Product(models.Model):
         return f"{self.sku} {self.name}"
 
 
+class Customer(models.Model):
+    """What a customer is called, as far as the users service has said so; an empty name says it has not.
+
+    A purchase locks the row while it copies the name into its order, and a renaming changes the row before the orders:
+    whichever comes first, no order keeps a name that is older than the last renaming heard of.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    name = models.TextField(default="")
+
+    class Meta:
+        db_table = "sales_customer"
+
+    def __str__(self) -> str:
+        return f"customer {self.id}"
+
+    @staticmethod
+    def called(customer_id: int, told: str) -> str:
+        """The name to copy, `told` by the customer's token if nobody else has; call inside `atomic()`."""
+        Customer.objects.bulk_create([Customer(id=customer_id)], ignore_conflicts=True)
+        return Customer.objects.select_for_update(no_key=True).get(id=customer_id).name or told
+
+
 class DailyCount(models.Model):
     """How many orders were placed on each day (UTC): a read model that shows exactly-once effects.
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from . import events
-from .models import DailyCount, Order, OrderItem, Product, State
+from .models import Customer, DailyCount, Order, OrderItem, Product, State
 
 # What the monolith's numeric(12, 2) can hold: an order above it could never be carried back.
 LARGEST_TOTAL_CENTS = 999_999_999_999
@@ -116,6 +116,7 @@ def price(lines: Sequence[Line]) -> Bought:
 
 def record(order: Order, bought: Bought) -> None:
     """Write a new order with its items, publish `order.placed` and count it; call inside `atomic()`."""
+    order.customer_name = Customer.called(order.customer_id, order.customer_name)
     order.save(force_insert=True)
     items = OrderItem.objects.bulk_create(
         OrderItem(

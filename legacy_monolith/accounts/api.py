@@ -37,7 +37,7 @@ class SignUp(APIView):
             user = register(**form.validated_data)
         except EmailTaken as error:
             raise serializers.ValidationError({"email": [str(error)]}) from error
-        login(request._request, user, backend="django.contrib.auth.backends.ModelBackend")
+        login(request._request, user)
         return Response(_greeting(user), status=status.HTTP_201_CREATED)
 
 

@@ -33,7 +33,7 @@ class SignUpPage(FormView):
         except EmailTaken as error:
             form.add_error("email", str(error))
             return self.form_invalid(form)
-        login(self.request, user, backend="django.contrib.auth.backends.ModelBackend")
+        login(self.request, user)
         return super().form_valid(form)
 
 

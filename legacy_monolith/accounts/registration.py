@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import IntegrityError, transaction
 
+from legacy_monolith.accounts import directory
 from legacy_monolith.accounts.models import User
 
 
@@ -16,13 +17,21 @@ class EmailTaken(Exception):
 
 
 def register(*, email: str, password: str, first_name: str, last_name: str) -> User:
-    """Create a customer.
+    """Create a customer, here or in the users service.
 
     Raises:
         EmailTaken: also when two visitors ask for the same address at the same moment.
+        directory.NotNow: nobody takes it at the moment.
     """
-    try:
+
+    def here() -> User:
         with transaction.atomic():
             return User.objects.create_user(email, password, first_name=first_name, last_name=last_name)
-    except IntegrityError as error:
+
+    def there() -> User:
+        return directory.register(email=email, password=password, first_name=first_name, last_name=last_name)
+
+    try:
+        return directory.ask(here, there)
+    except (IntegrityError, directory.Invalid) as error:
         raise EmailTaken(email) from error

@@ -29,6 +29,7 @@ MORE_ORDERS = """
     INSERT INTO orders_orderline (order_id, product_id, quantity, unit_price)
     SELECT id, 1, 1, 1 FROM orders_order WHERE client_reference LIKE 'more%';
 """
+TRIES = 8
 _serial = itertools.count(1)
 
 Passages = dict[str, dict[str, int]]
@@ -55,8 +56,14 @@ class Crossroads:
         self._keep(pair, PHASES[0])
         for phase in PHASES[1:]:
             with self.travelling(pair) as (world, ledger):
-                self._measure(world, f"to {phase}", FORWARD[phase])
-                assert world.phase() == (phase, None)
+                for _ in range(TRIES):
+                    self._measure(world, f"to {phase}", FORWARD[phase])
+                    if world.phase() == (phase, None):
+                        break
+                    # The sides are equal, and the lag is too large for the phase: let a slow machine catch up.
+                    world.calm.set()
+                else:
+                    raise AssertionError(f"{FORWARD[phase]} is done, and the phase is {world.phase()}")
             assert ledger.faults == [], ledger.faults
             self._keep(pair, phase)
 

@@ -24,8 +24,9 @@ TIME_FACTOR, BYTES_TOLERANCE = 2.0, 0.15
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A PostgreSQL of its own: the bytes of a log are the whole server's."""
-    with EmbeddedPostgres(fleeting_directory(), options={"synchronous_commit": "off", "wal_level": "logical"}) as made:
+    """A PostgreSQL of its own, which cleans nothing up meanwhile: the bytes of a log are the whole server's."""
+    options = {"synchronous_commit": "off", "wal_level": "logical", "autovacuum": "off"}
+    with EmbeddedPostgres(fleeting_directory(), options=options) as made:
         yield Cluster(port=made.port, password=made.password)
 
 

@@ -85,6 +85,16 @@ def served(cluster: EmbeddedPostgres, name: str) -> Iterator[RunningService]:
     make_database(cluster, name, database)
     made = manage(name, "shell", "-v0", "-c", MADE.format(name=name), env=environment(name, database, "owner"))
     assert made.returncode == 0, made.stdout + made.stderr
+    with serving(name, database) as url:
+        document = json.loads(made.stdout)
+        yield RunningService(name=name, url=url, database=database, dsn=cluster.dsn, document=document)
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+@contextmanager
+def serving(name: str, database: str) -> Iterator[str]:
+    """Run a service's web process on a database that is made; its URL."""
     # The socket listens before the server starts: the first request waits, and no port is raced for.
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         server = subprocess.Popen(
@@ -94,14 +104,10 @@ def served(cluster: EmbeddedPostgres, name: str) -> Iterator[RunningService]:
             pass_fds=[listener.fileno()],
         )  # fmt: skip
         try:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            document = json.loads(made.stdout)
-            yield RunningService(name=name, url=url, database=database, dsn=cluster.dsn, document=document)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.terminate()
             server.wait(timeout=30)
-    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
 
 
 def make_database(cluster: EmbeddedPostgres, name: str, database: str) -> None:
