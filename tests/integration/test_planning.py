@@ -85,9 +85,18 @@ def wal(conn: Any) -> int:
 
 
 def copied(stage: Stage, more: int) -> tuple[int, float, int]:
-    """Copy a shop of so many more orders into an empty service: rows, seconds, bytes of log."""
+    """Copy a shop of so many more orders into an empty service: rows, seconds, bytes of log, each the least of three.
+
+    Whatever else the machine does adds to time and log, and takes from neither.
+    """
     orders(stage.pair, more)
     stage.settle()
+    counts, times, logs = zip(*(copied_once(stage) for _ in range(3)), strict=True)
+    assert len(set(counts)) == 1
+    return counts[0], min(times), min(logs)
+
+
+def copied_once(stage: Stage) -> tuple[int, float, int]:
     with stage.orders.transaction():
         stage.orders.execute("SET LOCAL session_replication_role = replica")
         stage.orders.execute("SELECT set_config('strangle.applying', 'patch', true)")
