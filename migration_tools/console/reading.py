@@ -17,6 +17,7 @@ from migration_tools.overview.observing import samples
 from migration_tools.overview.road import read_road
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.registry import load
+from migration_tools.state.kept import is_kept
 from migration_tools.state.models import Context, JournalEntry, Observation, Request, RequestState, Runner
 from migration_tools.state.phase import Phase
 from migration_tools.verification.report import VerificationReport
@@ -62,7 +63,12 @@ class Seen:
         """The stations; an observation of an earlier phase is not shown for the present one."""
         if self.document and self.document["status"]["phase"] == self.row.phase:
             return list(self.document["road"])
-        return read_road(Phase(self.row.phase), [])
+        return read_road(Phase(self.row.phase), [], kept=self.kept)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it has come to its end with the old tables as copies that follow."""
+        return is_kept(self.name)
 
     @property
     def coming(self) -> dict[str, Any] | None:

@@ -9,8 +9,9 @@ from migration_tools.conf import settings
 from migration_tools.messaging import metrics as messaging
 from migration_tools.messaging.metrics import Sample
 from migration_tools.routing import publishing
+from migration_tools.state.kept import keeps_copies
 from migration_tools.state.models import Context, JournalEntry, Verification
-from migration_tools.state.phase import ORDER
+from migration_tools.state.phase import ORDER, Phase
 from migration_tools.stores.postgres import Connection
 from migration_tools.verification.report import DifferenceKind
 
@@ -19,6 +20,7 @@ FAMILIES = {
     **messaging.FAMILIES,
     "strangle_fence_blocked_total": ("counter", "Writes that this database's fences refused, of all contexts."),
     "strangle_phase": ("gauge", "1 for the phase that a context is in, 0 for the others."),
+    "strangle_copies_kept": ("gauge", "1 where the old tables stay as copies that follow, 0 where they are put away."),
     "strangle_move_seconds": ("gauge", "Since when a move is under way; absent when none is."),
     "strangle_cutover_pause_seconds": ("gauge", "How long writers were shut out by the last hand-over."),
     "strangle_verify_rows_total": ("counter", "Rows compared by all kept verifications, by result."),
@@ -50,6 +52,9 @@ def _moves() -> Iterator[Sample]:
         for phase in ORDER:
             labels = {"context": row.name, "phase": phase.value}
             yield Sample(name="strangle_phase", value=int(row.phase == phase), labels=labels)
+        if row.phase == Phase.DECOMMISSION:
+            of = {"context": row.name}
+            yield Sample(name="strangle_copies_kept", value=int(keeps_copies(row.name)), labels=of)
         if row.move_started_at is not None:
             seconds = (timezone.now() - row.move_started_at).total_seconds()
             yield Sample(name="strangle_move_seconds", value=seconds, labels={"context": row.name})

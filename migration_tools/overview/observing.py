@@ -51,7 +51,7 @@ def observe(playbook: type[Playbook]) -> dict[str, Any]:
         "context": context,
         "at": timezone.now().isoformat(),
         "status": status,
-        "road": read_road(phase, []),
+        "road": read_road(phase, [], kept=status["kept_copies"]),
         "gates": [],
         "plan": [],
         "way_back": None,
@@ -78,7 +78,7 @@ def _look_closely(env: Surroundings, document: dict[str, Any], facts: dict[str, 
     row = read_context(env.context)
     phase = Phase(row.phase)
     document["gates"] = read_gates(env, phase)
-    document["road"] = read_road(phase, document["gates"])
+    document["road"] = read_road(phase, document["gates"], kept=document["status"]["kept_copies"])
     document["plan"] = read_plan(env, phase)
     document["way_back"] = read_way_back(env, row)
     document["copied"] = read_copied(env, samples(env.context, minutes=2))

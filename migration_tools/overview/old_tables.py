@@ -39,14 +39,14 @@ def read_users(env: Surroundings, known: list[dict[str, Any]]) -> list[dict[str,
         for each in known
         if dt.datetime.fromisoformat(each["seen"]) > now - FORGET
     }
-    for table, role, application, writes, ours in sessions_on(env.source, old_tables(env)):
-        before = caught.get((table, role, application))
-        caught[(table, role, application)] = {
-            "table": table,
-            "role": role,
-            "application": application,
-            "writes": bool(writes) or bool(before and before["writes"]),
-            "ours": bool(ours),
+    for each in sessions_on(env.source, old_tables(env)):
+        before = caught.get((each.table, each.role, each.application))
+        caught[(each.table, each.role, each.application)] = {
+            "table": each.table,
+            "role": each.role,
+            "application": each.application,
+            "writes": each.writes or bool(before and before["writes"]),
+            "ours": each.ours,
             "seen": now.isoformat(),
             "times": 1 + (before["times"] if before else 0),
         }

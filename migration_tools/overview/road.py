@@ -7,6 +7,7 @@ from migration_tools.phases.archive import incoming_references, old_tables
 from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.machine import COMMANDS, MOVES
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.state.kept import is_kept
 from migration_tools.state.phase import FORWARD, ORDER, Phase
 
 PURPOSES = {
@@ -18,10 +19,11 @@ PURPOSES = {
     Phase.CUTOVER: "The service owns the writes; they are carried back.",
     Phase.DECOMMISSION: "The old tables are put away.",
 }
+KEPT = "The old tables are kept as copies that follow the service."
 
 
-def read_road(phase: Phase, gates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One station a phase; `gates` are those of the phase that is next."""
+def read_road(phase: Phase, gates: list[dict[str, Any]], *, kept: bool = False) -> list[dict[str, Any]]:
+    """One station a phase; `gates` are those of the phase that is next; with `kept` the old tables stay as copies."""
     at = ORDER.index(phase)
     road = []
     for number, each in enumerate(ORDER):
@@ -31,7 +33,7 @@ def read_road(phase: Phase, gates: list[dict[str, Any]]) -> list[dict[str, Any]]
                 "number": number + 1,
                 "phase": each.value,
                 "title": each.value.replace("_", " "),
-                "purpose": PURPOSES[each],
+                "purpose": KEPT if kept and each is Phase.DECOMMISSION else PURPOSES[each],
                 "standing": standing,
                 "command": COMMANDS.get(each, ""),
                 "gates": gates if standing == "next" else [],
@@ -73,23 +75,27 @@ def read_remaining(env: Surroundings, phase: Phase, facts: dict[str, Any]) -> li
         for number, each in enumerate(ORDER)
         if number
     ]
-    gone = phase is Phase.DECOMMISSION
+    kept = is_kept(env.context)
+    gone = phase is Phase.DECOMMISSION and not kept
     references = [] if gone else incoming_references(env.source, old_tables(env))
     held = ", ".join(sorted({each["table"] for each in references}))
+    cut = (
+        "a row that the service deletes could not follow"
+        if kept
+        else "the decommission cuts them and keeps their definitions"
+    )
     items.append(
         _item(
-            "references of other tables to the old ones",
+            f"references of other tables to {'the copies' if kept else 'the old ones'}",
             done=not references,
-            detail=f"{len(references)} of {held}; the decommission cuts them and keeps their definitions"
-            if references
-            else "",
+            detail=f"{len(references)} of {held}; {cut}" if references else "",
         )
     )
-    strangers = [] if gone else [each for each in facts["users"] if not each["ours"]]
+    strangers = [] if gone else [each for each in facts["users"] if not each["ours"] and (each["writes"] or not kept)]
     names = ", ".join(sorted({str(each["role"]) for each in strangers}))
     items.append(
         _item(
-            "sessions that use the old tables",
+            f"sessions that {'write the copies' if kept else 'use the old tables'}",
             done=not strangers,
             detail=f"{len(strangers)} seen within the hour, as {names}" if strangers else "",
         )

@@ -8,6 +8,7 @@ from migration_tools.phases import gates
 from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.machine import MOVES
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.state.kept import is_kept
 from migration_tools.state.models import Context
 from migration_tools.state.phase import BACKWARD, Phase
 
@@ -31,6 +32,10 @@ def read_way_back(env: Surroundings, row: Context) -> dict[str, Any]:
             else f"{rows:,} {noun} wait to be carried back"
         )
         return _answer(BACKWARD[phase], say, rows=rows, blocking=blocking, plan=_plan(env, phase))
+    if is_kept(env.context):
+        rows = waiting_to_go_back(env)
+        say = f"possible now, the copies are {rows:,} {'row' if rows == 1 else 'rows'} behind"
+        return _answer(BACKWARD[phase], say, rows=rows, plan=_plan(env, phase))
     return _answer(BACKWARD[phase], "possible now", plan=_plan(env, phase))
 
 

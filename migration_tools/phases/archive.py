@@ -4,11 +4,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from migration_tools.errors import StrangleError
 from migration_tools.kernel import points
 from migration_tools.phases import dumps
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.state.journal import last_evidence, record
-from migration_tools.stores.postgres import Connection, sql
+from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.ddl import with_short_locks
 
 NOT_VALID = " NOT VALID"
@@ -49,7 +50,11 @@ def cut_references(env: Surroundings) -> dict[str, Any]:
 
 
 def restore_references(env: Surroundings) -> dict[str, Any]:
-    """Put the dropped references back: NOT VALID first, then validated without blocking writers."""
+    """Put the dropped references back: NOT VALID first, then validated without blocking writers.
+
+    Raises:
+        StrangleError: a row refers to one that is gone; it is named, and the command goes on when that is mended.
+    """
     present = {each["name"]: each["definition"] for each in incoming_references(env.source, old_tables(env))}
     restored = []
     for each in remembered(env, "references_cut", "references"):
@@ -60,8 +65,17 @@ def restore_references(env: Surroundings) -> dict[str, Any]:
         if each["name"] not in present:
             add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(table, name, sql.SQL(definition))
             with_short_locks(env.source, _both(each), partial(env.source.execute, add), env.wait)
-        env.source.execute(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name))
+        try:
+            env.source.execute(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name))
+        except errors.ForeignKeyViolation as error:
+            raise StrangleError(
+                f"reference {each['name']!r} of {each['table']!r} cannot be restored: "
+                f"{error.diag.message_detail or error}; see to the rows of {each['table']!r} that refer to rows which "
+                f"are gone, then run strangle_rollback {env.context} again"
+            ) from error
         restored.append(each["name"])
+    # Forgotten, so that a later decommission does not bring back what the monolith has dropped by itself meanwhile.
+    record(env.context, "decommission", "references_cut", {"references": []})
     return {"references_restored": restored}
 
 

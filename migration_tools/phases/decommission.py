@@ -1,4 +1,4 @@
-"""cutover → decommission: prove that nobody uses the old tables, dump them, put them away."""
+"""cutover → decommission: prove that nobody uses the old tables, dump them, put them away; or keep them as copies."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,32 +11,45 @@ from migration_tools.phases.surroundings import Surroundings
 
 
 class Decommission:
-    """Undone by bringing the tables back and carrying the service's rows into them."""
+    """Undone by bringing the tables back and carrying the service's rows into them.
+
+    With the option `keep_copies` they stay where they are, see Note [kept copies].
+    """
 
     def look(self, env: Surroundings) -> Iterator[Finding]:
-        """Soaked, both consumers timely, nothing parked, no saga left in the monolith, no shadow read of it."""
+        """Soaked, both consumers timely, nothing parked, no saga left in the monolith, no shadow read of it.
+
+        Copies that go on being read must also have been found equal since the hand-over.
+        """
         yield "soaked", gates.soaked(env)
         yield "no_dead_letters", gates.no_dead_letters(env)
         yield "no_pinned_sagas", gates.no_pinned_sagas(env)
         yield "not_shadowed", gates.not_shadowed(env)
         yield "consumer_alive", [each for side in Side for each in gates.consumer_alive(env, side)]
         yield "lag_small", [each for side in Side for each in gates.lag_small(env, side)]
+        if env.options.get("keep_copies"):
+            yield "verified", gates.verified(env)
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Cut references, stop carrying back, watch, dump and move.
 
         A reader found takes the first steps back; a watch of days keeps them.
         """
-        evidence = {**executor.cut_references(), **executor.stop_carrying_back()}
+        keep = bool(options.get("keep_copies"))
+        evidence = {**executor.choose_end(keep=keep), **executor.cut_references()}
+        if not keep:
+            evidence |= executor.stop_carrying_back()
         try:
-            evidence |= executor.prove_quiet()
+            evidence |= executor.prove_quiet(readers=keep)
         except StillWatching:
             raise
         except Exception:
             self.rollback(executor, options)
             raise
-        return {**evidence, **executor.archive()}
+        return {**evidence, **(executor.take_writes() if keep else executor.archive())}
 
     def rollback(self, executor: Executor, options: dict[str, Any]) -> Evidence:
-        """Bring back, catch up, restore references."""
+        """Bring back, catch up, restore references; copies that were kept have followed all the time."""
+        if executor.keeps_copies():
+            return {**executor.give_writes_back(), **executor.restore_references()}
         return {**executor.unarchive(), **executor.carry_back_all(), **executor.restore_references()}

@@ -4,12 +4,14 @@ from migration_tools.capture.models import Side
 from migration_tools.messaging import lag as lags
 from migration_tools.phases.archive import incoming_references, old_tables
 from migration_tools.phases.code_locks import code_locks
+from migration_tools.phases.keeping import refuse_other_end, writers
 from migration_tools.phases.ports import Evidence
 from migration_tools.phases.settling import found_open
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
 from migration_tools.phases.trying import try_mapping
 from migration_tools.routing import publishing, streams
 from migration_tools.routing.table import Side as Routed
+from migration_tools.state.kept import keeps_copies
 from migration_tools.stores.postgres.catalog import estimated_rows
 
 
@@ -124,6 +126,13 @@ class DryRunExecutor:
         )
         self._say(f"Let no saga of {self.env.context!r} begin.", what)
 
+    def choose_end(self, *, keep: bool) -> Evidence:
+        refuse_other_end(self.env, keep=keep)
+        return {}
+
+    def keeps_copies(self) -> bool:
+        return keeps_copies(self.env.context)
+
     def cut_references(self) -> Evidence:
         found = incoming_references(self.env.source, old_tables(self.env))
         return self._say(
@@ -133,9 +142,28 @@ class DryRunExecutor:
     def stop_carrying_back(self) -> Evidence:
         return self._say("Stop carrying the service's writes back to the old tables.")
 
-    def prove_quiet(self) -> Evidence:
+    def prove_quiet(self, *, readers: bool = False) -> Evidence:
         quiet = self.env.playbook.gates.quiet.total_seconds()
-        return self._say(f"Watch the old tables for {quiet:g} s; any reader or writer stops the move.")
+        who = "whoever else writes them or locks rows of them" if readers else "any reader or writer"
+        return self._say(f"Watch the old tables for {quiet:g} s; {who} stops the move.")
+
+    def take_writes(self) -> Evidence:
+        roles: dict[str, list[str]] = {}
+        for table, role in writers(self.env.source, old_tables(self.env)):
+            roles.setdefault(role, []).append(table)
+        self._say(
+            *(
+                f"Take the rights to write {', '.join(tables)} from role {role!r}; what they were is kept."
+                for role, tables in roles.items()
+            )
+        )
+        return self._say(
+            f"Leave {', '.join(old_tables(self.env))} where they are: anybody may read them, they follow the service, "
+            "and the fence goes on refusing writes."
+        )
+
+    def give_writes_back(self) -> Evidence:
+        return self._say("Give the rights to write the old tables back; the fence decides who may as before.")
 
     def archive(self) -> Evidence:
         tables = ", ".join(old_tables(self.env))

@@ -14,7 +14,7 @@ from migration_tools.errors import FenceBusy
 from migration_tools.kernel import points
 from migration_tools.messaging.inbox import positions
 from migration_tools.messaging.stream import head
-from migration_tools.phases import archive, quiet
+from migration_tools.phases import archive, keeping, quiet
 from migration_tools.phases.copying import carry_back, copy_history
 from migration_tools.phases.handover import CONFIRM_SECONDS, hand_over, publish_owner
 from migration_tools.phases.ports import Evidence
@@ -24,6 +24,7 @@ from migration_tools.phases.trying import try_mappings
 from migration_tools.routing import publishing
 from migration_tools.routing.table import ensure_context
 from migration_tools.state.journal import record
+from migration_tools.state.kept import keeps_copies
 from migration_tools.stores.postgres import sql, transaction
 from migration_tools.transfer.copy import forget_checkpoints, whole_relations
 from migration_tools.transfer.stops import stopped_at_tick
@@ -126,6 +127,14 @@ class LiveExecutor:
         with sagas_settled(self.env, to) as sagas:
             return {**hand_over(self.env, to).evidence(), **sagas}
 
+    def choose_end(self, *, keep: bool) -> Evidence:
+        """See phases.keeping."""
+        return keeping.choose_end(self.env, keep=keep)
+
+    def keeps_copies(self) -> bool:
+        """Whether the decommission that is under way, done or being undone keeps the old tables."""
+        return keeps_copies(self.env.context)
+
     def cut_references(self) -> Evidence:
         """See phases.archive."""
         return archive.cut_references(self.env)
@@ -139,9 +148,17 @@ class LiveExecutor:
         install(env.source, _only_references(env.compiled.source), wait=env.wait)
         return {"position": stop.position, "drained": stop.drained}
 
-    def prove_quiet(self) -> Evidence:
+    def prove_quiet(self, *, readers: bool = False) -> Evidence:
         """See phases.quiet."""
-        return quiet.prove_quiet(self.env)
+        return quiet.prove_quiet(self.env, readers=readers)
+
+    def take_writes(self) -> Evidence:
+        """See phases.keeping."""
+        return keeping.take_writes(self.env)
+
+    def give_writes_back(self) -> Evidence:
+        """See phases.keeping."""
+        return keeping.give_writes_back(self.env)
 
     def archive(self) -> Evidence:
         """See phases.archive; the dump goes to var/archive/<context> of the project unless the command names a

@@ -14,12 +14,14 @@ from migration_tools.phases.backfill import Backfill
 from migration_tools.phases.cutover import Cutover
 from migration_tools.phases.decommission import Decommission
 from migration_tools.phases.dual_write import DualWrite
+from migration_tools.phases.keeping import put_away
 from migration_tools.phases.ports import Evidence, Executor, PhaseMove
 from migration_tools.phases.signals import phase_changed
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.switch_reads import SwitchReads
 from migration_tools.phases.verified import Verified
 from migration_tools.state.journal import actor, read_context, record
+from migration_tools.state.kept import is_kept
 from migration_tools.state.models import Context
 from migration_tools.state.phase import BACKWARD, FORWARD, Phase
 from migration_tools.stores.postgres import Connection, advisory
@@ -74,6 +76,11 @@ def refuse_unless(env: Surroundings, to: Phase) -> Context:
         raise WrongPhase(
             f"{env.context!r} is in the middle of {row.move!r}, begun {row.move_started_at:%Y-%m-%d %H:%M:%S}; "
             f"run that command again to complete it, or strangle_rollback {env.context} to undo it"
+        )
+    if to is Phase.DECOMMISSION and is_kept(env.context) and row.move is None:
+        raise WrongPhase(
+            f"{env.context!r} is in phase {phase.value!r}, its old tables kept as copies that follow the service; "
+            f"{put_away(env.context)}"
         )
     if FORWARD.get(phase) is not to:
         follows = FORWARD.get(phase)

@@ -1,5 +1,9 @@
 """The proof that nobody reads or writes a context's old tables, over seconds or days, and who did if somebody did.
 
+Note [copies are read]. Where the tables stay as copies, anybody may read them and our consumer writes them all the
+time, so the counters say nothing. A write of somebody else the fence refuses and counts, in a watch of seconds too; one
+past the fence holds a lock while it is open, and so does a `SELECT … FOR UPDATE`, which needs the right to write.
+
 Note [three witnesses]. The server's counters miss no scan and no changed row, but do not know whose it was. Sessions
 are caught while they hold a lock on a table, with their role and application. A write that the fence refuses touches no
 row, so only the fence's own counter sees it. It counts for the whole database, so in a watch of days it is a witness
@@ -12,6 +16,7 @@ it anew, and so does a use. The tables in quarantine are watched so again before
 """
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from django.utils import timezone
@@ -30,7 +35,7 @@ STEP = "watched"
 # Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
 _SESSIONS = """
     SELECT c.relname::text, a.usename::text, a.application_name,
-           bool_or(l.mode = 'RowExclusiveLock'),
+           bool_or(l.mode = 'RowExclusiveLock'), bool_or(l.mode IN ('RowShareLock', 'RowExclusiveLock')),
            bool_or(starts_with(a.application_name, 'strangle:') OR a.usename = t.tableowner)
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
     JOIN pg_tables t ON t.tablename = 'strangle_ownership'
@@ -43,17 +48,48 @@ _STATEMENTS = r"""
     JOIN unnest(%s::text[]) t(name) ON s.query ~ ('\m' || t.name || '\M')
     WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query !~ '\mpg_stat_'
     GROUP BY 1, 2, 3"""
+_LAST_TRIED = r"""
+    SELECT DISTINCT a.usename::text, a.application_name FROM pg_stat_activity a
+    JOIN unnest(%(tables)s::text[]) t(name)
+      ON a.query ~* ('\m(insert|update|delete|merge|truncate)\M.*\m' || t.name || '\M')
+    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.query_start >= %(since)s
+      AND NOT starts_with(a.application_name, 'strangle:')"""
 
 
-def sessions_on(conn: Connection, tables: list[str]) -> list[tuple[str, str, str, bool, bool]]:
-    """Who holds a lock on one of the tables now: table, role, application, whether to write, whether it is ours."""
-    return [(str(t), str(role), str(app), bool(w), bool(ours)) for t, role, app, w, ours in conn.execute(
-        _SESSIONS, [tables]
-    ).fetchall()]  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """Who holds a lock on an old table now: to write rows, or to lock rows, which needs the right to write them too."""
+
+    table: str
+    role: str
+    application: str
+    writes: bool
+    locks_rows: bool
+    ours: bool
+
+    def __str__(self) -> str:
+        return _named(self.role, self.application)
 
 
-def prove_quiet(env: Surroundings, purpose: str = "decommission") -> dict[str, Any]:
+def sessions_on(conn: Connection, tables: list[str]) -> list[Session]:
+    """Everybody who holds a lock on one of the tables now."""
+    return [
+        Session(
+            table=str(table),
+            role=str(role),
+            application=str(application),
+            writes=bool(writes),
+            locks_rows=bool(locks),
+            ours=bool(ours),
+        )
+        for table, role, application, writes, locks, ours in conn.execute(_SESSIONS, [tables]).fetchall()
+    ]
+
+
+def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bool = False) -> dict[str, Any]:
     """Watch the old tables for the playbook's `quiet`, or the command's `quiet_days`: nobody may read or write them.
+
+    With `readers` anybody may read and our consumer writes; who else writes or locks rows is found.
 
     Raises:
         GateNotMet: naming each table that was used, how often, and by whom as far as they were caught.
@@ -63,19 +99,21 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission") -> dict[str, A
     tables = old_tables(env)
     long = quiet > AT_ONE_SITTING
     before = _remembered(env) if long else None
-    # Statistics of sessions that have just stopped arrive late; of idle ones within ten seconds.
-    env.wait(STATISTICS_SECONDS if before or not long else IDLE_STATISTICS_SECONDS)
+    # Statistics of sessions that have just stopped arrive late; of idle ones within ten seconds. Refusals do not.
+    late = 0.0 if readers else STATISTICS_SECONDS
+    env.wait(late if before or not long else IDLE_STATISTICS_SECONDS)
     if before is None:
         before = _look(env.source, tables)
         if long:
             _remember(env, before)
-    caught = _sit(env, tables, 0 if long else quiet.total_seconds() + STATISTICS_SECONDS)
+    caught = _sit(env, tables, 0 if long else quiet.total_seconds() + late)
     after = _look(env.source, tables)
     since = dt.datetime.fromisoformat(before["at"])
     if after["statistics"] != before["statistics"] or any(after["uses"][t] < before["uses"].get(t, 0) for t in tables):
         _remember(env, after)
         raise StillWatching("the server's statistics were lost meanwhile, so the watch begins anew; run this again")
-    used = [*_used(tables, before, after, caught), *(_refused(env, before, after) if long else ())]
+    used = _written(caught) if readers else _used(tables, before, after, caught)
+    used += _refused(env, before, after, tables) if long or readers else []
     if used:
         if long:
             _remember(env, after)
@@ -83,8 +121,9 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission") -> dict[str, A
     left = quiet - (timezone.now() - since)
     if long and left > dt.timedelta(0):
         raise StillWatching(
-            f"nobody has used the old tables of {env.context!r} since {since:%Y-%m-%d %H:%M}; "
-            f"{left.total_seconds() / 86_400:.2f} days are left: run this again until then, as often as you like"
+            f"nobody has {'written' if readers else 'used'} the old tables of {env.context!r} since "
+            f"{since:%Y-%m-%d %H:%M}; {left.total_seconds() / 86_400:.2f} days are left: run this again until then, as "
+            "often as you like"
         )
     return {
         "quiet_seconds": quiet.total_seconds(),
@@ -94,14 +133,12 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission") -> dict[str, A
     }
 
 
-def _sit(env: Surroundings, tables: list[str], seconds: float) -> set[tuple[str, str]]:
-    """Catch sessions for a while: (table, who)."""
+def _sit(env: Surroundings, tables: list[str], seconds: float) -> set[Session]:
+    """Catch sessions that are not ours for a while."""
     until = timezone.now() + dt.timedelta(seconds=seconds)
-    caught = set()
+    caught: set[Session] = set()
     while True:
-        for table, role, application, _, ours in sessions_on(env.source, tables):
-            if not ours:
-                caught.add((table, f"role {role!r}" + (f" ({application})" if application else "")))
+        caught |= {each for each in sessions_on(env.source, tables) if not each.ours}
         if timezone.now() >= until:
             return caught
         env.wait(LOOK_SECONDS)
@@ -143,14 +180,14 @@ def _statements(conn: Connection, tables: list[str]) -> list[list[Any]]:
     return [list(row) for row in conn.execute(_STATEMENTS, [tables]).fetchall()]
 
 
-def _used(tables: list[str], before: dict[str, Any], after: dict[str, Any], caught: set[tuple[str, str]]) -> list[str]:
+def _used(tables: list[str], before: dict[str, Any], after: dict[str, Any], caught: set[Session]) -> list[str]:
     told = []
     calls = {tuple(each[:3]): each[3] for each in before["statements"]}
     for table in tables:
         times = after["uses"][table] - before["uses"].get(table, 0)
         if not times:
             continue
-        who = sorted(whom for name, whom in caught if name == table)
+        who = sorted({str(each) for each in caught if each.table == table})
         who += [
             f"role {role!r} by {query[:100]!r}, {number - calls.get((role, query, name), 0)} times"
             for role, query, name, number in after["statements"]
@@ -164,17 +201,35 @@ def _used(tables: list[str], before: dict[str, Any], after: dict[str, Any], caug
     return told
 
 
-def _refused(env: Surroundings, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def _written(caught: set[Session]) -> list[str]:
+    """Who wrote the copies past the fence, or locked rows of them, while we looked."""
+    return sorted(
+        f"table {each.table!r} was {'written' if each.writes else 'read with row locks (SELECT … FOR UPDATE)'} by "
+        f"{each}, which needs the right to write; move it to the service's API"
+        for each in caught
+        if each.writes or each.locks_rows
+    )
+
+
+def _refused(env: Surroundings, before: dict[str, Any], after: dict[str, Any], tables: list[str]) -> list[str]:
     number = after["refused"] - before["refused"]
     (others,) = env.source.execute(
         "SELECT count(*) FROM strangle_ownership WHERE context <> %s AND owner <> side", [env.context]
     ).fetchone() or (0,)
     if not number or others:
         return []
+    tried = env.source.execute(_LAST_TRIED, {"tables": tables, "since": before["at"]}).fetchall()
+    who = "; ".join(sorted(_named(str(role), str(application)) for role, application in tried))
     return [
-        f"the fence refused {number} writes since {before['at'][:19]}: somebody still tries; find them in the server's "
-        f"log by {env.context + ' is not owned here'!r}, and move them to the service's API"
+        f"the fence refused {number} writes since {before['at'][:19]}: somebody still tries"
+        + (f", the last was {who}" if who else "")
+        + f"; find them in the server's log by {env.context + ' is not owned here'!r}, and move them to the service's "
+        "API"
     ]
+
+
+def _named(role: str, application: str) -> str:
+    return f"role {role!r}" + (f" ({application})" if application else "")
 
 
 def discount(env: Surroundings) -> None:

@@ -22,6 +22,7 @@ from migration_tools.playbook.declaration import Playbook
 from migration_tools.routing import publishing
 from migration_tools.sagas.intake import open_sagas
 from migration_tools.state.journal import read_context
+from migration_tools.state.kept import is_kept
 from migration_tools.state.models import JournalEntry, Verification
 from migration_tools.stores.postgres import Connection, advisory, connect
 from migration_tools.transfer.control import read_control
@@ -47,6 +48,7 @@ def read_status(playbook: type[Playbook]) -> dict[str, Any]:
         "since": row.since.isoformat(),
         "move": row.move,
         "removed": read_removed(context),
+        "kept_copies": is_kept(context),
         "owner": sides["source"].get("owner"),
         "sides": sides,
         "lag": lag,

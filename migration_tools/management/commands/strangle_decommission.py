@@ -1,4 +1,4 @@
-"""Phase 7: prove that nobody uses the old tables, dump them, put them away; and, with --remove, drop them for good."""
+"""Phase 7: prove that nobody uses the old tables and put them away, or keep them as copies; --remove drops them."""
 
 import threading
 from typing import Any
@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from migration_tools.analysis.roles import role_of
 from migration_tools.errors import ExitCode, Interrupted
 from migration_tools.management.operation import Operation
+from migration_tools.phases.keeping import refuse_kept
 from migration_tools.phases.removal import drop_old_tables, finish, missing_for_removal, plan_removal
 from migration_tools.phases.surroundings import DROPPED, REMOVE
 from migration_tools.playbook.registry import get
@@ -20,9 +21,16 @@ class Command(Operation):
 
     help = (
         "Watch the old tables, dump them with checksums and move them to quarantine; refuses while somebody uses them. "
-        "With --remove, drop them for good."
+        "With --keep-copies, leave them as copies that follow, read by anybody and written by nobody else. With "
+        "--remove, drop them for good."
     )
-    examples = ("orders --dry-run", "orders", "orders --quiet-days 7", "orders --remove --quiet-days 30")
+    examples = (
+        "orders --dry-run",
+        "orders",
+        "orders --quiet-days 7",
+        "users --keep-copies",
+        "orders --remove --quiet-days 30",
+    )
     purpose = "decommission"
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,6 +42,11 @@ class Command(Operation):
             type=float,
             default=0.0,
             help="how long nobody may have used the old tables, where the playbook's gate asks for less; run it again",
+        )
+        parser.add_argument(
+            "--keep-copies",
+            action="store_true",
+            help="leave the old tables as copies that follow the service: the monolith reads them, nobody else writes",
         )
         parser.add_argument(
             "--remove",
@@ -53,6 +66,12 @@ class Command(Operation):
         )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        if options["keep_copies"] and (options["remove"] or options["directory"]):
+            raise CommandError(
+                "--keep-copies leaves the old tables where they are: there is no dump (--directory), and nothing to "
+                "--remove",
+                returncode=ExitCode.USAGE,
+            )
         if options["remove"]:
             return self._remove(options, stop)
         if options["scratch"] or options["drop_routes"] or options["role_prefix"]:
@@ -68,6 +87,7 @@ class Command(Operation):
         dropped = last_evidence(context, DROPPED) is not None
         if dropped and read_context(context).move != REMOVE:
             return {"evidence": {}, "phase_after": "decommission", "message": f"{context!r} was removed already"}
+        refuse_kept(context)
         if options["dry_run"]:
             return self._plan(options, stop)
         if not dropped:

@@ -13,9 +13,11 @@ from migration_tools.errors import HistoryBroken, StrangleError
 from migration_tools.management.operation import Operation
 from migration_tools.messaging.history import begin_anew, is_broken
 from migration_tools.messaging.horizon import horizon
+from migration_tools.phases.keeping import take_writes, wrong_with_copies
 from migration_tools.phases.machine import operating
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.journal import phase_of, record
+from migration_tools.state.kept import is_kept
 from migration_tools.state.phase import Phase
 
 CAPTURED = {Phase.DUAL_WRITE, Phase.BACKFILL, Phase.VERIFY, Phase.SWITCH_READS, Phase.CUTOVER}
@@ -37,14 +39,17 @@ class Command(Operation):
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:
-            if options["mend"] and phase_of(env.context) in CAPTURED:
+            if options["mend"] and _captured(env):
                 with operating(env.source, env.context):
                     for side in (Side.TARGET, Side.SOURCE):
                         install(env.connection(side), env.compiled.side(side), wait=env.wait)
                         begin_anew(env.connection(side), env.context)
+                    if is_kept(env.context):
+                        take_writes(env)
                     record(env.context, "doctor", "mended")
             warnings = _side_doors(env)
             findings = [*_capture(env), *_histories(env), *_log(env), *_owners(env), *_sessions(env)]
+            findings += wrong_with_copies(env)
         if findings:
             found = [*findings, *(f"warning: {each}" for each in warnings)]
             raise StrangleError("found:\n" + "\n".join(f"  - {text}" for text in found))
@@ -54,8 +59,13 @@ class Command(Operation):
         return {"evidence": {"findings": [], "warnings": warnings}, "message": message}
 
 
+def _captured(env: Surroundings) -> bool:
+    """Whether rows of the context travel: from dual_write to cutover, and after it where the copies are kept."""
+    return phase_of(env.context) in CAPTURED or is_kept(env.context)
+
+
 def _capture(env: Surroundings) -> list[str]:
-    if phase_of(env.context) not in CAPTURED:
+    if not _captured(env):
         return []
     return [
         f"{finding.object} on the {side.value} is {finding}; run strangle_doctor {env.context} --mend"
@@ -73,7 +83,7 @@ _AFTER = dict.fromkeys(Status, "") | dict.fromkeys(
 
 
 def _histories(env: Surroundings) -> list[str]:
-    if phase_of(env.context) not in CAPTURED:
+    if not _captured(env):
         return []
     return [
         f"on the {side.value} {HistoryBroken(env.context)}"
@@ -83,7 +93,7 @@ def _histories(env: Surroundings) -> list[str]:
 
 
 def _log(env: Surroundings) -> list[str]:
-    if phase_of(env.context) not in CAPTURED:
+    if not _captured(env):
         return []
     return log_findings(env.connection(Side.SOURCE), env.context)
 

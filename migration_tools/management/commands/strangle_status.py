@@ -34,6 +34,10 @@ def _lines(context: str, status: dict[str, Any]) -> list[str]:
         lines.append(
             f"  the old tables were dropped on {removed['at'][:10]}; their final dump is in {removed['directory']}"
         )
+    if status["kept_copies"]:
+        lines.append(
+            "  the old tables are kept as copies that follow the service: read by anybody, written by nobody else"
+        )
     if status["move"] == REMOVE:
         lines.append(f"  their removal was cut off: strangle_decommission {context} --remove completes it")
     elif status["move"]:

@@ -102,7 +102,9 @@ def row(seen: dict[str, Any], history: dict[str, list[float]]) -> list[str]:
     return [
         f"[bold]{seen['context']}[/]",
         marks,
-        str(status["phase"]) + (" [yellow](moving)[/]" if status["move"] else ""),
+        str(status["phase"])
+        + (" (copies kept)" if status["kept_copies"] else "")
+        + (" [yellow](moving)[/]" if status["move"] else ""),
         {"source": "monolith", "target": "service"}.get(status["owner"] or "source", "?"),
         f"{status['route']['reads_percent']:g} %" if status["route"] else "–",  # noqa: RUF001
         ("–" if lag is None else f"{lag:.1f} s") + (f" {curve}" if curve else ""),  # noqa: RUF001
