@@ -100,8 +100,8 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
     long = quiet > AT_ONE_SITTING
     before = _remembered(env) if long else None
     # Statistics of sessions that have just stopped arrive late; of idle ones within ten seconds. Refusals do not.
-    late = 0.0 if readers else STATISTICS_SECONDS
-    env.wait(late if before or not long else IDLE_STATISTICS_SECONDS)
+    late, of_idle = (0.0, 0.0) if readers else (STATISTICS_SECONDS, IDLE_STATISTICS_SECONDS)
+    env.wait(late if before or not long else of_idle)
     if before is None:
         before = _look(env.source, tables)
         if long:

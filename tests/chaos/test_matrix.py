@@ -9,14 +9,16 @@ import psycopg
 import pytest
 
 from migration_tools.testing.brokers import EmbeddedRedis
+from tests import both_sides
 from tests.chaos import cells, page
 from tests.chaos.cells import Cell
 from tests.chaos.crossroads import Crossroads, opened
-from tests.chaos.trial import run_cell, settle
-from tests.chaos.world import eventually
+from tests.chaos.trial import hold, run_cell, settle
+from tests.chaos.world import BACK, eventually
 from tests.conftest import ROOT
 from tests.integration.transport_rig import made
 
+KEEP = "strangle_decommission --keep-copies"
 CELLS = cells.in_every_test_run(cells.all_cells())
 # `make test` has time for every fifth of the hand-overs' own and every ninth of the others, `make test-thorough` for
 # the rest.
@@ -50,6 +52,36 @@ def test_a_relay_killed_between_the_brokers_word_and_its_own_loses_nothing(cross
                 world.revive()
                 world.insist("strangle_verify")
             settle(world, ledger)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("point", "cut_off", "then"),
+    [
+        ("keeping.noted", KEEP, KEEP),
+        ("keeping.writes_taken", KEEP, BACK),
+        ("keeping.writes_given", BACK, BACK),
+    ],
+)
+def test_copies_that_are_kept_lose_nothing_when_the_operator_dies(
+    crossroads: Crossroads, point: str, cut_off: str, then: str
+) -> None:
+    with crossroads.at("cutover") as world:
+        with crossroads.busy(world) as ledger:
+            world.insist("strangle_verify")
+            if cut_off is BACK:
+                world.insist(KEEP)
+            died = world.run_past_gates(cut_off, points=f"{point}=kill")
+            assert died.status == -signal.SIGKILL, died.said()
+            world.insist(then)
+            assert world.phase() == ("decommission" if then is KEEP else "cutover", None)
+            written = sum(ledger.acknowledged.values())
+            assert eventually(lambda: sum(ledger.acknowledged.values()) > written + 20)
+        if then is KEEP:
+            with world.connect("shop") as shop, world.connect("orders") as orders:
+                assert eventually(lambda: both_sides.differences(shop, orders) == [])
+            hold(ledger, "shop")
+        settle(world, ledger)
 
 
 def points_of_the_code() -> set[str]:

@@ -95,9 +95,8 @@ class World:
     def start(self, command: str, *, points: str = "", seen: Path | None = None) -> Child:
         """Start an operator's command on the context."""
         name, *args = command.split()
-        args += (
-            ["--directory", str(self.directory / name)] if name in {"strangle_decommission", "strangle_verify"} else []
-        )
+        if name in {"strangle_decommission", "strangle_verify"} and "--keep-copies" not in args:
+            args += ["--directory", str(self.directory / name)]
         return self._fork(False, [name, "orders", *args], operator=True, points=points, seen=seen)
 
     def run(self, command: str, **options: Any) -> Child:
