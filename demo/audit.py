@@ -203,9 +203,22 @@ def audit_names(book: Book, dsn: str, owner: Literal["monolith", "users"] = "mon
     with connect(dsn) as connection:
         found = dict(connection.execute(NAMES[owner], [list(book.names)]).fetchall())
     for user, edit in book.names.items():
-        findings.checked["renames"] += 1
+        findings.checked["names of customers"] += 1
         if not edit.allows(found.get(user)):
             findings.lost.append(f"customer {user}: {found.get(user)!r}, last acknowledged {edit.value!r}")
+    return findings
+
+
+def audit_copied_names(book: Book, dsn: str) -> Findings:
+    """Check that the orders service calls every customer in every order as last acknowledged."""
+    findings = Findings()
+    query = "SELECT DISTINCT customer_id, customer_name FROM sales_order WHERE customer_id = ANY(%s)"
+    with connect(dsn) as connection:
+        found = connection.execute(query, [list(book.names)]).fetchall()
+    for user, name in found:
+        findings.checked["names in orders"] += 1
+        if not book.names[user].allows(name):
+            findings.wrong.append(f"orders call customer {user} {name!r}, who is {book.names[user].value!r}")
     return findings
 
 

@@ -113,6 +113,8 @@ def _acknowledge(book: Book, by_order: dict[str, Purchase], intent: dict[str, An
         purchase = by_order[intent["order"]]
         purchase.state = answer["state"]
         purchase.maybe.clear()
+    elif operation == "sign up":
+        book.names[answer["user"]] = Edit(value=intent["name"], known=True)
     elif operation == "rename":
         book.names[intent["user"]] = Edit(value=intent["name"], known=True)
     elif operation == "edit":

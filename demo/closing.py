@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from demo import OUTPUT, conserved, ledger
-from demo.audit import Findings, Owner, audit_names, audit_owner, merge, settled
+from demo.audit import Findings, Owner, audit_copied_names, audit_names, audit_owner, merge, settled
 from demo.book import fold
 from demo.consequences import audit_daily_count, audit_payments
 from demo.staff_audit import audit_deliveries, audit_products
@@ -30,10 +30,12 @@ def close_the_books(story: Story) -> None:
         return merge(
             audit_owner(book, OWNER_AT_THE_END, orders),
             audit_names(book, shop),
+            audit_copied_names(book, orders),
             audit_payments(
                 book, shop, owner=OWNER_AT_THE_END, owner_dsn=orders, payments_dsn=payments, stock_dsn=stock
             ),
             audit_daily_count(book, shop, orders, since_epoch=story.dual_write_since),
+            *([audit_names(book, stack.superuser_dsn("users"), "users")] if "users" in contexts else ()),
             *_staff(story),
         )
 

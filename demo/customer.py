@@ -60,7 +60,9 @@ class Customer:
             "first_name": self.choices.choice(FIRST_NAMES),
             "last_name": self.choices.choice(LAST_NAMES),
         }
+        number = self._ledger.intent("sign up", name=f"{body['first_name']} {body['last_name']}")
         self.user = self._browser.write("sign up", "POST", "/api/accounts/signup/", body, expected=201)["id"]
+        self._ledger.acknowledge(number, user=self.user)
 
     def browse(self) -> None:
         page = self._browser.get("browse", "/api/products/", page=self.choices.randint(1, self._pages))

@@ -100,7 +100,7 @@ class Stack:
         self._secrets = Secrets.draw((*self.contexts, *self.companions))
         self._relayed = tuple(relayed)
         self._say = say
-        self._messengers: list[Child] = []
+        self._messengers: dict[str, Child] = {}
         self.postgres = EmbeddedPostgres(supervisor.directory / "postgres")
         self.postgres.port = self.addresses.postgres
 
@@ -135,8 +135,8 @@ class Stack:
         monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", self.addresses.monolith, "shop_app")
         self._start_service_web(CONTEXT)
         self._supervisor.await_http(monolith, f"http://127.0.0.1:{self.addresses.monolith}/livez")
-        self._messengers.append(
-            self.manage_forever("relay of the monolith", "shop_owner", "strangle_relay", *self._relayed)
+        self._messengers[""] = self.manage_forever(
+            "relay of the monolith", "shop_owner", "strangle_relay", *self._relayed
         )
         self._start_messengers(CONTEXT)
         self._start_proxy()
@@ -190,10 +190,10 @@ class Stack:
         self.manage("strangle_replay", context, "--after", str(after), *group, role=f"{CONTEXT}_owner")
         self.manage_forever(f"follower of {context}", f"{CONTEXT}_owner", "strangle_consume", context, *group)
 
-    def stop_messengers_of_the_monolith(self) -> None:
-        """End the monolith's relay and consumers; its web processes stay."""
-        while self._messengers:
-            self._supervisor.stop(self._messengers.pop())
+    def stop_messengers_of_the_monolith(self, *, but: Sequence[str]) -> None:
+        """End the monolith's relay and its consumers, `but` those of some contexts; its web processes stay."""
+        for context in [each for each in self._messengers if each not in but]:
+            self._supervisor.stop(self._messengers.pop(context))
 
     def manage(self, *arguments: str, role: str, **environment: str) -> str:
         """Run a management command to its end; give its output."""
@@ -260,7 +260,7 @@ class Stack:
         self.manage_forever(f"relay of {context}", owner, "strangle_relay", context, *service)
         self.manage_forever(f"consumer of {context}", owner, "strangle_consume", context, *service)
         name = f"consumer of the monolith for {context}"
-        self._messengers.append(self.manage_forever(name, "shop_owner", "strangle_consume", context))
+        self._messengers[context] = self.manage_forever(name, "shop_owner", "strangle_consume", context)
         if context in GROUPS:
             stream, group = GROUPS[context]
             asked = ("strangle_consume", stream, "--group", group, *service)
