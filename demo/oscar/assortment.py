@@ -1,4 +1,4 @@
-"""The catalogue's clerk, who plants categories into oscar's tree, renames and moves them; and the audit of the tree."""
+"""The catalogue's clerk, who plants and moves categories and changes attributes of products; and the audit of both."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any
 
 from demo.audit import Findings
 from demo.oscar.audit import Connection
+from demo.oscar.forms import filled_in
 from demo.oscar.pages import Pages
-from demo.oscar.people import CLERK, PASSWORD, Person, Shop
+from demo.oscar.people import CLERK, PASSWORD, PRODUCTS, Person, Shop
 
 ROOTS = ("Books", "Games")
 BASE = "/dashboard/catalogue/categories/"
+PRODUCT = "/dashboard/catalogue/products/"
 STEPLEN = 4
 """Characters of a step in a materialised path."""
 
 
 class Assorter(Person):
-    """Makes a category under one root, and later moves it below the other under another name."""
+    """Makes a category under one root, and later moves it below the other under another name; counts pages anew."""
 
     def __init__(self, shop: Shop, name: str) -> None:
         super().__init__(shop, name)
@@ -38,6 +40,20 @@ class Assorter(Person):
                 old, key = self._made.pop(self.choices.randrange(len(self._made)))
                 parent = self._key(pages, self.choices.choice(ROOTS))
                 self._write(pages, f"{BASE}{key}/update/", "updated", "reshelf", f"{old} moved", parent, old=old)
+            self._count_pages(pages, self.choices.randrange(len(PRODUCTS)) + 1)
+
+    def _count_pages(self, pages: Pages, product: int) -> None:
+        """Change an attribute of a product in the form that oscar shows, which saves all of them anew."""
+        path = f"{PRODUCT}{product}/"
+        fields = filled_in(pages.page("staff's product", path), "attr_pages")
+        if not fields:
+            pages.complain("staff's product", "a form with attributes", "there is none")
+        facts = {"product": str(product), "pages": str(self.choices.randrange(1, 10_000))}
+        intent = self.shop.ledger.intent("pages", **facts)
+        fields |= {"attr_pages": [facts["pages"]], "action": ["continue"]}
+        pages.submit("change attributes", path, wanted="Updated product", **fields)
+        self.shop.ledger.acknowledge(intent)
+        self.shop.clock.acknowledged()
 
     def _key(self, pages: Pages, name: str) -> str:
         page = pages.page("search categories", f"{BASE}?name={name.replace(' ', '+')}")
@@ -52,6 +68,29 @@ class Assorter(Person):
         pages.submit(operation, path, wanted=f"Category {said} successfully", **fields)
         self.shop.ledger.acknowledge(intent)
         self.shop.clock.acknowledged()
+
+
+def audit_pages(entries: Iterable[dict[str, Any]], owner: Connection) -> Findings:
+    """Each product has as many pages as was acknowledged last; one whose answer is missing has either."""
+    findings, waiting = Findings(), {}
+    acknowledged: dict[str, str] = {}
+    for entry in entries:
+        if entry["kind"] == "intent":
+            waiting[entry["number"]] = entry
+        elif (intent := waiting.pop(entry["number"]))["operation"] == "pages":
+            acknowledged[intent["product"]] = intent["pages"]
+    unsure = {(each["product"], each["pages"]) for each in waiting.values() if each["operation"] == "pages"}
+    query = """SELECT v.product_id::text, v.value_integer::text FROM catalogue_productattributevalue v
+               JOIN catalogue_productattribute a ON a.id = v.attribute_id WHERE a.code = 'pages'"""
+    there = Counter(owner.execute(query).fetchall())
+    for product, pages in acknowledged.items():
+        findings.checked["attributes"] += 1
+        found = [value for (key, value), count in there.items() for _ in range(count) if key == product]
+        if len(found) > 1:
+            findings.duplicated.append(f"product {product} has its pages {len(found)} times")
+        elif found != [pages] and not {(product, value) for value in found} & unsure:
+            findings.lost.append(f"product {product} has {found} pages, acknowledged were {pages}")
+    return findings
 
 
 def audit_tree(entries: Iterable[dict[str, Any]], owner: Connection) -> Findings:
