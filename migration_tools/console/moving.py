@@ -22,7 +22,7 @@ MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
     "forward": lambda of, form: requests.forward(of.row, percent=_percent(form, 100), reason=form.get("reason", "")),
     "back": lambda of, form: requests.back(of.row, reason=form.get("reason", "")),
     "share": lambda of, form: requests.share(of.row, _percent(form, 0), reason=form.get("reason", "")),
-    "verify": lambda of, form: requests.verification(of.name),
+    "verify": lambda of, form: requests.verification(of.row),
     "pause": lambda of, form: requests.wish(of.name, "pause", reason=form.get("reason", "")),
     "resume": lambda of, form: requests.wish(of.name, "resume", reason=form.get("reason", "")),
     "cancel": lambda of, form: requests.wish(of.name, "cancel", reason=form.get("reason", "")),
@@ -49,7 +49,7 @@ def ask(request: HttpRequest, name: str, what: str) -> HttpResponseBase:
     try:
         wanted = MAKERS[what](of, {"reason": "…", **given} if request.method == "GET" else given)
         if request.method == "POST":
-            if given.get("phrase", "").strip().lower() == wanted.phrase:
+            if given.get("phrase", "").strip().lower() == wanted.phrase.lower():
                 row = requests.ask(wanted, actor=f"{request.user.get_username()} (console)")
                 return redirect("strangle:console-request", name, row.pk)
             mistake = f"type “{wanted.phrase}” to confirm"

@@ -130,7 +130,7 @@ def traffic(request: HttpRequest, name: str) -> HttpResponse:
         "version": publishing.current_version(),
         "answers": answers(samples(name, minutes=6)),
         "proxies": ProxyInstance.objects.using(settings().DATABASE).all(),
-        "live": {each.proxy for each in publishing.live_proxies()},
+        "heard": {each.proxy for each in publishing.live_proxies()},
         "versions": RoutingVersion.objects.using(settings().DATABASE).all()[:12],
         "shadow": report,
         "fence": reading.fence_series(reading.seen(name)),

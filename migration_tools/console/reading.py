@@ -50,6 +50,11 @@ class Seen:
         return str(self.row.phase).replace("_", " ")
 
     @property
+    def copied(self) -> bool:
+        """Whether there are two sides to compare: from the backfill on."""
+        return Phase(self.row.phase) not in {Phase.MONOLITH_ONLY, Phase.DUAL_WRITE}
+
+    @property
     def since(self) -> dt.datetime | None:
         """When it entered its phase; None before its first move."""
         return None if self.row._state.adding else self.row.since

@@ -35,7 +35,7 @@ def read_copied(env: Surroundings, since: list[Sample]) -> dict[str, Any]:
         )
     copied, total = sum(p["rows"] for p in projections), sum(p["total"] for p in projections)
     finished = bool(projections) and all(p["done"] for p in projections)
-    rate = _rate(since, copied)
+    rate = 0.0 if finished else _rate(since, copied)
     control = read_control(env.context)
     return {
         "projections": projections,

@@ -28,7 +28,7 @@ RUNNABLE = frozenset({*COMMANDS.values(), "strangle_rollback", "strangle_dead_le
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A command with its arguments; `phrase` is what a person types to confirm it, '' where nothing is moved."""
+    """A command with its arguments; `phrase` is what a person types to confirm it, '' where nothing changes."""
 
     context: str
     command: str
@@ -109,9 +109,16 @@ def share(row: Context, percent: float, *, reason: str = "") -> Wanted:
     )
 
 
-def verification(context: str) -> Wanted:
-    """A comparison of both sides; changes nothing."""
-    return Wanted(context=context, command="strangle_verify", arguments=(context,), title=f"verify {context}")
+def verification(row: Context) -> Wanted:
+    """A comparison of both sides; changes nothing but in phase backfill, whose next phase it enters."""
+    enters = FORWARD.get(Phase(row.phase)) is Phase.VERIFY
+    return Wanted(
+        context=row.name,
+        command=COMMANDS[Phase.VERIFY],
+        arguments=(row.name,),
+        title=f"verify {row.name}",
+        phrase=f"verify {row.name}" if enters else "",
+    )
 
 
 def wish(context: str, what: str, *, reason: str = "") -> Wanted:
@@ -123,6 +130,7 @@ def wish(context: str, what: str, *, reason: str = "") -> Wanted:
         command="strangle_backfill",
         arguments=(context, f"--{what}", *_reason(reason)),
         title=f"{what} the copy of {context}",
+        phrase=f"{what} {context}",
     )
 
 
@@ -138,6 +146,7 @@ def letter(context: str, *, key: str = "", position: int | None = None, reason: 
             command="strangle_dead_letters",
             arguments=("replay", context, f"--key={key}", *_reason(reason)),
             title=f"replay {key}",
+            phrase=f"replay {key}",
         )
     if not reason.strip():
         raise StrangleError("an event is given up with a reason only: its effect is lost")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from migration_tools.capture.models import Side
+from migration_tools.kernel.locks import LockClass
 from migration_tools.messaging import lag as lags
 from migration_tools.phases import gates
 from migration_tools.phases.dry_run import DryRunExecutor
@@ -11,15 +12,24 @@ from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.kept import is_kept
 from migration_tools.state.models import Context
 from migration_tools.state.phase import BACKWARD, Phase
+from migration_tools.stores.postgres import advisory
 
 
 def read_way_back(env: Surroundings, row: Context) -> dict[str, Any]:
-    """`possible`, the phase it leads `to`, `rows` that wait to be carried back, what is in the way, and the plan."""
+    """`possible`, the phase it leads `to`, `rows` that wait to be carried back, what is in the way, and the plan.
+
+    `mover` says who carries out the move that has not ended; there is none when it was cut off.
+    """
     phase = Phase(row.phase)
     if row.move is not None:
         undone = row.move.split()[-1]
         to = row.phase if row.move.startswith("to ") else BACKWARD.get(Phase(undone), phase)
-        return _answer(to, f"undoes the move {row.move!r} that was cut off", plan=_plan(env, Phase(undone)))
+        mover = advisory.holder(env.source, LockClass.OPERATOR, env.context)
+        plan = _plan(env, Phase(undone))
+        if mover is not None:
+            say = f"when the move {row.move!r} has ended, which is under way"
+            return {**_answer(to, say, plan=plan), "possible": False, "mover": mover}
+        return _answer(to, f"undoes the move {row.move!r} that was cut off", plan=plan)
     if phase not in BACKWARD:
         return {**_answer(phase.value, "nothing was begun that could be undone"), "possible": False}
     if phase is Phase.CUTOVER:

@@ -12,7 +12,7 @@ from migration_tools.kernel.planes import Plane
 from migration_tools.messaging import lag as lags
 from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.messaging.inbox import standstill
-from migration_tools.phases.settling import found_open, say_open
+from migration_tools.phases.settling import count_open, found_open, say_open
 from migration_tools.phases.surroundings import Surroundings
 from migration_tools.routing import publishing
 from migration_tools.routing.planes.capabilities import capabilities
@@ -85,8 +85,8 @@ def no_dead_letters(env: Surroundings) -> list[str]:
         waiting = dead_letters(env.connection(side), env.context)
         if waiting:
             missing.append(
-                f"{waiting} events are parked on the {side.value}; mend their handler, then run strangle_dead_letters "
-                f"replay {env.context} there, or skip them with a reason"
+                f"{waiting} {'event is' if waiting == 1 else 'events are'} parked on the {side.value}; mend their "
+                f"handler, then run strangle_dead_letters replay {env.context} there, or skip them with a reason"
             )
         reason = standstill(env.connection(side), env.context)
         if reason:
@@ -110,7 +110,7 @@ def no_pinned_sagas(env: Surroundings) -> list[str]:
     if sagas is None or not sagas.count:
         return []
     return [
-        f"{sagas.count} sagas of {env.context!r} are open on the source ({', '.join(sagas.oldest)}), whose tables are "
+        f"{count_open(env.context, sagas)} on the source ({', '.join(sagas.oldest)}), whose tables are "
         f"about to go; settle them (strangle_sagas list --context {env.context})"
     ]
 

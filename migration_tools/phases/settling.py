@@ -32,10 +32,15 @@ def found_open(env: Surroundings) -> dict[Side, OpenSagas]:
     return {side: each for side, each in found.items() if each is not None}
 
 
+def count_open(context: str, sagas: OpenSagas) -> str:
+    """How many, as the beginning of a sentence."""
+    return f"1 saga of {context!r} is open" if sagas.count == 1 else f"{sagas.count} sagas of {context!r} are open"
+
+
 def say_open(context: str, side: Side, sagas: OpenSagas) -> str:
     """What is in the way, and the ways on."""
     return (
-        f"{sagas.count} sagas of {context!r} are open on the {side.value}, the oldest for {sagas.oldest_seconds:.0f} s "
+        f"{count_open(context, sagas)} on the {side.value}, the oldest for {sagas.oldest_seconds:.0f} s "
         f"({', '.join(sagas.oldest)}); wait for them, let them end with --drain-sagas SECONDS, leave them where they "
         f"began with --pin-sagas, or settle them (strangle_sagas list --context {context})"
     )

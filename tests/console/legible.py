@@ -1,4 +1,5 @@
-"""What a page lacks for people who see little or nothing: contrast below WCAG's AA, controls without a name."""
+"""What a page lacks for people who see little or nothing: contrast below WCAG's AA, controls without a name,
+landmarks, ids and an order of focus that lead astray."""
 
 from typing import Any
 
@@ -30,6 +31,20 @@ _SCRIPT = """() => {
     const said = each.getAttribute('aria-label') || each.innerText?.trim() || each.labels?.[0]?.innerText;
     if (!said) found.push(`no name: ${each.outerHTML.slice(0, 80)}`);
   }
+  const once = (what, selector) => {
+    const count = document.querySelectorAll(selector).length;
+    if (count !== 1) found.push(`${count} ${what}`);
+  };
+  once('main', 'main'), once('banner', 'body > header'), once('footer', 'body > footer'), once('h1', 'h1');
+  if (!document.documentElement.lang || !document.title) found.push('no language or no title');
+  const ids = [...document.querySelectorAll('[id]')].map(each => each.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) found.push(`id twice: ${id}`);
+  for (const each of document.querySelectorAll('[aria-labelledby], [aria-describedby]')) {
+    const id = each.getAttribute('aria-labelledby') || each.getAttribute('aria-describedby');
+    if (!document.getElementById(id)) found.push(`nothing has the id ${id}`);
+  }
+  for (const each of document.querySelectorAll('[tabindex]')) if (each.tabIndex > 0) found.push('an order of its own');
+  for (const each of document.querySelectorAll('table')) if (!each.querySelector('th')) found.push('table without th');
   const levels = [...document.querySelectorAll('h1, h2, h3')].map(each => +each.tagName[1]);
   if (levels.some((level, i) => level > (levels[i - 1] ?? 0) + 1)) found.push(`headings skip a level: ${levels}`);
   return found;

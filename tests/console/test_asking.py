@@ -1,5 +1,7 @@
 """Moves asked for in the browser: who may, what is typed, what the operator's process believes, how it ends."""
 
+import datetime as dt
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +11,8 @@ import psycopg
 import pytest
 from django.core import signing
 
+from migration_tools.messaging.envelope import Envelope
+from migration_tools.messaging.models import DeadLetter, DeadLetterLog
 from migration_tools.overview import requests
 from migration_tools.state.journal import phase_of
 from migration_tools.state.models import JournalEntry, Request, RequestState
@@ -16,6 +20,7 @@ from tests.console.scene import CUSTOMER, MOVER, PASSWORD, SECONDS, WATCHER, Sce
 
 pytestmark = pytest.mark.thorough
 
+SECRET = "zoe@example.com"
 OVERVIEW = "/strangle/console/orders/"
 
 
@@ -94,6 +99,63 @@ def test_stuck_sagas_are_tried_again_and_taken_back_with_a_reason_and_behind_the
         conn.execute("DELETE FROM saga_state")
     entry = JournalEntry.objects.filter(context="orders", move="sagas", step="recalled").get()
     assert (entry.actor, entry.reason) == (f"{MOVER} (console)", "OPS-9 compensate")
+
+
+def test_parked_events_are_handled_again_and_given_up_by_keyboard_alone(
+    shop: Scene, visit: Any, photograph: Any
+) -> None:
+    shop.stage.settle()
+    for number, kind in ((900_001, "order"), (900_002, "parcel")):
+        event = Envelope(
+            event_id=uuid.uuid4(), aggregate_type=kind, aggregate_id="Ab-7", event_type="test.parked", event_version=1,
+            timestamp=dt.datetime.now(tz=dt.UTC), correlation_id="c", causation_id=None, payload={"email": SECRET},
+            stream="orders", origin="orders", position=number,
+        )  # fmt: skip
+        DeadLetter.objects.create(
+            stream="orders", position=number, aggregate_type=kind, aggregate_id="Ab-7", envelope=event.to_json(),
+            reason="its handler failed", attempts=3,
+        )  # fmt: skip
+    page = visit(size="phone")
+
+    def pressed(kind: str, link: str, phrase: str) -> Request:
+        page.goto(OVERVIEW + "letters/")
+        assert SECRET not in page.content()
+        wanted = page.locator("section.card", has_text=f"{kind}/Ab-7").get_by_role("link", name=link)
+        tab_to(page, wanted)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/ask/**")
+        tab_to(page, page.locator("#reason"))
+        page.keyboard.type(f"OPS-9 {kind}")
+        tab_to(page, page.locator("#phrase"))
+        page.keyboard.type(phrase)
+        photograph(page, f"ask-{phrase.split()[0]}-phone-light")
+        tab_to(page, page.locator("form.ask button"))
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/requests/*/")
+        return ended(int(page.url.rstrip("/").rpartition("/")[2]))
+
+    done = pressed("order", "Replay", "replay order/Ab-7")
+    assert (done.state, done.exit_code) == (RequestState.DONE, 0), done.output
+    done = pressed("parcel", "Give up", "give up 900002")
+    assert (done.state, done.exit_code) == (RequestState.DONE, 0), done.output
+    assert not DeadLetter.objects.filter(position__gt=900_000).exists()
+    ends = DeadLetterLog.objects.filter(position__gt=900_000).order_by("position")
+    assert [(each.outcome, each.actor, each.reason) for each in ends] == [
+        ("replayed", f"{MOVER} (console)", "OPS-9 order"),
+        ("skipped", f"{MOVER} (console)", "OPS-9 parcel"),
+    ]
+    page.goto(OVERVIEW + "letters/")
+    assert "skipped by" in " ".join(page.inner_text("main").split())
+
+
+def tab_to(page: Any, wanted: Any) -> None:
+    """Go on with Tab until something has the focus, which one must see."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            assert wanted.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+            return
+    raise AssertionError(f"Tab never came to {wanted}")
 
 
 def test_a_saga_of_another_context_and_one_without_a_reason_are_not_asked_for(shop: Scene) -> None:
@@ -192,8 +254,8 @@ def test_polling_leaves_the_focus_where_the_keyboard_put_it(shop: Scene, visit: 
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    page.focus("#go-verify")
+    page.focus("#go-forward")
     page.evaluate("document.querySelector('#live h1').dataset.before = 'yes'")
     awaited("a poll", lambda: page.evaluate("!document.querySelector('#live h1').dataset.before"))
-    assert page.evaluate("document.activeElement.id") == "go-verify"
+    assert page.evaluate("document.activeElement.id") == "go-forward"
     assert page.evaluate("document.querySelectorAll('svg[role=img]:not([aria-label])').length") == 0

@@ -18,10 +18,14 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from migration_tools.overview.curves import answers, differences, thin
 from migration_tools.overview.observing import keep, observe, samples
+from migration_tools.phases.machine import operating
 from migration_tools.playbook import seconds
+from migration_tools.state.models import Context
+from migration_tools.stores.postgres import connect
 from playbooks.orders import Orders
 from tests.conftest import ROOT, SMALL_SHOP, Pair
 from tests.integration.proxy_rig import await_until
@@ -107,6 +111,16 @@ def test_on_a_terminal_the_board_is_redrawn_until_ctrl_c_and_the_screen_given_ba
     assert "cutover" in shown
     assert "Traceback" not in shown
     assert "\x1b[?1049l" in shown[-200:], "the screen as it was before"
+
+
+def test_the_way_back_tells_a_move_that_is_under_way_from_one_that_was_cut_off(pair: Pair) -> None:
+    Context.objects.create(name="orders", phase="dual_write", move="to backfill", move_started_at=timezone.now())
+    assert observe(Orders)["way_back"]["say"] == "undoes the move 'to backfill' that was cut off"
+    with connect("default", "backfill") as mover, operating(mover, "orders"):
+        seen = observe(Orders)["way_back"]
+        assert (seen["possible"], seen["say"]) == (False, "when the move 'to backfill' has ended, which is under way")
+        assert "backfill" in seen["mover"]
+    assert observe(Orders)["way_back"]["possible"]
 
 
 def test_rows_that_wait_to_be_carried_back_are_counted_before_and_after_they_are_numbered(pair: Pair) -> None:

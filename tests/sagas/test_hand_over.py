@@ -69,7 +69,7 @@ def test_a_context_with_an_open_saga_is_not_handed_over_and_the_intake_is_open_a
     env: Surroundings, saga: Saga
 ) -> None:
     opened = begin(saga)
-    assert f"1 sagas of 'orders' are open on the source, the oldest for 0 s (noted {opened})" in blocking(env)
+    assert f"1 saga of 'orders' is open on the source, the oldest for 0 s (noted {opened})" in blocking(env)
     with pytest.raises(GateNotMet, match="--drain-sagas SECONDS"), sagas_settled(env, Side.TARGET):
         pytest.fail("the owner would have changed")
     begin(saga)
@@ -152,7 +152,7 @@ def test_pinned_sagas_stay_open_and_are_in_the_evidence(env: Surroundings, saga:
     assert blocking(env) == ""
     with sagas_settled(env, Side.TARGET) as evidence:
         assert evidence == {"pinned_sagas": 1}
-    assert "1 sagas of 'orders' are open on the source" in " ".join(gates.no_pinned_sagas(env))
+    assert "1 saga of 'orders' is open on the source" in " ".join(gates.no_pinned_sagas(env))
 
 
 def test_a_local_step_that_meets_the_fence_waits_for_the_context_and_holds_nobody_up(
@@ -231,7 +231,7 @@ def test_a_cutover_waits_for_open_sagas_and_its_rollback_may_leave_them(road: Ro
     opened = begin(saga)
     refused = road.refused("strangle_cutover")
     assert refused.returncode == 4
-    assert "1 sagas of 'orders' are open on the source" in str(refused)
+    assert "1 saga of 'orders' is open on the source" in str(refused)
     dry = road.run("strangle_cutover", "--dry-run")
     assert any("--drain-sagas" in text for text in dry["blocking"])
     assert any("1 sagas are open" in line for line in road.run("strangle_status")["lines"])

@@ -16,7 +16,7 @@ from migration_tools.console.drawing import Series, share_bar, spark
 from migration_tools.management.progress import duration
 
 register = template.Library()
-OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
 @register.filter
