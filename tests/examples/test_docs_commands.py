@@ -1,7 +1,7 @@
 """Every command line that a page shows is run against a shop half-way: it answers, or refuses in a sentence.
 
 What changes something is rehearsed with its --dry-run, so all lines meet the same shop. What works on until told to
-stop is run by tests of its own; lines for another side's settings are parsed by test_docs alone.
+stop, and lines for another side's settings, are started as processes by test_docs_servers.
 """
 
 from io import StringIO

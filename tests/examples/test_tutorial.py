@@ -10,10 +10,12 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import psycopg
 import pytest
+from packaging.requirements import Requirement
 
 from tests.architecture.tree import MADE, ROOT
 from tests.conftest import Cluster, recreate_plain
@@ -29,7 +31,7 @@ GIVEN = ("python -m venv", "source ", "pip install", "createdb")
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """A Python that has the wheel, and what the wheel's extra asks for from where the tests have it."""
+    """A Python that has the wheel, and what its extra asks for, no more, from where the tests have it."""
     source = tmp_path / "checkout"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*MADE))
     subprocess.run(
@@ -57,10 +59,31 @@ def python(tmp_path: Path) -> Path:
         check=True,
     )
     site = next((directory / "lib").glob("python*")) / "site-packages"
-    (site / "borrowed.pth").write_text(f"{Path(psycopg.__file__).parent.parent}\n")
+    for name in asked_for(site, {"engine"}):
+        for file in metadata.files(name) or ():
+            top = file.parts[0]
+            if top != ".." and not (site / top).exists():
+                (site / top).symlink_to(str(metadata.distribution(name).locate_file(top)))
     (directory / "bin" / "django-admin").write_text(f'#!/bin/sh\nexec {made} -m django "$@"\n')
     (directory / "bin" / "django-admin").chmod(0o755)
     return made
+
+
+def asked_for(site: Path, extras: set[str]) -> set[str]:
+    """What pip would install beside the wheel in `site`: the distributions that it and its extras ask for, in turn."""
+    (info,) = site.glob("django_strangler-*.dist-info")
+    found: dict[str, set[str]] = {}
+    waiting = [(metadata.Distribution.at(info), extras)]
+    while waiting:
+        distribution, wanted = waiting.pop()
+        for requirement in map(Requirement, distribution.requires or ()):
+            marker = requirement.marker
+            if marker is not None and not any(marker.evaluate({"extra": each}) for each in wanted | {""}):
+                continue
+            if requirement.name not in found or not requirement.extras <= found[requirement.name]:
+                found.setdefault(requirement.name, set()).update(requirement.extras)
+                waiting.append((metadata.distribution(requirement.name), set(requirement.extras)))
+    return set(found)
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_whoever_is_beginning_is_waited_for_and_counted(env: Surroundings, saga:
     until(lambda: waits(env), "the closing waits for the beginning")
     go.set()
     work.outcome()
-    with pytest.raises(GateNotMet, match="1 sagas"):
+    with pytest.raises(GateNotMet, match="1 saga of"):
         closing.outcome()
 
 
