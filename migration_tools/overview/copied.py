@@ -53,13 +53,14 @@ def read_copied(env: Surroundings, since: list[Sample]) -> dict[str, Any]:
 
 
 def _rate(since: list[Sample], copied: int) -> float:
-    """Rows a second over the last minute; 0 without an earlier sample."""
+    """Rows a second over the last minute, or since the copy began to move in it; 0 without an earlier sample."""
     if not since:
         return 0.0
     now = dt.datetime.now(tz=dt.UTC)
     recent = [each for each in since if (now - each.at).total_seconds() <= RATE_OVER_SECONDS]
     if not recent:
         return 0.0
-    first = recent[0]
-    seconds = (now - first.at).total_seconds()
-    return max(copied - int(first.figures.get("copied", copied)), 0) / seconds if seconds > 0 else 0.0
+    counts = [int(each.figures.get("copied", copied)) for each in recent]
+    still = next((at for at, count in enumerate([*counts[1:], copied]) if count != counts[0]), len(counts) - 1)
+    seconds = (now - recent[still].at).total_seconds()
+    return max(copied - counts[still], 0) / seconds if seconds > 0 else 0.0

@@ -24,9 +24,9 @@ from tests.examples.test_docs_commands import leaf, lines
 from tests.integration.proxy_rig import free_port
 from tests.unit.test_manners import NATURES, WORKS_ON
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
 
-SECONDS = 60.0
+SECONDS = 120.0
 AT_ONCE = 3
 SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 #: Lines about what this shop does not have; they refuse in a sentence that says what to declare.
@@ -69,10 +69,12 @@ def environment(words: tuple[str, ...], pair: Pair) -> dict[str, str]:
         return pair.environment(operator=True)
     env = pair.environment()
     if "--settings" not in words:
-        return env | {"ORDERS_DB_NAME": ""}
+        return env | {"ORDERS_DB_NAME": "", "STRANGLE_SHADOW_ADDRESS": f"127.0.0.1:{free_port()}"}
     name = words[words.index("--settings") + 1].split(".")[1].upper()
     side = {"HOST": env["ORDERS_DB_HOST"], "PORT": env["ORDERS_DB_PORT"], "NAME": pair.orders, "USER": "orders_owner"}
-    return env | {f"{name}_DB_{key}": value for key, value in side.items()}
+    # Nobody answers there: a consumer tries again until somebody does.
+    there = {"MONOLITH_ADDRESS": "http://127.0.0.1:9", "ORDERS_ADDRESS": "http://127.0.0.1:9"}
+    return env | there | {f"{name}_DB_{key}": value for key, value in side.items()}
 
 
 def serves(process: psutil.Process, port: int) -> bool:
@@ -115,7 +117,8 @@ def test_what_works_on_connects_heeds_sigterm_and_ends_with_0(pair: Pair, room: 
     codes, faults = {each.value for each in ExitCode}, []
     for words, (how, code, said) in found.items():
         foreign = " ".join(words).startswith(ELSEWHERE)
-        fine = code == 0 if not foreign else code in codes and (code == 0 or len(said) > 20)
+        # One that refuses may be met by the signal on its way out.
+        fine = code == 0 or (foreign and code in codes | {-signal.SIGTERM} and "CommandError" in said)
         if not fine or "Traceback" in said:
             faults.append(f"{' '.join(words)}: {how}, exit code {code}, {said[-400:]!r}")
     print(*(f"{how} {code} {' '.join(words)}" for words, (how, code, _) in found.items()), *faults, sep="\n")

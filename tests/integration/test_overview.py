@@ -1,5 +1,6 @@
 """What an operator sees after a cutover: the way back, who uses the old tables, in pages and terminal."""
 
+import datetime as dt
 import fcntl
 import json
 import os
@@ -20,11 +21,12 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from migration_tools.overview.copied import _rate as copied_rate
 from migration_tools.overview.curves import answers, differences, thin
 from migration_tools.overview.observing import keep, observe, samples
 from migration_tools.phases.machine import operating
 from migration_tools.playbook import seconds
-from migration_tools.state.models import Context
+from migration_tools.state.models import Context, Sample
 from migration_tools.stores.postgres import connect
 from playbooks.orders import Orders
 from tests.conftest import ROOT, SMALL_SHOP, Pair
@@ -148,6 +150,25 @@ def test_rows_that_wait_to_be_carried_back_are_counted_before_and_after_they_are
         stage.consume(reverse=True)
         assert waiting_to_go_back(env) == 0
     stage.close()
+
+
+@pytest.mark.parametrize(
+    ("counts", "copied", "rate"),
+    [
+        ([0, 0, 0, 0], 8_000, 800.0),  # it began after the last look
+        ([0, 0, 4_000, 8_000], 12_000, 400.0),  # what was before it began does not count
+        ([4_000, 8_000, 8_000, 8_000], 12_000, 200.0),  # a wait within it does
+        ([5_000, 5_000], 5_000, 0.0),
+        ([], 5_000, 0.0),
+    ],
+)
+def test_the_rate_of_a_copy_is_that_of_its_own_time(counts: list[int], copied: int, rate: float) -> None:
+    now = timezone.now()
+    looks = [
+        Sample(context="orders", figures={"copied": count}, at=now - dt.timedelta(seconds=10 * (len(counts) - place)))
+        for place, count in enumerate(counts)
+    ]
+    assert copied_rate(looks, copied) == pytest.approx(rate, rel=0.05)
 
 
 def test_curves_keep_every_peak_and_know_a_counter_that_was_reset() -> None:
