@@ -12,7 +12,8 @@ class DualWrite:
     """Capture, fence and reverse capture are installed; the consumer proves itself before the phase is entered."""
 
     def look(self, env: Surroundings) -> Iterator[Finding]:
-        """The target is empty, unless `adopt`."""
+        """Nothing that the context is tied to is on its way, but for `beside`; the target is empty, unless `adopt`."""
+        yield "alone", gates.alone(env)
         if not env.options.get("adopt"):
             yield "target_empty", gates.target_empty(env)
 

@@ -14,11 +14,17 @@ from migration_tools.messaging.dead_letters import count as dead_letters
 from migration_tools.messaging.inbox import standstill
 from migration_tools.phases.settling import count_open, found_open, say_open
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.playbook.registry import load
+from migration_tools.playbook.ties import ties
 from migration_tools.routing import publishing
 from migration_tools.routing.planes.capabilities import capabilities
 from migration_tools.state.journal import read_context
-from migration_tools.state.models import JournalEntry, Verification
+from migration_tools.state.models import Context, JournalEntry, Verification
+from migration_tools.state.phase import Phase
 from migration_tools.stores.postgres import sql
+
+# Where one side has all of a context, and nothing of it is under way.
+_SETTLED = (Phase.MONOLITH_ONLY, Phase.CUTOVER, Phase.DECOMMISSION)
 
 
 def target_empty(env: Surroundings) -> list[str]:
@@ -32,6 +38,21 @@ def target_empty(env: Surroundings) -> list[str]:
             missing.append(
                 f"target table {projection.into!r} is not empty ({held} rows); empty it, or run strangle_dual_write "
                 f"{env.context} --adopt to have the backfill replace what it holds"
+            )
+    return missing
+
+
+def alone(env: Surroundings) -> list[str]:
+    """No context that this one is tied to is between its dual write and its cutover, or the operator accepts it."""
+    accepted, known, missing = set(env.options.get("beside") or ()), load(), []
+    under_way = Context.objects.using(settings().DATABASE).exclude(name__in=[env.context, *accepted])
+    for row in under_way.exclude(move=None, phase__in=_SETTLED).order_by("name"):
+        tied = ties(env.playbook, known[row.name]) if row.name in known else []
+        if tied:
+            missing.append(
+                f"{row.name!r} is on its way ({row.move or row.phase}) and tied to {env.context!r}: {'; '.join(tied)}; "
+                f"one context moves at a time: bring {row.name!r} to its cutover, or back (strangle_rollback "
+                f"{row.name}), or accept both with strangle_dual_write {env.context} --beside {row.name}"
             )
     return missing
 

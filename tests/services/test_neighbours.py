@@ -1,4 +1,4 @@
-"""A replica of another context follows its rows through that context's own migration, and its events after it."""
+"""Tied contexts move one at a time; a replica follows its rows through their own context's migration, and after it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -6,15 +6,25 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError
 from django.test import override_settings
 
 from migration_tools.capture.installation import install
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.relay import tick
+from migration_tools.playbook import Playbook
 from migration_tools.playbook.compiled import compile_playbook
+from migration_tools.playbook.ties import ties
+from migration_tools.state.journal import phase_of
+from migration_tools.state.models import Context
+from migration_tools.state.phase import Phase
 from migration_tools.stores.postgres import connect
 from migration_tools.transfer.sync import TableWriter
+from playbooks.catalog import Catalog
+from playbooks.orders import Orders
+from playbooks.payments import Payments
+from playbooks.users import Users
 from tests.conftest import Cluster, Pair, cloned_pair
 from tests.services.road import Road, impatient, road
 from tests.stage import DirectFeed
@@ -31,8 +41,6 @@ def catalogue(cluster: Cluster, templates: tuple[str, str], django_db_blocker: A
         both = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": ["playbooks.orders", "playbooks.catalog"]}
         both["UPSTREAMS"] = {**both["UPSTREAMS"], "orders": "127.0.0.1:3"}
         stack.enter_context(override_settings(MIGRATION_TOOLS=both))
-        from playbooks.orders import Orders
-
         stack.enter_context(impatient(Orders))
         with connect("default", "test") as source, connect("orders", "test") as target:
             compiled = compile_playbook(Orders, source, target)
@@ -69,3 +77,47 @@ def test_what_another_service_wrote_and_was_carried_back_reaches_the_replica(cat
         assert way.shop.execute("SELECT price::text FROM catalog_product WHERE id = 3").fetchone() == ("7.77",)
         follow()
         assert orders.execute(price).fetchone() == (777,)
+
+
+def test_of_two_tied_contexts_the_second_waits_unless_both_are_accepted(catalogue: tuple[Road, Pair]) -> None:
+    way, _ = catalogue
+    orders = Context.objects.create(name="orders", phase=Phase.SWITCH_READS)
+    with pytest.raises(CommandError) as caught:
+        way.run("strangle_dual_write")
+    said = str(caught.value)
+    assert caught.value.returncode == 4
+    for part in (
+        "'orders' is on its way (switch_reads)",
+        "orders_orderline.product_id refers to catalog_product",
+        "'orders' copies values of catalog_product into sales_product",
+        "strangle_dual_write catalog --beside orders",
+    ):
+        assert part in said
+    assert phase_of("catalog") is Phase.MONOLITH_ONLY
+    assert way.shop.execute("SELECT count(*) FROM strangle_ownership WHERE context = 'catalog'").fetchone() == (0,)
+    orders.phase = Phase.CUTOVER
+    orders.save()
+    way.run("strangle_dual_write")
+    way.run("strangle_rollback")
+    orders.phase, orders.move = Phase.MONOLITH_ONLY, "to dual_write"
+    orders.save()
+    with pytest.raises(CommandError, match="to dual_write"):
+        way.run("strangle_dual_write")
+    way.run("strangle_dual_write", "--beside", "orders")
+    assert phase_of("catalog") is Phase.DUAL_WRITE
+
+
+def test_contexts_without_a_tie_may_move_at_the_same_time() -> None:
+    class Elsewhere(Playbook):
+        context, source, projections = "elsewhere", "another", Catalog.projections
+
+    assert ties(Catalog, Payments) == ties(Catalog, Elsewhere) == []
+    assert (
+        ties(Orders, Users)
+        == ties(Users, Orders)
+        == [
+            "'orders' copies values of accounts_user into sales_order",
+            "accounts_user.last_order_id refers to orders_order",
+            "orders_order.user_id refers to accounts_user",
+        ]
+    )

@@ -19,6 +19,12 @@ class Command(Operation):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--adopt", action="store_true", help="allow rows in the target; the backfill replaces them")
+        parser.add_argument(
+            "--beside",
+            action="append",
+            metavar="CONTEXT",
+            help="go though this context is on its way too and tied to this one; once for each",
+        )
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.surroundings(options, stop) as env:
