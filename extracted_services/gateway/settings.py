@@ -3,10 +3,16 @@
 import os
 
 from migration_tools import SERVICE_APPS
+from migration_tools.errors import SettingsError
 from migration_tools.service import environment
 from migration_tools.service.environment import Environment
 
 SERVICE = Environment(name="gateway")
+
+# Which screens this process serves: one slice of them, or all.
+SLICE = SERVICE.get("SLICE")
+if SLICE not in ("", "screens", "ordered_products"):
+    raise SettingsError(f"GATEWAY_SLICE is {SLICE!r}; it must be 'screens', 'ordered_products' or empty, for both")
 
 DEBUG = SERVICE.debug()
 SECRET_KEY = SERVICE.secret_key()

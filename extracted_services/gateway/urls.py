@@ -1,5 +1,6 @@
 """The addresses of the gateway."""
 
+from django.conf import settings
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
@@ -7,12 +8,21 @@ from migration_tools.service import health
 
 from . import api
 
+# A gateway to everything is one more monolith: each slice can be a gateway, and a process, of its own.
+SLICES = {
+    "screens": [
+        path("api/customers/<int:customer>/dashboard/", api.DashboardView.as_view()),
+        path("api/web/dashboard/", api.WebView.as_view()),
+        path("api/mobile/dashboard/", api.MobileView.as_view()),
+    ],
+    "ordered_products": [
+        path("api/users/<int:user>/ordered-products/", api.OrderedProductsView.as_view()),
+        path("api/users/<int:user>/ordered-products/projected/", api.ProjectedProductsView.as_view()),
+    ],
+}
+
 urlpatterns = [
-    path("api/customers/<int:customer>/dashboard/", api.DashboardView.as_view()),
-    path("api/web/dashboard/", api.WebView.as_view()),
-    path("api/mobile/dashboard/", api.MobileView.as_view()),
-    path("api/users/<int:user>/ordered-products/", api.OrderedProductsView.as_view()),
-    path("api/users/<int:user>/ordered-products/projected/", api.ProjectedProductsView.as_view()),
+    *(view for name, views in SLICES.items() if settings.SLICE in ("", name) for view in views),
     path("api/schema/", SpectacularAPIView.as_view()),
     path("strangle/", include("migration_tools.urls")),
     path("livez", health.livez),

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests import identity_rig
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Cluster
 from tests.examples.gateway_rig import ORACLE, away, client, elsewhere, gateway, get, monolith, shop
-from tests.examples.served import Served
+from tests.examples.served import Served, served
 from tests.integration.proxy_rig import await_until
 from tests.integration.site_rig import Gunicorn
 from tests.leaf import Leaf
@@ -195,3 +197,37 @@ def test_from_events_alone_the_answer_is_the_monoliths_too_with_every_other_serv
         path = f"/api/users/{unknown}/ordered-products/projected/"
         assert get(gateway, unknown, path).status_code == 404
     assert get(gateway, 5, "/api/users/5/ordered-products/").status_code == 502
+
+
+@pytest.mark.thorough
+def test_of_two_gateways_of_a_slice_each_one_is_stopped_and_the_other_serves(
+    cluster: Cluster, elsewhere: dict[str, Leaf], tmp_path: Path
+) -> None:
+    urls = {f"{name.upper()}_URL": leaf.url for name, leaf in elsewhere.items()} | {"GATEWAY_DEADLINE_SECONDS": "20"}
+    theirs = {"screens": "/api/web/dashboard/", "ordered_products": "/api/users/1/ordered-products/"}
+    with ExitStack() as stack:
+        gateways = {
+            name: stack.enter_context(served(cluster, "gateway", tmp_path / name, GATEWAY_SLICE=name, **urls))
+            for name in theirs
+        }
+
+        def answers() -> dict[tuple[str, str], int]:
+            return {
+                (name, path): get(each, 1, path).status_code
+                for name, each in gateways.items()
+                for path in theirs.values()
+            }
+
+        assert answers() == {(name, path): 200 if path == theirs[name] else 404 for name, path in answers()}
+        documents = {name: get(each, 1, "/api/schema/?format=json").json() for name, each in gateways.items()}
+        assert not documents["screens"]["paths"].keys() & documents["ordered_products"]["paths"].keys()
+        stopped = gateways["screens"]
+        stopped.started[0].terminate()
+        stopped.started[0].wait(30)
+        with pytest.raises(httpx2.TransportError):
+            get(stopped, 1, theirs["screens"])
+        other = get(gateways["ordered_products"], 1, theirs["ordered_products"])
+        assert (other.status_code, "_errors" in other.json()) == (200, False)
+    refused = gateways["screens"].manage("check", GATEWAY_SLICE="everything")
+    assert refused.returncode != 0
+    assert "GATEWAY_SLICE is 'everything'" in refused.stderr
