@@ -22,6 +22,9 @@ OFFERED = (CONTEXT, "catalog", "inventory", "payments", "users")
 KEPT = ("users",)
 """Whose old tables stay as copies that follow: sessions stay in the monolith, and read who is logged in."""
 
+CLEAN_COPIES = 2
+"""How many verifications in a row the playbook's gate asks for before copies are kept."""
+
 SECONDS_WITH_THE_SERVICE = 4.0
 SECONDS_WITH_THE_MONOLITH = 3.0
 SECONDS_ALONE = 5.0
@@ -93,6 +96,8 @@ class Passage:
         """
         self._position = self._head_of_its_events() if self.context in FOLLOWERS else 0
         kept = ("--keep-copies",) if self.context in KEPT else ()
+        for turn in range(1, CLEAN_COPIES + 1) if kept else ():
+            verify(self._story, f"{self.context}, the copies, {turn} of {CLEAN_COPIES}", operator=self._operator)
         self._phase("decommission", self._operator.move("strangle_decommission", *kept))
         if not kept:
             self.be_followed()
