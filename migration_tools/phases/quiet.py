@@ -19,11 +19,14 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Sum
 from django.utils import timezone
 
+from migration_tools.conf import settings
 from migration_tools.errors import GateNotMet, StillWatching
 from migration_tools.phases.archive import old_tables
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.routing.models import ReadTraffic
 from migration_tools.state.journal import last_evidence, read_context, record
 from migration_tools.stores.postgres import Connection
 
@@ -91,6 +94,8 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
 
     With `readers` anybody may read and our consumer writes; who else writes or locks rows is found.
 
+    `asked` of the answer are the reads that each proxy had seen when the watch began.
+
     Raises:
         GateNotMet: naming each table that was used, how often, and by whom as far as they were caught.
         StillWatching: nobody did so far, and the time is not over.
@@ -103,11 +108,11 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
     late, of_idle = (0.0, 0.0) if readers else (STATISTICS_SECONDS, IDLE_STATISTICS_SECONDS)
     env.wait(late if before or not long else of_idle)
     if before is None:
-        before = _look(env.source, tables)
+        before = _look(env.source, env.context, tables)
         if long:
             _remember(env, before)
     caught = _sit(env, tables, 0 if long else quiet.total_seconds() + late)
-    after = _look(env.source, tables)
+    after = _look(env.source, env.context, tables)
     since = dt.datetime.fromisoformat(before["at"])
     if after["statistics"] != before["statistics"] or any(after["uses"][t] < before["uses"].get(t, 0) for t in tables):
         _remember(env, after)
@@ -130,6 +135,7 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
         "tables": tables,
         "watched_since": before["at"],
         "refused_writes": after["refused"] - before["refused"],
+        "asked": before["asked"],
     }
 
 
@@ -144,7 +150,7 @@ def _sit(env: Surroundings, tables: list[str], seconds: float) -> set[Session]:
         env.wait(LOOK_SECONDS)
 
 
-def _look(conn: Connection, tables: list[str]) -> dict[str, Any]:
+def _look(conn: Connection, context: str, tables: list[str]) -> dict[str, Any]:
     """What the witnesses say now, as JSON."""
     conn.execute("SELECT pg_stat_clear_snapshot()")
     rows = conn.execute(
@@ -162,7 +168,14 @@ def _look(conn: Connection, tables: list[str]) -> dict[str, Any]:
         "refused": _refusals(conn),
         "statistics": statistics,
         "statements": _statements(conn, tables),
+        "asked": asked(context),
     }
+
+
+def asked(context: str) -> dict[str, int]:
+    """Reads of the context that each proxy has seen so far."""
+    seen = ReadTraffic.objects.using(settings().DATABASE).filter(context=context)
+    return dict(seen.values_list("proxy").annotate(total=Sum("requests")))
 
 
 def _refusals(conn: Connection) -> int:
@@ -237,8 +250,14 @@ def discount(env: Surroundings) -> None:
     before = _remembered(env)
     if before is not None:
         env.source.execute("SELECT pg_stat_force_next_flush()")
-        after = _look(env.source, old_tables(env))
+        after = _look(env.source, env.context, old_tables(env))
         _remember(env, {**before, "uses": after["uses"], "statements": after["statements"]})
+
+
+def begin_anew(env: Surroundings) -> None:
+    """Somebody was found by other means: a watch of days begins from now."""
+    if _remembered(env) is not None:
+        _remember(env, _look(env.source, env.context, old_tables(env)))
 
 
 def _remember(env: Surroundings, seen: dict[str, Any]) -> None:

@@ -16,11 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Sum
-
 from migration_tools.capture.declaration import Fence
 from migration_tools.capture.installation import remove_table, take_off
-from migration_tools.conf import settings
 from migration_tools.errors import ArchiveBroken, GateNotMet, WrongPhase
 from migration_tools.kernel import points
 from migration_tools.phases import dumps, gates
@@ -28,11 +25,10 @@ from migration_tools.phases.archive import DUMPED, old_tables
 from migration_tools.phases.dependents import dependents, grants
 from migration_tools.phases.handover import CONFIRM_SECONDS
 from migration_tools.phases.machine import COMMANDS, operating
-from migration_tools.phases.quiet import discount, prove_quiet
+from migration_tools.phases.quiet import asked, begin_anew, discount, prove_quiet
 from migration_tools.phases.surroundings import DROPPED, REMOVE, Surroundings, quarantine_schema
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.routing import publishing
-from migration_tools.routing.models import ReadTraffic
 from migration_tools.routing.table import RoutingTable, without_context, without_way_back
 from migration_tools.state.journal import actor, last_evidence, read_context, record
 from migration_tools.state.phase import Phase
@@ -112,10 +108,9 @@ def drop_old_tables(env: Surroundings) -> dict[str, Any]:
             )
         if missing := missing_for_removal(env):
             raise GateNotMet(env.context, "removal", missing)
-        asked = _asked(env.context)
         quiet = prove_quiet(env, "removal")
         if env.options.get("drop_routes"):
-            _refuse_asked(env, asked)
+            _refuse_asked(env, quiet["asked"])
         proof = {"quiet": quiet, "restored": _prove_restore(env)}
         points.reached("removal.proved")
         schema, tables = quarantine_schema(env.context), old_tables(env)
@@ -163,15 +158,9 @@ def finish(
     return {**dropped, **done}
 
 
-def _asked(context: str) -> dict[str, int]:
-    """Reads of the context that each proxy has seen so far."""
-    seen = ReadTraffic.objects.using(settings().DATABASE).filter(context=context)
-    return dict(seen.values_list("proxy").annotate(total=Sum("requests")))
-
-
 def _refuse_asked(env: Surroundings, before: dict[str, int]) -> None:
     """The paths are still asked for through a proxy, and without routes would be answered by the monolith."""
-    more = {proxy: count - before.get(proxy, 0) for proxy, count in _asked(env.context).items()}
+    more = {proxy: count - before.get(proxy, 0) for proxy, count in asked(env.context).items()}
     told = [
         f"{count} reads of {env.context!r} came through proxy {proxy!r} during the watch, which without the routes go "
         "to the monolith; let the edge send them to the service first, or leave --drop-routes out"
@@ -179,6 +168,7 @@ def _refuse_asked(env: Surroundings, before: dict[str, int]) -> None:
         if count
     ]
     if told:
+        begin_anew(env)
         raise GateNotMet(env.context, "removal", told)
 
 

@@ -20,8 +20,10 @@ from migration_tools.errors import StrangleError
 from migration_tools.kernel import points
 from migration_tools.phases.quiet import STEP
 from migration_tools.routing import publishing
+from migration_tools.routing.counts import Counts, Observed
 from migration_tools.routing.rules import ReadRule
 from migration_tools.routing.table import with_rule
+from migration_tools.routing.traffic import report_traffic
 from migration_tools.state.journal import phase_of, read_context
 from migration_tools.state.models import JournalEntry
 from tests.integration.test_phases import ROAD, Road, road, said_by
@@ -183,6 +185,42 @@ def test_the_old_tables_go_for_good_when_the_last_reader_has_gone_and_the_dump_r
     road.run("strangle_archive", "--scratch", scratch)
     assert "the old tables were dropped on" in said("strangle_status")
     assert said_by("strangle_report", "audit") == "audit of orders: the record holds together"
+
+
+@pytest.mark.thorough
+def test_routes_are_dropped_when_no_proxy_is_asked_for_the_paths_any_more(
+    road: Road, scratch: str, tmp_path: Path
+) -> None:
+    """Reads that came on any day of the watch count, not those of its last seconds alone."""
+    road.go(*ROAD[:5])
+    road.run("strangle_decommission", "--directory", str(tmp_path))
+    assert "orders" in publishing.current().contexts
+    ask = ("strangle_decommission", "--remove", "--drop-routes", "--scratch", scratch)
+    plan = road.run(*ask, "--dry-run")["plan"]
+    assert plan[-1] == "Take the context's paths out of the proxy's table."
+
+    def seen_by_a_proxy() -> None:
+        report_traffic("edge-1", [Observed(context="orders", side="new", counts=Counts(requests=3))])
+
+    def days_pass() -> None:
+        entry = JournalEntry.objects.filter(step=STEP).latest("id")
+        entry.evidence["at"] = (timezone.now() - dt.timedelta(days=8)).isoformat()
+        entry.save()
+
+    seen_by_a_proxy()
+    assert "7.00 days are left" in str(road.refused(*ask, "--quiet-days", "7"))
+    seen_by_a_proxy()
+    days_pass()
+    error = road.refused(*ask, "--quiet-days", "7")
+    assert error.returncode == 4
+    assert "3 reads of 'orders' came through proxy 'edge-1' during the watch" in str(error)
+    assert left(road.stage.shop)["tables"], "a refusal leaves everything"
+    assert "7.00 days are left" in str(road.refused(*ask, "--quiet-days", "7")), "and the watch begins anew"
+    days_pass()
+    evidence = road.run(*ask, "--quiet-days", "7")["evidence"]
+    assert evidence["route"] == "dropped"
+    assert "orders" not in publishing.current().contexts
+    _nothing_is_left(road)
 
 
 @pytest.mark.thorough
