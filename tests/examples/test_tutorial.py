@@ -73,7 +73,7 @@ def asked_for(site: Path, extras: set[str]) -> set[str]:
     """What pip would install beside the wheel in `site`: the distributions that it and its extras ask for, in turn."""
     (info,) = site.glob("django_strangler-*.dist-info")
     found: dict[str, set[str]] = {}
-    waiting = [(metadata.Distribution.at(info), extras)]
+    waiting: list[tuple[metadata.Distribution, set[str]]] = [(metadata.Distribution.at(info), extras)]
     while waiting:
         distribution, wanted = waiting.pop()
         for requirement in map(Requirement, distribution.requires or ()):
