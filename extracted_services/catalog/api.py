@@ -21,7 +21,13 @@ from migration_tools.service.problems import described
 from . import shelf
 from .models import Product
 from .search import Search, find
-from .serializers import FacetsSerializer, ProductChangeSerializer, ProductSerializer, SearchSerializer
+from .serializers import (
+    FacetsSerializer,
+    ProductChangeSerializer,
+    ProductSerializer,
+    ProductV2Serializer,
+    SearchSerializer,
+)
 
 LARGEST_BIGINT = 2**63 - 1
 PAGE = OpenApiParameter("page", int, description="which page, from 1")
@@ -154,6 +160,22 @@ class ProductView(_OpenToRead):
         except Product.DoesNotExist:
             raise _no_such_product(pk) from None
         return Response(ProductSerializer(product).data)
+
+
+class ProductV2View(_OpenToRead):
+    """One product, as version 2 shows it."""
+
+    @extend_schema(
+        operation_id="products_read_v2",
+        auth=[],
+        responses={200: ProductV2Serializer} | described(HTTPStatus.NOT_FOUND),
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        """Show one product with its price as one value; version 1 stays for those who know it."""
+        product = Product.objects.select_related("category").filter(pk=_number(pk)).first()
+        if product is None:
+            raise _no_such_product(pk)
+        return Response(ProductV2Serializer(product).data)
 
 
 def _numbers(asked: str) -> list[int]:

@@ -34,6 +34,24 @@ class ProductSerializer(serializers.Serializer[Product]):
     attributes = FeaturesField(source="features")
 
 
+class MoneySerializer(serializers.Serializer[Product]):
+    """An amount is worth nothing without its currency."""
+
+    amount = CentsField(source="price_cents")
+    currency = serializers.CharField()
+
+
+class ProductV2Serializer(serializers.Serializer[Product]):
+    """A product of version 2: its price is one value with its currency."""
+
+    id = serializers.IntegerField()
+    sku = serializers.CharField(source="code")
+    name = serializers.CharField(source="title")
+    price = MoneySerializer(source="*")
+    category = serializers.CharField(source="category.title")
+    attributes = FeaturesField(source="features")
+
+
 class ProductChangeSerializer(serializers.Serializer[Any]):
     """What staff may change of a product; what is left out stays."""
 

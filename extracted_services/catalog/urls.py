@@ -11,6 +11,7 @@ urlpatterns = [
     path("api/products/", api.ProductsView.as_view()),
     path("api/products/search/", api.SearchView.as_view()),
     path("api/products/<int:pk>/", api.ProductView.as_view()),
+    path("api/products/v2/<int:pk>/", api.ProductV2View.as_view()),
     path("api/schema/", SpectacularAPIView.as_view()),
     path("strangle/", include("migration_tools.urls")),
     path("livez", health.livez),

@@ -1,6 +1,6 @@
 """Which patterns a context needs, from what was measured: the decision table of the seeds, with figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from migration_tools.analysis.report import Analysis
@@ -11,6 +11,8 @@ MANY_WRITES_PER_SECOND = 2_000.0
 APPENDED_SHARE = 0.95
 FEW_ROWS = 100_000
 READS_A_WRITE = 100
+# A region that has less of the rows is served from another's shard.
+REGION_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,8 @@ class Advice:
     how: str
 
 
-def advise(analysis: Analysis, context: str) -> list[Advice]:
-    """Every pattern that is known here, those that apply first.
+def advise(analysis: Analysis, context: str, regions: Mapping[str, float] | None = None) -> list[Advice]:
+    """Every pattern that is known here, those that apply first; `regions` says which share of the rows each has.
 
     Raises:
         AnalysisError: there is no such context.
@@ -32,7 +34,7 @@ def advise(analysis: Analysis, context: str) -> list[Advice]:
     if context not in {each.name for each in analysis.contexts}:
         known = sorted(each.name for each in analysis.shown)
         raise AnalysisError(f"no context is called {context!r}; known are {known}")
-    given = [*_from_couplings(analysis, context), *_from_figures(analysis, context)]
+    given = [*_from_couplings(analysis, context), *_from_figures(analysis, context), _by_geography(regions)]
     return sorted(given, key=lambda each: not each.applies)
 
 
@@ -114,6 +116,19 @@ def _from_figures(analysis: Analysis, context: str) -> Iterator[Advice]:
         applies=read_mostly,
         because=f"{facts.rows:,} rows, {facts.scans:,} scans and {facts.written:,} rows written",
         how="small, read by many, seldom written: publish snapshots and let everybody keep a copy",
+    )
+
+
+def _by_geography(regions: Mapping[str, float] | None) -> Advice:
+    large = {name: share for name, share in (regions or {}).items() if share >= REGION_SHARE}
+    told = ", ".join(f"{name} {share:.0%}" for name, share in sorted(large.items(), key=lambda each: -each[1]))
+    return Advice(
+        pattern="sharding by geography",
+        applies=len(large) > 1,
+        because=f"{len(large)} regions have {REGION_SHARE:.0%} of the rows or more: {told or 'none'}"
+        if regions
+        else "no column is named that says where a row belongs (--region)",
+        how="a map by geography, where rows of a region must or should lie near it: they never leave its shards",
     )
 
 

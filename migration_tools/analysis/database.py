@@ -9,6 +9,7 @@ from migration_tools.analysis.findings import Finding
 from migration_tools.analysis.statements import fingerprint, is_control, parse, shape_of
 from migration_tools.analysis.trace import Trace
 from migration_tools.analysis.traced import touched
+from migration_tools.errors import AnalysisError
 from migration_tools.stores.postgres import Connection
 
 _TABLES = """
@@ -24,6 +25,13 @@ SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM coalesce(
 _STATEMENTS = """
 SELECT query, sum(calls)::bigint, sum(rows)::bigint, string_agg(DISTINCT pg_get_userbyid(userid), ', ')
 FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY query
+"""
+
+_SHARES = """
+SELECT v.value, f.share FROM pg_stats s,
+    unnest(s.most_common_vals::text::text[]) WITH ORDINALITY v (value, place)
+    JOIN LATERAL unnest(s.most_common_freqs) WITH ORDINALITY f (share, place) USING (place)
+WHERE s.schemaname = ANY (current_schemas(false)) AND s.tablename = %s AND s.attname = %s ORDER BY 2 DESC, 1
 """
 
 
@@ -78,6 +86,21 @@ def read_facts(conn: Connection) -> DatabaseFacts:
     if conn.execute("SELECT to_regclass('pg_stat_statements') IS NOT NULL").fetchone() == (True,):
         statements = tuple((str(query), int(calls), str(roles)) for query, calls, _, roles in conn.execute(_STATEMENTS))
     return DatabaseFacts(at=now, seconds=max(now - since, 0.0), tables=tables, statements=statements)
+
+
+def read_shares(conn: Connection, column: str) -> dict[str, float]:
+    """How much of a table each common value of `table.column` has, as the planner's statistics know it.
+
+    Raises:
+        AnalysisError: there is no such column, or its table was never analysed.
+    """
+    table, _, name = column.rpartition(".")
+    found = {str(value): float(share) for value, share in conn.execute(_SHARES, [table, name])}
+    if not found:
+        raise AnalysisError(
+            f"PostgreSQL has no common values of {column!r}; name a column as table.column, and ANALYZE its table"
+        )
+    return found
 
 
 def since(facts: DatabaseFacts, earlier: Mapping[str, Any]) -> DatabaseFacts:

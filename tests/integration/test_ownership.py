@@ -20,6 +20,7 @@ from migration_tools.errors import AnalysisError
 from migration_tools.playbook.registry import load
 from migration_tools.state.models import Context
 from migration_tools.state.phase import ORDER, Phase
+from tests.conftest import SMALL_SHOP, Pair
 
 
 def records(phase: Phase) -> list[Record]:
@@ -109,6 +110,33 @@ def counted(inserted: int, updated: int) -> dict[str, Any]:
 )
 def test_each_figure_leads_to_its_pattern(given: Analysis, patterns: set[str]) -> None:
     assert {each.pattern for each in advise(given, "a") if each.applies} == patterns
+
+
+@pytest.mark.parametrize(
+    ("regions", "applies"),
+    [
+        (None, False),
+        ({"eu": 1.0}, False),
+        ({"eu": 0.95, "us": 0.05}, False),
+        ({"eu": 0.6, "us": 0.3, "apac": 0.1}, True),
+    ],
+)
+def test_regions_of_a_tenth_each_lead_to_a_map_by_geography(regions: dict[str, float] | None, applies: bool) -> None:
+    [given] = [each for each in advise(analysis(), "a", regions) if each.pattern == "sharding by geography"]
+    assert given.applies is applies
+
+
+def test_the_command_counts_the_rows_of_each_region_as_the_planner_does(pair: Pair) -> None:
+    with pair.connect("shop") as shop:
+        shop.execute(SMALL_SHOP)
+        shop.execute("UPDATE orders_order SET currency = CASE id % 4 WHEN 0 THEN 'USD' ELSE 'EUR' END")
+        shop.execute("ANALYZE orders_order")
+    out = StringIO()
+    call_command("strangle_advise", "orders", region="orders_order.currency", stdout=out)
+    said = "yes  sharding by geography: 2 regions have 10% of the rows or more: EUR 75%, USD 25%"
+    assert said in out.getvalue()
+    with pytest.raises(CommandError, match=r"no common values of 'orders_order\.nothing'"):
+        call_command("strangle_advise", "orders", region="orders_order.nothing", stdout=StringIO())
 
 
 def test_the_command_says_no_with_its_figures_too() -> None:

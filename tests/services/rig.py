@@ -33,6 +33,7 @@ from django.core.management import call_command
 call_command("migrate", verbosity=0)
 call_command("makemigrations", "{name}_service", check=True, dry_run=True, verbosity=0)
 call_command("strangle_contracts", "check", directory="playbooks/contracts", stdout=io.StringIO())
+call_command("strangle_contracts", "check", api=True, directory="playbooks/contracts", stdout=io.StringIO())
 call_command("spectacular", validate=True, fail_on_warn=True, format="openapi-json")
 """
 

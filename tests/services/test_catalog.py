@@ -1,11 +1,13 @@
 """The catalogue is found by words in any script, by likeness, and by facets; staff change it, and others hear of it."""
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.services.rig import RunningService
+from migration_tools.contracts.http_api import api_breaks, read_api
+from tests.services.rig import ROOT, RunningService
 
 pytest_plugins = ["tests.services.rig"]
 
@@ -122,3 +124,26 @@ def test_staff_change_a_product_and_others_hear_of_it_in_the_same_transaction(ca
     }
     assert told == [(expected,)]
     assert search(catalog, q="折り紙")["count"] == 1
+
+
+def test_both_versions_of_a_product_are_served_and_losing_the_first_is_a_break(catalog: RunningService) -> None:
+    with catalog.browser(None) as browser:
+        first, second = (browser.get(f"/api/products/{version}1001/") for version in ("", "v2/"))
+        assert browser.get("/api/products/v2/999999/").status_code == 404
+    assert (first.status_code, second.status_code) == (200, 200)
+    old, new = first.json(), second.json()
+    assert (
+        new["price"] == {"amount": old["price"], "currency": old["currency"]} == {"amount": "49.99", "currency": "EUR"}
+    )
+    assert {**old, "price": new["price"]} == {**new, "currency": "EUR"}
+    released = read_api(ROOT / "playbooks" / "contracts" / "api" / "catalog.json")
+    assert list(api_breaks(released, catalog.document)) == []
+    gone = copy.deepcopy(catalog.document)
+    gone["paths"]["/api/products/{id}/"] = gone["paths"].pop("/api/products/v2/{id}/")
+    found = {(each.path, each.rule) for each in api_breaks(released, gone)}
+    assert found == {
+        ("GET /api/products/v2/{id}/", "removed"),
+        ("PATCH /api/products/{id}/", "removed"),
+        ("GET /api/products/{id}/ 200 application/json $.currency", "required"),
+        ("GET /api/products/{id}/ 200 application/json $.price", "type"),
+    }

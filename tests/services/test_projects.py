@@ -23,6 +23,7 @@ OPERATIONS = {
         ("/api/products/", "GET"),
         ("/api/products/search/", "GET"),
         ("/api/products/{id}/", "GET"),
+        ("/api/products/v2/{id}/", "GET"),
         ("/api/products/{id}/", "PATCH"),
     },
     "inventory": {

@@ -15,6 +15,7 @@ from migration_tools.contracts.asyncapi import document
 from migration_tools.contracts.checking import check
 from migration_tools.contracts.compatibility import Mode
 from migration_tools.contracts.declaration import Contract, contracts
+from migration_tools.contracts.http_api import api_breaks, read_api
 from migration_tools.contracts.releasing import number_rows, release, write_drafts
 from migration_tools.contracts.validation import available
 from migration_tools.errors import ContractError, ExitCode, StrangleError
@@ -28,13 +29,16 @@ class Command(Examples):
     """check | write | release | asyncapi, on what this side declares; needs no database."""
 
     help = "Compare event contracts with the released ones."
-    examples = ("check --mode full", "asyncapi")
+    examples = ("check --mode full", "check --api", "asyncapi")
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["check", "write", "release", "asyncapi"])
         parser.add_argument(
             "--mode", choices=[mode.value for mode in Mode], default=Mode.FULL.value, help="which way it must fit"
+        )
+        parser.add_argument(
+            "--api", action="store_true", help="check, release: the OpenAPI document of this side's HTTP API instead"
         )
         parser.add_argument("--directory", help="where the released contracts are (default: CONTRACTS below BASE_DIR)")
         parser.add_argument(
@@ -63,12 +67,19 @@ class Command(Examples):
             for line in [*(str(each["text"]) for each in result["breaks"]), *result["written"], result["message"]]:
                 self.stdout.write(line)
         if result["breaks"]:
+            way = (
+                "serve the next version at an address of its own"
+                if options["api"]
+                else ("declare the next version with an upcaster")
+            )
             raise CommandError(
-                f"{len(result['breaks'])} breaks; keep the contract, or declare the next version with an upcaster",
+                f"{len(result['breaks'])} breaks; keep the contract, or {way}",
                 returncode=ExitCode.DIFFERENCES,
             )
 
     def _act(self, options: dict[str, Any]) -> dict[str, Any]:
+        if options["api"] and options["action"] not in ("check", "release"):
+            raise ContractError(f"--api goes with check and release, not with {options['action']}")
         if not options["dry_run"] or options["action"] == "asyncapi":
             return _carry_out(options, _directory(options))
         with tempfile.TemporaryDirectory() as copy:
@@ -80,6 +91,8 @@ class Command(Examples):
 
 
 def _carry_out(options: dict[str, Any], directory: Path) -> dict[str, Any]:
+    if options["api"]:
+        return _carry_out_api(directory / "api" / f"{settings().SIDE}.json", release=options["action"] == "release")
     mode, side = Mode(options["mode"]), settings().SIDE
     rows = [each for playbook in load().values() for each in row_contracts(playbook)]
     everything: list[Contract] = [*contracts(), *rows]
@@ -95,6 +108,29 @@ def _carry_out(options: dict[str, Any], directory: Path) -> dict[str, Any]:
         return _result(breaks, [], f"{len(numbered)} contracts, {len(breaks)} breaks ({mode.value})")
     written = release(numbered, directory, side=side)
     return _result([], written, f"{len(written)} of {len(numbered)} contracts were written")
+
+
+def _carry_out_api(path: Path, *, release: bool) -> dict[str, Any]:
+    """Hold this side's OpenAPI document to the released one; a first release has nothing to be held to."""
+    try:
+        from drf_spectacular.generators import SchemaGenerator
+    except ImportError as error:
+        raise ContractError(
+            "an API's document needs drf-spectacular; pip install 'django-strangler[spectacular]'"
+        ) from error
+    declared = json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))  # type: ignore[no-untyped-call]
+    released = read_api(path) if path.exists() or not release else {}
+    found = list(api_breaks(released, declared))
+    breaks = [vars(each) | {"text": f"{each.path}: {each.rule}: {each.message}"} for each in found]
+    count = sum(len(operations) for operations in declared["paths"].values())
+    if breaks or not release:
+        return _result(breaks, [], f"{count} operations, {len(breaks)} breaks")
+    text = json.dumps(declared, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    if path.exists() and path.read_text() == text:
+        return _result([], [], f"{count} operations, released as they are")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return _result([], [path], f"{count} operations were released")
 
 
 def _result(breaks: list[dict[str, Any]], written: list[Path], message: str) -> dict[str, Any]:
