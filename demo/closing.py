@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from demo import OUTPUT, conserved, ledger
 from demo.audit import Findings, Owner, audit_copied_names, audit_names, audit_owner, merge, settled
-from demo.book import fold
+from demo.book import Book, fold
 from demo.consequences import audit_daily_count, audit_payments
 from demo.staff_audit import audit_deliveries, audit_products
 
@@ -30,12 +30,11 @@ def close_the_books(story: Story) -> None:
         return merge(
             audit_owner(book, OWNER_AT_THE_END, orders),
             audit_names(book, shop),
-            audit_copied_names(book, orders),
             audit_payments(
                 book, shop, owner=OWNER_AT_THE_END, owner_dsn=orders, payments_dsn=payments, stock_dsn=stock
             ),
             audit_daily_count(book, shop, orders, since_epoch=story.dual_write_since),
-            *([audit_names(book, stack.superuser_dsn("users"), "users")] if "users" in contexts else ()),
+            *_names(story, book),
             *_staff(story),
         )
 
@@ -61,6 +60,16 @@ def close_the_books(story: Story) -> None:
     checked = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.checked.items()))
     story.narrator.say(f"checked {checked}, {story.untouched[0]:,} untouched seeded orders")
     story.report.result = "; ".join(shortcomings) or "ok"
+
+
+def _names(story: Story, book: Book) -> Iterator[Findings]:
+    """Look for names where the customers are, and in orders.
+
+    These follow them to their own decommission, and again from that of the customers on.
+    """
+    if "users" in story.stack.contexts:
+        yield audit_names(book, story.stack.superuser_dsn("users"), "users")
+        yield audit_copied_names(book, story.stack.superuser_dsn("orders"))
 
 
 def _staff(story: Story) -> Iterator[Findings]:

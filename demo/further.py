@@ -22,6 +22,9 @@ OFFERED = (CONTEXT, "catalog", "inventory", "payments", "users")
 KEPT = ("users",)
 """Whose old tables stay as copies that follow: sessions stay in the monolith, and read who is logged in."""
 
+TOLD_ANEW = ("users",)
+"""Whose owner says once what everything is: names in orders stood still since the orders' own tables were put away."""
+
 CLEAN_COPIES = 2
 """How many verifications in a row the playbook's gate asks for before copies are kept."""
 
@@ -60,7 +63,6 @@ class Passage:
         self._stack = story.stack
         self.context = context
         self._operator = Operator(story.stack, story.supervisor, say=story.narrator.say, context=context)
-        self._position = 0
 
     def carry_out(self) -> None:
         """Every phase by its command, once back from the last but one."""
@@ -94,23 +96,18 @@ class Passage:
 
         From the end of what it brings, the service's own events go on: those after a position noted before.
         """
-        self._position = self._head_of_its_events() if self.context in FOLLOWERS else 0
+        position = self._head_of_its_events() if self.context in FOLLOWERS else 0
         kept = ("--keep-copies",) if self.context in KEPT else ()
         for turn in range(1, CLEAN_COPIES + 1) if kept else ():
             verify(self._story, f"{self.context}, the copies, {turn} of {CLEAN_COPIES}", operator=self._operator)
         self._phase("decommission", self._operator.move("strangle_decommission", *kept))
-        if not kept:
-            self.be_followed()
-        self._story.shop_for(SECONDS_WITH_THE_SERVICE)
-
-    def be_followed(self) -> None:
-        """Let the orders service follow the context's own events, when all is there that the monolith's sync brings.
-
-        A copy that is kept goes on being brought by the sync: who followed beside it would get older names after newer.
-        """
         if self.context in FOLLOWERS:
-            self.await_drained("shop", CONTEXT, CONTEXT, numbered_too=self.context not in KEPT)
-            self._stack.start_follower(self.context, self._position)
+            self.await_drained("shop", CONTEXT, CONTEXT)
+            self._stack.start_follower(self.context, position)
+        if self.context in TOLD_ANEW:
+            service = ("--settings", f"extracted_services.{self.context}.settings")
+            self._stack.manage("strangle_state_events", self.context, *service, role=f"{self.context}_owner")
+        self._story.shop_for(SECONDS_WITH_THE_SERVICE)
 
     def _head_of_its_events(self) -> int:
         asked = ("strangle_replay", self.context, "--group", FOLLOWERS[self.context], "--after", "0")
@@ -118,18 +115,15 @@ class Passage:
         answer = self._stack.manage(*asked, "--format", "json", *settings, role=f"{CONTEXT}_owner")
         return int(json.loads(answer)["head"])
 
-    def await_drained(self, sender: str, receiver: str, stream: str, *, numbered_too: bool = True) -> None:
-        """Wait until the receiver has applied all that the sender has committed to the stream up to now.
-
-        Without `numbered_too` only what has a position: where no relay is left to number the rest.
-        """
+    def await_drained(self, sender: str, receiver: str, stream: str) -> None:
+        """Wait until the receiver has applied all that the sender has committed to the stream up to now."""
         with (
             psycopg.connect(self._stack.superuser_dsn(sender), autocommit=True) as ours,
             psycopg.connect(self._stack.superuser_dsn(receiver), autocommit=True) as theirs,
         ):
 
             def numbered() -> bool:
-                return not numbered_too or (ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 1))[1] == 0
+                return bool((ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 1))[1] == 0)
 
             self._story.supervisor.await_condition(f"a tick of {stream!r} in {sender}", numbered, DRAINED_SECONDS)
             head = (ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 0))[0]
@@ -149,24 +143,26 @@ class Passage:
         self._story.phase(f"{self.context}: {name}", outcome)
 
 
+def nothing_is_left(contexts: tuple[str, ...]) -> bool:
+    """Whether these are all contexts of the shop, so that its monolith need not tell anybody anything any more."""
+    return set(contexts) == set(OFFERED)
+
+
 def leave_the_monolith_behind(story: Story, passages: list[Passage]) -> None:
     """Let the monolith's relay and consumers end: it owns nothing any more, and the shop still sells.
 
     Before that, everything that went through it has to have arrived: sales that it heard of, and what it handed on.
-    Copies that are kept go on following, and what hung on them through the monolith follows their owner from then on.
+    Copies that are kept go on following.
     """
     story.narrator.chapter("The monolith's relay and consumers stop; the shop goes on without them")
-    kept = [passage for passage in passages if passage.context in KEPT]
     for passage in passages[:1]:
         passage.await_drained(CONTEXT, "shop", CONTEXT)
     for passage in passages:
-        if passage not in kept:
+        if passage.context not in KEPT:
             passage.await_drained("shop", passage.context, passage.context)
     with psycopg.connect(story.stack.superuser_dsn("shop")) as shop:
         owned = [row[0] for row in shop.execute(OWNED_BY_THE_MONOLITH)]
     story.expect(not owned, f"the monolith still owns {owned}")
     story.stack.stop_messengers_of_the_monolith(but=KEPT)
-    for passage in kept:
-        passage.be_followed()
     story.shop_for(SECONDS_ALONE)
     story.narrator.good(f"the monolith owns none of {', '.join(story.stack.contexts)}, and customers buy")

@@ -16,7 +16,7 @@ from demo.audit import fingerprint
 from demo.chapters import LegacyWrites, measured_cutover, shadow, shadow_report, verify
 from demo.closing import close_the_books, record_traffic
 from demo.commands import Code, Operator, Outcome
-from demo.further import Passage, leave_the_monolith_behind
+from demo.further import Passage, leave_the_monolith_behind, nothing_is_left
 from demo.legacy_writers import TOUCHED_MODULUS, TOUCHED_REMAINDER
 from demo.narrate import Narrator
 from demo.plant import plant
@@ -81,7 +81,7 @@ class Story:
                 passages = [Passage(self, context) for context in self.stack.contexts[1:]]
                 for passage in passages:
                     passage.carry_out()
-                if passages:
+                if nothing_is_left(self.stack.contexts):
                     leave_the_monolith_behind(self, passages)
                 self.narrator.chapter("The traffic stops; the audit begins")
         finally:

@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     *SERVICE_APPS,
+    "migration_tools.projections",
     "extracted_services.users.apps.UsersServiceConfig",
 ]
 MIDDLEWARE = environment.MIDDLEWARE
