@@ -1,5 +1,7 @@
-"""What a page lacks for people who see little or nothing: contrast below WCAG's AA, controls without a name,
-landmarks, ids and an order of focus that lead astray."""
+"""What a page lacks for people who see little or nothing.
+
+Contrast below WCAG's AA, controls without a name, landmarks, ids and an order of focus that lead astray.
+"""
 
 from typing import Any
 

@@ -39,14 +39,12 @@ def run(sink: Sink, *tables: str, whole: bool = False) -> list[Exported]:
         return export(conn, tables or TABLES, sink, whole=whole)
 
 
-def await_end_of_older(conn: "psycopg.Connection[Any]") -> None:
-    """Until no transaction runs, PostgreSQL's own ANALYZE among them, that began before what is written by now.
+def await_end_of_older(sink: Sink) -> None:
+    """Export until nothing is left: no transaction of the server runs that began before what is written by now.
 
-    What was written beside one that is still running is exported again: the number of rows is only then the changes'.
+    What was written beside one that is still running is exported again; from then on the rows are the changes'.
     """
-    [(newest,)] = conn.execute("SELECT pg_current_xact_id()::text::bigint").fetchall()
-    oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > %s"
-    until(lambda: conn.execute(oldest, [newest]).fetchone() == (True,), "older transactions to end")
+    until(lambda: run(sink, "orders_order")[0].rows == 0, "older transactions to end", 60)
 
 
 def totals(conn: "psycopg.Connection[Any]") -> tuple[int, Decimal, int, int]:
@@ -65,10 +63,9 @@ def exported(path: Path) -> tuple[int, Decimal, int, int]:
 
 def test_each_export_holds_what_changed_and_the_totals_are_the_sources(shop: Any, tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path)
-    await_end_of_older(shop)
     assert [(each.rows, each.whole) for each in run(sink)] == [(300, True), (750, True)]
     assert exported(tmp_path) == totals(shop)
-    assert run(sink, "orders_order")[0].rows == 0
+    await_end_of_older(sink)
     shop.execute("UPDATE orders_order SET total = total + 1000 WHERE id <= 5")
     shop.execute("DELETE FROM orders_orderline WHERE order_id BETWEEN 10 AND 12")
     shop.execute("DELETE FROM orders_order WHERE id BETWEEN 10 AND 12")
@@ -185,12 +182,11 @@ def test_clickhouse_holds_the_sources_totals_after_every_export(shop: Any, setti
         stores = {"clickhouse": {"ENGINE": "clickhouse", "URL": server.url}}
         settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "STORES": stores}
         sink = StoreSink(open_store("clickhouse"))
-        await_end_of_older(shop)
         try:
             assert run(sink, "orders_order")[0].rows == 300
+            await_end_of_older(sink)
             shop.execute("UPDATE orders_order SET total = total * 2 WHERE id % 7 = 0")
             shop.execute("DELETE FROM orders_orderline WHERE order_id = 12; DELETE FROM orders_order WHERE id = 12")
-            await_end_of_older(shop)
             for _ in range(2):
                 assert run(sink, "orders_order")[0].rows < 300
             with connect("default", "test") as conn:

@@ -30,7 +30,7 @@ BEARER = {"Authorization": "Bearer tests-feed-token-orders"}
 
 
 def enter(request: HttpRequest) -> HttpResponse:
-    login(request, get_user_model().objects.get(), backend="django.contrib.auth.backends.ModelBackend")
+    login(request, get_user_model().objects.get())
     return HttpResponse()
 
 

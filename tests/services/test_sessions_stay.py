@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import override_settings
 
 from legacy_monolith.accounts import directory
 from legacy_monolith.accounts.models import User
@@ -23,28 +24,23 @@ pytest_plugins = ["tests.services.rig"]
 Get = Callable[[str], RunningService]
 
 
-@pytest.fixture
-def asked(settings: Any) -> Iterator[Callable[[str], None]]:
-    """Give a function that says which users service the monolith asks."""
-    urls = []
-
-    def at(url: str) -> None:
-        urls.append(f"{url}/internal/accounts/")
-        settings.ACCOUNTS = {"url": urls[-1], "token": FEED_TOKEN_MONOLITH}
-
-    yield at
-    for url in urls:
-        directory.client(url, FEED_TOKEN_MONOLITH).close()
-    directory._opened.cache_clear()
+@contextmanager
+def asked(url: str) -> Iterator[None]:
+    """Let the monolith ask the users service there for the block."""
+    place = {"url": f"{url}/internal/accounts/", "token": FEED_TOKEN_MONOLITH}
+    with override_settings(ACCOUNTS=place):
+        yield
+        directory.client(**place).close()
+        directory._opened.cache_clear()
 
 
 @pytest.fixture
-def elsewhere(running: Get, asked: Callable[[str], None], db: None) -> RunningService:
+def elsewhere(running: Get, db: None) -> Iterator[RunningService]:
     """The users service, which owns the customers; nothing carries its rows back into the monolith's table."""
     service = running("users")
-    asked(service.url)
     Ownership.objects.create(context="users", side=Side.SOURCE, owner=Side.TARGET)
-    return service
+    with asked(service.url):
+        yield service
 
 
 def email_of(service: RunningService, number: int) -> str:
@@ -69,25 +65,24 @@ def test_who_signs_up_while_the_service_owns_the_customers_is_logged_in_before_a
     assert other.get("/api/accounts/me/").json()["id"] == shopper.id
 
 
-def test_nobody_is_logged_out_while_the_service_does_not_answer(elsewhere: RunningService, asked: Any) -> None:
+def test_nobody_is_logged_out_while_the_service_does_not_answer(elsewhere: RunningService) -> None:
     shopper = Shopper().sign_up()
-    asked("http://127.0.0.1:1")
-    for path in ("/api/accounts/me/", "/orders/"):
-        answer = shopper.get(path)
-        assert (answer.status_code, answer["Retry-After"]) == (503, "1"), path
-    asked(elsewhere.url)
+    with override_settings(ACCOUNTS={"url": "http://127.0.0.1:1/", "token": ""}):
+        for path in ("/api/accounts/me/", "/orders/"):
+            answer = shopper.get(path)
+            assert (answer.status_code, answer["Retry-After"]) == (503, "1"), path
     assert shopper.get("/api/accounts/me/").status_code == 200
 
 
 @pytest.fixture
-def leaving(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any, asked: Any) -> Iterator[Road]:
+def leaving(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Road]:
     """The customers before their first phase, and their service on the other database."""
     with (
         django_db_blocker.unblock(),
         road(cluster, templates, "users") as way,
         rig.serving("users", str(way.service.info.dbname)) as url,
+        asked(url),
     ):
-        asked(url)
         yield way
 
 
