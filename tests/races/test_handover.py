@@ -218,7 +218,7 @@ def test_keys_drawn_to_and_fro_are_never_drawn_twice(live: Any) -> None:
     statements = {Side.SOURCE: NEW_ORDER, Side.TARGET: NEW_SALE}
     sequences = {Side.SOURCE: "orders_order_id_seq", Side.TARGET: "sales_order_id_seq"}
     try:
-        for turn in range(4):
+        for turn in range(6):
             side = Side.TARGET if turn % 2 else Side.SOURCE
             if turn:
                 move(side)
@@ -273,7 +273,7 @@ def test_over_many_hand_overs_every_acknowledged_write_is_on_both_sides_and_no_r
     writers = [Writer(live, "shop", NEW_ORDER, stop) for _ in range(2)]
     writers += [Writer(live, "orders", NEW_SALE, stop) for _ in range(2)]
     working = [Background(each.run) for each in writers]
-    for turn in range(6):
+    for turn in range(4):
         counts = [len(each.acknowledged) for each in writers]
         side = Side.SOURCE if turn % 2 else Side.TARGET
         move(side)
