@@ -29,12 +29,13 @@ def post(port: int) -> str:
         connection.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("phase", "command", "afterwards", "owner"),
     [
-        pytest.param("switch_reads", "strangle_cutover", "strangle_cutover", "new", marks=pytest.mark.thorough),
+        ("switch_reads", "strangle_cutover", "strangle_cutover", "new"),
         ("switch_reads", "strangle_cutover", "strangle_rollback", "old"),
-        pytest.param("cutover", "strangle_rollback", "strangle_rollback", "old", marks=pytest.mark.thorough),
+        ("cutover", "strangle_rollback", "strangle_rollback", "old"),
     ],
 )
 def test_writes_held_by_a_killed_operator_reach_the_owner_once(

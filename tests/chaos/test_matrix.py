@@ -41,6 +41,7 @@ def test_a_cell_loses_nothing(crossroads: Crossroads, cell: Cell) -> None:
     run_cell(crossroads, cell)
 
 
+@pytest.mark.thorough
 def test_a_relay_killed_between_the_brokers_word_and_its_own_loses_nothing(crossroads: Crossroads) -> None:
     with made(EmbeddedRedis) as broker:
         env = {"STRANGLE_TRANSPORT": "kombu", "STRANGLE_BROKER_URL": broker.url}

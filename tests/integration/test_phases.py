@@ -119,11 +119,8 @@ def _patient(pair: Pair, seed: int, stop: threading.Event) -> None:
             stop.wait(0.02)
 
 
-@pytest.mark.parametrize(
-    "step",
-    # The last goes through all of them.
-    [pytest.param(step, id=PHASES[step], marks=() if step == 5 else pytest.mark.thorough) for step in range(1, 6)],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("step", [pytest.param(step, id=PHASES[step]) for step in range(1, 6)])
 def test_a_phase_is_started_rolled_back_and_started_again_under_writes(road: Road, step: int) -> None:
     with writing(road.pair):
         road.go(*ROAD[: step - 1])

@@ -71,6 +71,7 @@ def note(road: Road) -> str:
     return str(road.stage.shop.execute("SELECT note FROM orders_order WHERE id = 1").fetchone()[0])  # type: ignore[index]
 
 
+@pytest.mark.thorough
 def test_a_write_over_an_old_socket_is_refused_and_after_the_drain_the_client_writes_on_the_new_side(
     road: Road, proxy: Proxy
 ) -> None:

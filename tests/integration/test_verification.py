@@ -131,9 +131,8 @@ def test_no_snapshot_grows_older_than_the_setting(stage: Stage, settings: Any) -
     assert report.position == max(each.position for each in ranges)
 
 
-@pytest.mark.parametrize(
-    "point", ["verify.range_recorded", pytest.param("verify.range_compared", marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("point", ["verify.range_recorded", "verify.range_compared"])
 def test_a_verification_killed_in_the_middle_goes_on_with_the_next_range(road: Road, point: str) -> None:
     road.go("strangle_dual_write", "strangle_backfill")
     with unseen(road.stage.orders):

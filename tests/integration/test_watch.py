@@ -172,6 +172,7 @@ class Watching:
         return self.process.wait(30), said
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_a_watch_that_is_red_in_order(road: Road) -> None:
     """green · planted: red · the operator repairs beside it: green · planted again: red · Ctrl-C."""
     road.go("strangle_dual_write", "strangle_backfill")
