@@ -118,7 +118,13 @@ def _carry_out_api(path: Path, *, release: bool) -> dict[str, Any]:
         raise ContractError(
             "an API's document needs drf-spectacular; pip install 'django-strangler[spectacular]'"
         ) from error
-    declared = json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))  # type: ignore[no-untyped-call]
+    try:
+        declared = json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))  # type: ignore[no-untyped-call]
+    except AssertionError as error:
+        raise ContractError(
+            "this side's views are not described by drf-spectacular; set REST_FRAMEWORK['DEFAULT_SCHEMA_CLASS'] to "
+            "'drf_spectacular.openapi.AutoSchema'"
+        ) from error
     released = read_api(path) if path.exists() or not release else {}
     found = list(api_breaks(released, declared))
     breaks = [vars(each) | {"text": f"{each.path}: {each.rule}: {each.message}"} for each in found]
