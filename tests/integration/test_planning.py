@@ -19,7 +19,7 @@ from tests.stage import Stage
 
 #: Of a run on two virtual cores; docs/explanation/planning.md says where they come from.
 MEASURED = ROOT / "benchmarks" / "planning.json"
-TIME_FACTOR, BYTES_TOLERANCE = 2.0, 0.15
+TIME_FACTOR, BYTES_TOLERANCE = 3.0, 0.15
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def copied_once(stage: Stage) -> tuple[int, float, int]:
 
 @pytest.mark.thorough
 def test_two_small_copies_foretell_a_larger_one(stage: Stage) -> None:
-    """Time within a factor of two, log within 15 %: two sizes are fitted, a third is foretold and then measured."""
+    """Time within a factor of three, log within 15 %: two sizes are fitted, a third is foretold and then measured."""
     runs = [copied(stage, more) for more in (6_000, 12_000)]
     fixed, each = fitted((rows, seconds) for rows, seconds, _ in runs)
     _, bytes_each = fitted((rows, float(size)) for rows, _, size in runs)
