@@ -16,7 +16,7 @@ import httpx2
 import stamina
 from django.conf import settings
 from django.db import OperationalError, transaction
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 
 from legacy_monolith.accounts.models import User
 from migration_tools.capture.ownership import owned_here
@@ -25,6 +25,7 @@ from migration_tools.routing.middleware import is_fenced
 CONTEXT = "users"
 PATIENCE_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
+NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 Answer = TypeVar("Answer")
 
@@ -37,16 +38,20 @@ class NotNow(APIException):
     wait = 1  # seconds, for Retry-After
 
 
+class Unanswered(APIException):
+    """The users service took the request and did not answer: it may have done it or not, and is not asked again."""
+
+    status_code = HTTPStatus.BAD_GATEWAY
+    default_detail = "the users service did not answer; you may have an account now: log in, or sign up again"
+    default_code = "unanswered"
+
+
 class Unknown(Exception):
     """The users service knows nobody of this number or password."""
 
 
-class Invalid(Exception):
-    """The users service does not take what it was told; `errors` are lists of sentences by field."""
-
-    def __init__(self, errors: dict[str, list[str]]) -> None:
-        super().__init__(f"refused: {sorted(errors)}")
-        self.errors = errors
+class Invalid(ValidationError):
+    """The users service does not take what it was told; `detail` has sentences by field."""
 
 
 def ask(here: Callable[[], Answer], there: Callable[[], Answer]) -> Answer:
@@ -78,9 +83,10 @@ def register(**fields: str) -> User:
 
     Raises:
         Invalid: of what was told, or because the e-mail address is taken.
-        NotNow: see `ask`. A service that took the request and did not answer is not asked twice.
+        NotNow: see `ask`.
+        Unanswered: it may have made one; asked again it would say that the address is taken.
     """
-    return _user(_asked("POST", "", json=fields))
+    return _user(_asked("POST", "", repeatable=False, json=fields))
 
 
 def recognise(email: str, password: str) -> User | None:
@@ -107,17 +113,22 @@ def account(number: int) -> User | None:
         return None
 
 
-def _asked(method: str, path: str, **content: Any) -> dict[str, Any]:
+def _asked(method: str, path: str, *, repeatable: bool = True, **content: Any) -> dict[str, Any]:
     place = settings.ACCOUNTS
     try:
         answer = client(place["url"], place["token"]).request(method, path, **content)
     except httpx2.TransportError as error:
+        if not repeatable and not isinstance(error, NOT_SENT):
+            raise Unanswered from error
         raise NotNow("the users service does not answer; send the request again") from error
     if answer.status_code == HTTPStatus.NOT_FOUND:
         raise Unknown
     if answer.status_code == HTTPStatus.BAD_REQUEST:
-        raise Invalid(answer.json().get("errors", {}))
+        raise Invalid(answer.json()["errors"])
     if not answer.is_success:
+        # A 503 is the fence's, or says that nothing was begun.
+        if not repeatable and answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise Unanswered
         raise NotNow(f"the users service answers {answer.status_code}; send the request again")
     found: dict[str, Any] = answer.json()
     return found

@@ -11,6 +11,7 @@ from django.http import HttpResponse
 from django.urls import reverse_lazy
 from django.views.generic import FormView
 
+from legacy_monolith.accounts.directory import Invalid, Unanswered
 from legacy_monolith.accounts.registration import EmailTaken, register
 
 
@@ -32,6 +33,13 @@ class SignUpPage(FormView):
             user = register(**form.cleaned_data)
         except EmailTaken as error:
             form.add_error("email", str(error))
+            return self.form_invalid(form)
+        except Invalid as error:
+            for field, said in error.detail.items():
+                form.add_error(field if field in form.fields else None, list(said))
+            return self.form_invalid(form)
+        except Unanswered as error:
+            form.add_error(None, str(error.detail))
             return self.form_invalid(form)
         login(self.request, user)
         return super().form_valid(form)

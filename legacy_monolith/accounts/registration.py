@@ -21,7 +21,9 @@ def register(*, email: str, password: str, first_name: str, last_name: str) -> U
 
     Raises:
         EmailTaken: also when two visitors ask for the same address at the same moment.
+        directory.Invalid: the service does not take what it was told.
         directory.NotNow: nobody takes it at the moment.
+        directory.Unanswered: the service may have made the customer or not.
     """
 
     def here() -> User:
@@ -33,5 +35,10 @@ def register(*, email: str, password: str, first_name: str, last_name: str) -> U
 
     try:
         return directory.ask(here, there)
-    except (IntegrityError, directory.Invalid) as error:
+    except IntegrityError as error:
+        raise EmailTaken(email) from error
+    except directory.Invalid as error:
+        # An address of the wrong form does not come so far.
+        if set(error.get_codes()) != {"email"}:
+            raise
         raise EmailTaken(email) from error

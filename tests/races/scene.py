@@ -151,6 +151,19 @@ class Background:
         return self.result
 
 
+@contextmanager
+def beside(work: Callable[[threading.Event], Any], number: int = 1) -> Iterator[None]:
+    """Work in so many threads for the block; each looks at the event, and what one of them raises is raised here."""
+    stop = threading.Event()
+    working = [Background(lambda: work(stop)) for _ in range(number)]
+    try:
+        yield
+    finally:
+        stop.set()
+        for each in working:
+            each.outcome()
+
+
 @pytest.fixture
 def few_rows_a_chunk(monkeypatch: pytest.MonkeyPatch, settings: Any) -> int:
     """Let the copy advance by 25 rows a chunk."""

@@ -1,20 +1,21 @@
 """Customers leave for their service, sessions stay: signing up and logging in go on, whoever owns the customers."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from django.db import connections
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from legacy_monolith.accounts import directory
 from legacy_monolith.accounts.models import User
 from legacy_monolith.testing import Shopper
 from migration_tools.capture.models import Ownership, Side
 from tests.conftest import Cluster
-from tests.races.scene import Background, until
+from tests.races.scene import Background, beside, until
 from tests.services import rig
 from tests.services.rig import FEED_TOKEN_MONOLITH, RunningService
 from tests.services.road import ROAD, Road, road
@@ -74,6 +75,72 @@ def test_nobody_is_logged_out_while_the_service_does_not_answer(elsewhere: Runni
     assert shopper.get("/api/accounts/me/").status_code == 200
 
 
+@contextmanager
+def answering(*answers: tuple[int, dict[str, Any]] | None) -> Iterator[list[str]]:
+    """A users service that gives these answers, one a request, None by closing without one; what it was asked."""
+    asked_for: list[str] = []
+    left = iter(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked_for.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            answer = next(left)
+            self.close_connection = True
+            if answer is not None:
+                body = json.dumps(answer[1]).encode()
+                self.send_response(answer[0])
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = Background(server.serve_forever)
+        with asked(f"http://127.0.0.1:{server.server_port}"):
+            yield asked_for
+        server.shutdown()
+        serving.outcome()
+
+
+WANTED = {"email": "ada@example.com", "password": "long enough", "first_name": "Ada", "last_name": "Byron"}
+MADE = {"id": 7, "is_staff": False, "is_superuser": False, "is_active": True, **WANTED}
+
+
+@pytest.fixture
+def left(db: None) -> None:
+    """The service owns the customers."""
+    Ownership.objects.create(context="users", side=Side.SOURCE, owner=Side.TARGET)
+
+
+@pytest.mark.parametrize("answer", [None, (500, {})], ids=["closed", "failed"])
+def test_a_sign_up_that_may_have_been_done_is_not_sent_again(left: None, answer: Any) -> None:
+    with answering(answer) as asked_for:
+        said = Shopper().call("POST", "/api/accounts/signup/", WANTED)
+        assert (said.status_code, len(asked_for)) == (502, 1)
+    assert "you may have an account now" in said.json()["detail"]
+    with answering(answer) as asked_for:
+        page = Client().post("/signup/", WANTED)
+        assert (page.status_code, len(asked_for)) == (200, 1)
+    assert "you may have an account now" in page.content.decode()
+
+
+def test_a_sign_up_that_the_fence_refuses_is_sent_until_it_is_taken(left: None) -> None:
+    with answering((503, {}), (503, {}), (201, MADE)) as asked_for:
+        said = Shopper().call("POST", "/api/accounts/signup/", WANTED)
+        assert (said.status_code, said.json()["id"], len(asked_for)) == (201, 7, 3)
+
+
+def test_what_the_service_refuses_is_said_as_it_is_and_not_as_an_address_that_is_taken(left: None) -> None:
+    refused = (400, {"errors": {"first_name": ["Null characters are not allowed."]}})
+    with answering(refused):
+        said = Shopper().call("POST", "/api/accounts/signup/", WANTED)
+        assert (said.status_code, list(said.json()["errors"])) == (400, ["first_name"])
+    with answering(refused):
+        assert "Null characters" in Client().post("/signup/", WANTED).content.decode()
+
+
 @pytest.fixture
 def leaving(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any) -> Iterator[Road]:
     """The customers before their first phase, and their service on the other database."""
@@ -86,47 +153,27 @@ def leaving(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any
         yield way
 
 
-@contextmanager
-def signing_up(acknowledged: list[int], failed: list[str]) -> Iterator[None]:
-    """Sign up one after another, and log in again, until the block ends."""
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            while not stop.is_set():
-                shopper = Shopper().sign_up()
-                acknowledged.append(shopper.id)
-                answer = shopper.get("/api/accounts/me/")
-                if answer.status_code != 200 or answer.json()["id"] != shopper.id:
-                    failed.append(f"{shopper.id}: {answer.status_code} {answer.content[:200]!r}")
-        finally:
-            connections.close_all()
-
-    working = [Background(work) for _ in range(2)]
-    try:
-        yield
-    finally:
-        stop.set()
-        for each in working:
-            each.outcome()
-
-
 def test_all_who_sign_up_while_customers_leave_come_back_and_leave_are_on_both_sides(leaving: Road) -> None:
     acknowledged: list[int] = []
-    failed: list[str] = []
+
+    def sign_up(stop: threading.Event) -> None:
+        while not stop.is_set():
+            shopper = Shopper().sign_up()
+            acknowledged.append(shopper.id)
+            answer = shopper.get("/api/accounts/me/")
+            assert (answer.status_code, answer.json().get("id")) == (200, shopper.id), answer.content
 
     def more() -> None:
         wanted = len(acknowledged) + 6
         until(lambda: len(acknowledged) >= wanted, "six sign up", 30)
 
-    with signing_up(acknowledged, failed):
+    with beside(sign_up, 2):
         leaving.go(*ROAD[:5])
         more()
         leaving.run("strangle_rollback")
         more()
         leaving.go("strangle_verify", "strangle_verify", "strangle_cutover")
         more()
-    assert failed == []
     assert len(set(acknowledged)) == len(acknowledged)
 
     def known(conn: Any, table: str) -> list[int]:
