@@ -19,6 +19,7 @@ from migration_tools.state.models import JournalEntry
 from migration_tools.stores.postgres import connect
 from playbooks.orders import Orders
 from tests.integration.test_phases import ROAD, Road, road, said_by
+from tests.races.scene import beside
 from tests.races.test_archive import await_that
 
 __all__ = ["road"]
@@ -53,9 +54,8 @@ def has_order(road: Road, order: int) -> bool:
 @contextmanager
 def asking(road: Road, statement: str) -> Iterator[None]:
     """A page of the monolith that goes on using the old tables; what it may it does in transactions of a while."""
-    stop = threading.Event()
 
-    def ask() -> None:
+    def ask(stop: threading.Event) -> None:
         with road.pair.connect("shop", "shop_app", application_name="nightly report") as conn:
             while not stop.is_set():
                 if statement.startswith("SELECT"):
@@ -67,13 +67,8 @@ def asking(road: Road, statement: str) -> Iterator[None]:
                     conn.execute(statement)
                 stop.wait(0.02)
 
-    reader = threading.Thread(target=ask)
-    reader.start()
-    try:
+    with beside(ask):
         yield
-    finally:
-        stop.set()
-        reader.join()
 
 
 def refused_as(road: Road, statement: str) -> str:

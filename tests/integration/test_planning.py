@@ -19,7 +19,8 @@ from tests.stage import Stage
 
 #: Of a run on two virtual cores; docs/explanation/planning.md says where they come from.
 MEASURED = ROOT / "benchmarks" / "planning.json"
-TIME_FACTOR, BYTES_TOLERANCE = 3.0, 0.15
+TIME_FACTOR, BYTES_TOLERANCE = 2.0, 0.15
+COPIES = 8
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +86,13 @@ def wal(conn: Any) -> int:
 
 
 def copied(stage: Stage, more: int) -> tuple[int, float, int]:
-    """Copy a shop of so many more orders into an empty service: rows, seconds, bytes of log, each the least of three.
+    """Copy a shop of so many more orders into an empty service: rows, seconds, bytes of log, each the least of several.
 
     Whatever else the machine does adds to time and log, and takes from neither.
     """
     orders(stage.pair, more)
     stage.settle()
-    counts, times, logs = zip(*(copied_once(stage) for _ in range(3)), strict=True)
+    counts, times, logs = zip(*(copied_once(stage) for _ in range(COPIES)), strict=True)
     assert len(set(counts)) == 1
     return counts[0], min(times), min(logs)
 
@@ -109,7 +110,7 @@ def copied_once(stage: Stage) -> tuple[int, float, int]:
 
 @pytest.mark.thorough
 def test_two_small_copies_foretell_a_larger_one(stage: Stage) -> None:
-    """Time within a factor of three, log within 15 %: two sizes are fitted, a third is foretold and then measured."""
+    """Time within a factor of two, log within 15 %: two sizes are fitted, a third is foretold and then measured."""
     runs = [copied(stage, more) for more in (6_000, 12_000)]
     fixed, each = fitted((rows, seconds) for rows, seconds, _ in runs)
     _, bytes_each = fitted((rows, float(size)) for rows, _, size in runs)

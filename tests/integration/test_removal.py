@@ -28,6 +28,7 @@ from migration_tools.state.journal import phase_of, read_context
 from migration_tools.state.models import JournalEntry
 from tests.integration.test_phases import ROAD, Road, road, said_by
 from tests.operators import IMPATIENT, killed
+from tests.races.scene import beside
 from tests.races.test_archive import await_that
 
 __all__ = ["road"]
@@ -71,22 +72,16 @@ def left(conn: psycopg.Connection[Any]) -> dict[str, list[str]]:
 @contextmanager
 def reading(road: Road, statement: str) -> Iterator[None]:
     """Somebody who still asks, again and again, as an application of the monolith."""
-    stop = threading.Event()
 
-    def ask() -> None:
+    def ask(stop: threading.Event) -> None:
         with road.pair.connect("shop", application_name="month end") as conn:
             while not stop.is_set():
                 with conn.transaction():
                     conn.execute(statement)
                     stop.wait(0.6)
 
-    reader = threading.Thread(target=ask)
-    reader.start()
-    try:
+    with beside(ask):
         yield
-    finally:
-        stop.set()
-        reader.join()
 
 
 def written_past_the_fence(road: Road, statement: str) -> None:
