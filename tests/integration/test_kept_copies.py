@@ -204,7 +204,8 @@ def test_who_still_writes_or_locks_rows_is_named_and_everything_taken_back(
     road.go(*ROAD[:5], "strangle_verify")
     references = sorted(road.stage.shop.execute(REFERENCES).fetchall())
     with asking(road, statement):
-        error = road.refused(*KEEP)
+        # Three seconds, since a busy machine may not let anybody ask within the tenth that the playbook watches.
+        error = road.refused(*KEEP, "--quiet-days", str(3 / 86_400))
     assert error.returncode == 4
     assert words in str(error)
     assert "role 'shop_app' (nightly report)" in str(error)
