@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,6 +16,7 @@ from tests.architecture.tree import ROOT
 
 COMPOSE = ROOT / "deploy" / "compose"
 KUBERNETES = ROOT / "deploy" / "kubernetes" / "strangler.yaml"
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 
 
 def compose() -> dict[str, Any]:
@@ -130,8 +133,26 @@ def test_every_selector_finds_its_pods_and_none_runs_as_root() -> None:
 
 
 def test_the_workflow_runs_what_runs_here() -> None:
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
     steps = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
     assert ".ci/run" in steps
     for target in re.findall(r"^make (\w+)$", "\n".join(steps), re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+
+
+def held_to(schema: str, path: Path) -> int:
+    """Exit status of check-jsonschema, which carries the schemas that Compose and GitHub publish."""
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(path)]
+    return subprocess.run(argv, check=False, capture_output=True, timeout=60).returncode
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"), [("compose-spec", COMPOSE / "compose.yml"), ("github-workflows", WORKFLOW)]
+)
+def test_what_others_read_fits_their_own_schema(schema: str, path: Path, tmp_path: Path) -> None:
+    assert held_to(schema, path) == 0
+    wrong = tmp_path / path.name
+    first = "depends_on:" if schema == "compose-spec" else "runs-on:"
+    assert first in path.read_text()
+    wrong.write_text(path.read_text().replace(first, f"my_{first}", 1))
+    assert held_to(schema, wrong) == 1

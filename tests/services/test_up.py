@@ -44,7 +44,9 @@ def addresses() -> Iterator[dict[str, str]]:
             yield found
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            ended = process.wait(60)
+    # Whoever stops it as it says is not told of a failure.
+    assert ended == 0
 
 
 def superuser() -> psycopg.Connection[tuple[object, ...]]:
