@@ -2,7 +2,8 @@
 
 import datetime as dt
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from migration_tools.messaging.envelope import Envelope
@@ -125,11 +126,32 @@ class Batch:
         last += [_epoch(event) for event in self.events[-1:] if event.position == self.last]
         return f"{self.identity}/{round(last[0] * 1_000_000)}" if last else ""
 
+    def leads_to(self, behind: "Batch") -> bool:
+        """Whether another batch goes on where this one ends, and its records mean what they would mean in this one."""
+        return (
+            (self.stream, self.origin, self.identity, self.last)
+            == (behind.stream, behind.origin, behind.identity, behind.first)
+            and all(behind.relations[each] == self.relations[each] for each in self.relations.keys() & behind.relations)
+        )  # fmt: skip
+
     def oldest(self) -> float | None:
         """Epoch seconds of the oldest fact inside; None when there is none."""
         times = [row.occurred for row in self.rows]
         times += [_epoch(event) for event in self.events]
         return min(times, default=None)
+
+
+def joined(run: Sequence[Batch]) -> Batch:
+    """Batches that lead to each other as one."""
+    if len(run) == 1:
+        return run[0]
+    return replace(
+        run[-1],
+        first=run[0].first,
+        relations={number: head for batch in run for number, head in batch.relations.items()},
+        rows=[row for batch in run for row in batch.rows],
+        events=[event for batch in run for event in batch.events],
+    )
 
 
 def _epoch(event: Envelope) -> float:

@@ -52,13 +52,15 @@ def consumers(conn: "Connection", stream: str, *, replicas: bool = False) -> lis
 
 
 def unnumbered(conn: "Connection", stream: str) -> Unnumbered:
-    """What waits for the relay."""
+    """What waits for the relay; by the rule of messaging.ticks, see Note [news by index] there."""
     row = conn.execute(
         """WITH last AS (SELECT snapshot FROM strangle_tick WHERE stream = %(stream)s ORDER BY number DESC LIMIT 1)
-           SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float8 FROM
-           strangle_outbox WHERE stream = %(stream)s AND (NOT EXISTS (SELECT FROM last)
-                 OR xid >= (SELECT pg_snapshot_xmax(snapshot) FROM last)
-                 OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM last)))""",
+           SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float8 FROM (
+             SELECT occurred_at FROM strangle_outbox WHERE stream = %(stream)s
+                AND xid >= COALESCE((SELECT pg_snapshot_xmax(snapshot) FROM last), '0'::xid8)
+             UNION ALL
+             SELECT occurred_at FROM strangle_outbox WHERE stream = %(stream)s
+                AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(snapshot) FROM last))) news""",
         {"stream": stream},
     ).fetchone()
     return Unnumbered(rows=int(row[0]), seconds=float(row[1])) if row else Unnumbered(rows=0, seconds=0.0)

@@ -78,6 +78,7 @@ class Relay:
         self._retention = Retention(stream, alias=self.alias)
         self.failed = False
         self._ticked = float("-inf")
+        self._busy = False
         self._in_tick_seconds = settings().RELAY_LEASE_SECONDS
 
     def run(self, stop: threading.Event, on_tick: Callable[[TickResult], None] | None = None) -> None:
@@ -126,8 +127,10 @@ class Relay:
         """One tick, or a look whether there is anything for one; with a broker, word of it to the publication."""
         began = time.monotonic()
         soon = began < self._ticked + UNASKED_SECONDS and not self.projector.awaits(self.stream)
-        if soon and not has_news(conn, self.stream):
+        # While there is news the next tick most likely has some too, and a look costs a part of it.
+        if soon and not self._busy and not has_news(conn, self.stream):
             return NOTHING
+        self._busy = False
         try:
             self._ticked = began
             result = tick(conn, self.stream, self.projector)
@@ -138,6 +141,7 @@ class Relay:
             if is_lost(error) and time.monotonic() - began > self._in_tick_seconds:
                 self._in_tick_seconds *= PATIENCE_FACTOR
             raise
-        if self._publication is not None and result.records:
+        self._busy = result.records > 0
+        if self._publication is not None and self._busy:
             self._publication.announce()
         return result

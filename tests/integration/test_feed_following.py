@@ -17,7 +17,7 @@ from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.feed import FeedView
 from migration_tools.messaging.transports import feed as transport
 from migration_tools.messaging.transports.feed import HttpFeed
-from tests.races.scene import note
+from tests.races.scene import note, until
 from tests.stage import STREAM
 
 TOKEN = "tests-feed-token-orders"
@@ -109,6 +109,25 @@ def test_a_commit_while_the_answer_is_open_comes_in_it(stage: Any, site: Site) -
         at = feed.fetch(after=0, limit=100, wait_seconds=5).last
         end = write(stage, "b")
         assert (fetch(feed, at).last, len(site.asked)) == (end, 1)
+
+
+def test_what_came_while_the_consumer_was_at_work_is_taken_together(stage: Any, site: Site) -> None:
+    write(stage, "a")
+    with site.serving() as feed:
+        at = feed.fetch(after=0, limit=100, wait_seconds=5).last
+        end = write(stage, "b", "c", "d")
+        following = feed._following
+        assert following is not None
+        until(lambda: following._lines.qsize() == 3, "three lines are there")
+        run = feed.fetch(after=at, limit=100, wait_seconds=5)
+        assert (run.first, run.last, len(run.rows)) == (at, end, 3)
+        assert [row.position for row in run.rows] == [at + 1, at + 2, at + 3]
+        assert run.mark.endswith(str(round(run.rows[-1].occurred * 1_000_000)))
+        assert len(site.asked) == 1
+        end = write(stage, "e", "f")
+        until(lambda: following._lines.qsize() == 2, "two lines are there")
+        assert fetch(feed, run.last).last == end - 1, "no more than was asked for"
+        assert fetch(feed, end - 1).last == end
 
 
 def test_who_is_set_back_or_does_not_wait_is_answered_anew(stage: Any, site: Site) -> None:

@@ -55,7 +55,7 @@ def test_a_snapshot_sees_what_pg_visible_in_snapshot_says(conn: Any, snapshot: S
 @given(previous=snapshots())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_engines_query_takes_the_rows_that_the_rule_takes(conn: Any, previous: Snapshot) -> None:
-    taken = {row[0] for row in conn.execute(TAKEN_SINCE, ["s", text(previous), text(previous)])}
+    taken = {row[0] for row in conn.execute(TAKEN_SINCE, {"stream": "s", "last": text(previous)})}
     assert taken == {xid for xid in range(3, 61) if news_since(xid, previous)}
 
 

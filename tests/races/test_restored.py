@@ -208,6 +208,6 @@ def _by_the_rule_alone(conn: Any) -> set[str]:
     (snapshot,) = conn.execute(
         "SELECT snapshot::text FROM strangle_tick WHERE stream = %s ORDER BY number DESC LIMIT 1", [STREAM]
     ).fetchone()
-    taken = conn.execute(TAKEN_SINCE, [STREAM, snapshot, snapshot]).fetchall()
+    taken = conn.execute(TAKEN_SINCE, {"stream": STREAM, "last": snapshot}).fetchall()
     orders = conn.execute("SELECT id, note FROM orders_order WHERE note <> ''").fetchall()
     return {note for number, note in orders if any(f'"{number}"' in str(row[3]) for row in taken)}

@@ -7,6 +7,7 @@ import httpx2
 
 from migration_tools.errors import TransferError, TransportError
 from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.transports.following import Following
 
 CONNECT_SECONDS = 3.0
 # How long batches come in one answer; the owner hears where we are when the next one is asked for.
@@ -22,22 +23,22 @@ class HttpFeed:
         self._group = {"group": group} if group else {}
         self.url = url.rstrip("/") + f"/{stream}/"
         self._client = httpx2.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False)
-        self._answer: httpx2.Response | None = None
-        self._lines: Iterator[bytes] | None = None
+        self._following: Following | None = None
 
     def peek(self, after: int) -> Batch:
         """What follows a position, without a receipt: to see whether it can be served; raises as `fetch` does."""
         return self._get({"after": after, "limit": 1, "peek": 1}, 0)
 
     def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
-        """See messaging.consumer.Feed. Who waits also follows: the next batches come in the same answer.
+        """See messaging.consumer.Feed. Who waits also follows: the next batches come in the same answer, and those that
+        have come are given as one, of about `limit` records.
 
         Raises:
             TransportError: no answer, a refused token, or nonsense.
             TransferError: the owner says that the position cannot be served.
         """
-        if self._lines is not None:
-            batch = self._read_line() if wait_seconds > 0 else None
+        if self._following is not None:
+            batch = self._take(limit) if wait_seconds > 0 else None
             if batch is not None and batch.first == after:
                 return batch
             self._leave()
@@ -51,8 +52,8 @@ class HttpFeed:
             request = self._client.build_request("GET", self.url, params={**params, **self._group}, timeout=timeout)
             answer = self._client.send(request, stream=True)
             if answer.status_code == 200 and answer.headers.get("content-type", "").startswith(LINES):
-                self._answer, self._lines = answer, _lines(answer)
-                batch = self._read_line()
+                self._following = Following(answer)
+                batch = self._take(int(params["limit"]))
                 if batch is None:
                     raise TransportError(f"feed {self.url} broke off")
                 return batch
@@ -65,18 +66,16 @@ class HttpFeed:
             raise TransportError(f"feed {self.url} answered {answer.status_code}; see the owning side's log")
         return self._parse(answer.content)
 
-    def _read_line(self) -> Batch | None:
-        """The next batch of the answer that is open; None at its end."""
-        with self._answering():
-            line = next(self._lines or iter(()), None)
-        return None if line is None else self._parse(line)
+    def _take(self, limit: int) -> Batch | None:
+        """The next batches of the answer that is open; None at its end."""
+        if self._following is None:
+            return None
+        with self._answering(), self._reading():
+            return self._following.take(limit)
 
     def _parse(self, body: bytes) -> Batch:
-        try:
+        with self._reading():
             return Batch.from_json(body)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            self._leave()
-            raise TransportError(f"feed {self.url} answered something that is not a batch") from error
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
@@ -88,21 +87,20 @@ class HttpFeed:
                 f"feed {self.url} does not answer ({type(error).__name__}); is the owning side up?"
             ) from error
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            self._leave()
+            raise TransportError(f"feed {self.url} answered something that is not a batch") from error
+
     def _leave(self) -> None:
         """Take no more lines of the answer that is open."""
-        answer, self._answer, self._lines = self._answer, None, None
-        if answer is not None:
-            with contextlib.suppress(httpx2.HTTPError):
-                answer.close()
+        following, self._following = self._following, None
+        if following is not None:
+            following.leave()
 
     def origin(self) -> str:
         """The name of the side that owns this feed."""
         return self.fetch(after=0, limit=0, wait_seconds=0).origin
-
-
-def _lines(answer: httpx2.Response) -> Iterator[bytes]:
-    """Whole lines as they come; what is left at a broken end is none."""
-    rest = b""
-    for chunk in answer.iter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines

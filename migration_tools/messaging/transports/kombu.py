@@ -11,10 +11,12 @@ late comes twice.
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import Any
 
+from migration_tools.conf import settings
 from migration_tools.errors import SettingsError, TransportError
-from migration_tools.messaging.batch import Batch
+from migration_tools.messaging.batch import Batch, joined
 from migration_tools.messaging.transports import endpoint
 from migration_tools.messaging.transports.broker_url import AMQP, REDIS, BrokerUrl
 from migration_tools.messaging.transports.messages import headers_of, name_of, read_message
@@ -37,6 +39,7 @@ LONGEST_QUEUE = 10_000
 LONGEST_DEAD_QUEUE = 1_000
 TRIM_EVERY = 100
 DELIVERIES = 20
+PREFETCHED = 16
 REDELIVER_SECONDS = 60
 
 
@@ -178,7 +181,7 @@ class KombuPublisher(_KombuEndpoint):
 
 
 class KombuSubscription(_KombuEndpoint):
-    """The consumer's half: its own durable queue, one batch in hand until it is done."""
+    """The consumer's half: its own durable queue; what has come of it is in hand, as one batch, until it is done."""
 
     def __init__(self, stream: str, *, url: str, origin: str, consumer: str):
         super().__init__(
@@ -187,7 +190,8 @@ class KombuSubscription(_KombuEndpoint):
         self.queue_name = f"strangle.{stream}.{origin}.{consumer}"
         self.received = 0
         self.refused = 0
-        self._message: Any = None
+        self._arrived: deque[Any] = deque()
+        self._run: list[Any] = []
         self._batch: Batch | None = None
         self._stuck = False
         self._channel: Any = None
@@ -205,24 +209,43 @@ class KombuSubscription(_KombuEndpoint):
         with self._connected() as connection:
             if self.is_amqp:
                 connection.heartbeat_check()
-            while self._message is None:
+            while not self._arrived:
                 try:
                     connection.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
                 except TimeoutError:
                     self._bind_again()
                     return None
-            self._batch = self._read(self._message)
-            if self._batch is None:
-                message, self._message = self._message, None
-                message.reject()
+            with contextlib.suppress(TimeoutError):
+                while len(self._arrived) < PREFETCHED:
+                    connection.drain_events(timeout=0)
+            self._batch = self._take_run()
         return self._batch
+
+    def _take_run(self) -> Batch | None:
+        """The first message and those behind it that go on where it ends, as one batch; None when the first is none.
+
+        See Note [taken together] of transports.following.
+        """
+        run: list[Batch] = []
+        while self._arrived and sum(batch.last - batch.first for batch in run) < settings().BATCH_ROWS:
+            message = self._arrived[0]
+            batch = self._read(message)
+            if batch is None:
+                self._arrived.popleft().reject()
+            elif run and not run[-1].leads_to(batch):
+                break
+            else:
+                run.append(batch)
+                self._run.append(self._arrived.popleft())
+        return joined(run) if run else None
 
     def done(self) -> None:
         """Acknowledge the batch in hand; when that fails it comes once more and is skipped as applied."""
-        message, self._message, self._batch = self._message, None, None
-        if message is not None:
+        run, self._run, self._batch = self._run, [], None
+        if run:
             with contextlib.suppress(TransportError), self._connected():
-                message.ack()
+                for message in run:
+                    message.ack()
 
     def _open(self, connection: Any) -> None:
         channel = self._channel = connection.channel()
@@ -235,7 +258,7 @@ class KombuSubscription(_KombuEndpoint):
         try:
             queues = [self._declare(channel)]
             consumer = Consumer(
-                channel, queues=queues, on_message=self._on_message, auto_declare=False, prefetch_count=1
+                channel, queues=queues, on_message=self._arrived.append, auto_declare=False, prefetch_count=PREFETCHED
             )
             consumer.consume()
         except TimeoutError:
@@ -243,7 +266,9 @@ class KombuSubscription(_KombuEndpoint):
             raise
 
     def _forget(self) -> None:
-        self._message = self._batch = self._channel = None
+        self._batch = self._channel = None
+        self._run.clear()
+        self._arrived.clear()
 
     def _bind_again(self) -> None:
         """In a silence make sure of the binding: a broker that lost it, or an operator's hand, says nothing."""
@@ -268,9 +293,6 @@ class KombuSubscription(_KombuEndpoint):
         queue.bind(channel).declare()
         self._bound = time.monotonic()
         return queue
-
-    def _on_message(self, message: Any) -> None:
-        self._message = message
 
     def _read(self, message: Any) -> Batch | None:
         found = read_message(message.body, self.stream, self.origin)

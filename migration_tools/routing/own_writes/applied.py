@@ -25,11 +25,13 @@ _KNOWN = """
            (SELECT number FROM applied), (SELECT snapshot::text FROM applied),
            (SELECT side = owner FROM strangle_ownership WHERE context = %(stream)s)"""
 
+# See messaging.ticks, Note [news by index].
 _WAITING = """
     SELECT EXISTS (SELECT FROM strangle_outbox WHERE stream = %(stream)s
-        AND (xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
-             OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot))))
-        AND pg_visible_in_snapshot(xid, %(seen)s::pg_snapshot))"""
+          AND xid >= pg_snapshot_xmax(%(last)s::pg_snapshot) AND pg_visible_in_snapshot(xid, %(seen)s::pg_snapshot))
+      OR EXISTS (SELECT FROM strangle_outbox WHERE stream = %(stream)s
+          AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
+          AND pg_visible_in_snapshot(xid, %(seen)s::pg_snapshot))"""
 
 
 @dataclass(frozen=True, kw_only=True)
