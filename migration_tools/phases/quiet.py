@@ -35,14 +35,15 @@ IDLE_STATISTICS_SECONDS = 11.0
 LOOK_SECONDS = 0.25
 AT_ONE_SITTING = dt.timedelta(minutes=10)
 STEP = "watched"
-# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
+# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables. Autovacuum,
+# which has no role, uses nothing.
 _SESSIONS = """
     SELECT c.relname::text, a.usename::text, a.application_name,
            bool_or(l.mode = 'RowExclusiveLock'), bool_or(l.mode IN ('RowShareLock', 'RowExclusiveLock')),
            bool_or(starts_with(a.application_name, 'strangle:') OR a.usename = t.tableowner)
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
     JOIN pg_tables t ON t.tablename = 'strangle_ownership'
-    WHERE c.relname = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid()
+    WHERE c.relname = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid() AND a.usename IS NOT NULL
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     GROUP BY 1, 2, 3"""
 _STATEMENTS = r"""

@@ -7,10 +7,12 @@ import psycopg
 import pytest
 from django.utils import timezone
 
-from migration_tools.phases.quiet import STEP
+from migration_tools.phases.quiet import STEP, sessions_on
 from migration_tools.state.journal import phase_of, read_context
 from migration_tools.state.models import JournalEntry
+from migration_tools.testing.postgres import EmbeddedPostgres
 from tests.integration.test_phases import ROAD, Road, road
+from tests.races.scene import until
 
 __all__ = ["road"]
 
@@ -85,3 +87,22 @@ def test_a_watch_of_days_is_kept_begins_anew_without_statistics_and_names_who_co
     assert phase_of("orders") == "decommission"
     road.go("strangle_rollback")
     assert road.settled() == []
+
+
+@pytest.mark.thorough
+def test_autovacuum_is_nobody_s_use() -> None:
+    slowly = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+    at_work = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                 WHERE relation = 'old'::regclass AND backend_type = 'autovacuum worker'"""
+    with EmbeddedPostgres(options={"autovacuum": "on", "autovacuum_naptime": "1s"}) as server:
+        dsn = server.dsn()
+        with psycopg.connect(dsn, autocommit=True) as conn, psycopg.connect(dsn, application_name="somebody") as other:
+            conn.execute("CREATE TABLE strangle_ownership ()")
+            conn.execute(
+                f"CREATE TABLE old WITH ({slowly}) AS SELECT n, repeat('x', 500) FROM generate_series(1, 9000) n"
+            )
+            conn.execute("UPDATE old SET n = n")
+            until(lambda: conn.execute(at_work).fetchone() == (1,), "autovacuum is at the old table")
+            other.execute("SELECT count(*) FROM old")
+            assert [str(each) for each in sessions_on(conn, ["old"])] == ["role 'postgres' (somebody)"]
+            assert conn.execute(at_work).fetchone() == (1,), "it has been there all the time"

@@ -28,13 +28,14 @@ class Following:
         self._left = threading.Event()
         self._after: Batch | None = None
         self._ended = False
+        self._failure: httpx2.HTTPError | None = None
         threading.Thread(target=self._read, name="strangle feed", daemon=True).start()
 
     def take(self, limit: int) -> Batch | None:
         """The next batch and those behind it that have come, up to about `limit` records; None at the answer's end.
 
         Raises:
-            httpx2.HTTPError: the answer broke off; what came before it was taken.
+            httpx2.HTTPError: the answer broke off; what came before was given.
             ValueError, KeyError, TypeError, IndexError: a line is no batch.
         """
         first, self._after = self._after or self._next(wait=True), None
@@ -57,17 +58,17 @@ class Following:
 
     def _next(self, *, wait: bool) -> Batch | None:
         """The next line's batch; None at the end or, without `wait`, where none has come yet."""
-        if self._ended:
-            return None
-        try:
-            line = self._lines.get(block=wait)
-        except queue.Empty:
-            return None
-        if isinstance(line, httpx2.HTTPError):
-            self._ended = True
-            raise line
-        self._ended = line is None
-        return None if line is None else Batch.from_json(line)
+        if not self._ended:
+            try:
+                line = self._lines.get(block=wait)
+            except queue.Empty:
+                return None
+            if isinstance(line, bytes):
+                return Batch.from_json(line)
+            self._ended, self._failure = True, line
+        if wait and self._failure is not None:
+            raise self._failure
+        return None
 
     def _read(self) -> None:
         end: httpx2.HTTPError | None = None
