@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--services", type=int, default=50)
     parser.add_argument("--writes-per-second", type=float, default=1000.0)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--worker-gain", type=float, default=0.8, help="what a further worker adds, of the first one")
     parser.add_argument("--services-at-once", type=int, default=2)
     parser.add_argument("--hours-a-day", type=float, default=8.0)
     options = vars(parser.parse_args())

@@ -1,4 +1,4 @@
-"""What the pages load: a style sheet and an icon of ours, the htmx that django-htmx ships; no collectstatic."""
+"""What the pages load: a style sheet, a script, an icon of ours, and the htmx of django-htmx; no collectstatic."""
 
 import hashlib
 from functools import cache
@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 KINDS = {
     "console.css": "text/css; charset=utf-8",
+    "console.js": "text/javascript; charset=utf-8",
     "htmx.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

@@ -18,7 +18,7 @@ from migration_tools.messaging.models import DeadLetter, DeadLetterLog
 from migration_tools.messaging.redaction import hidden
 from migration_tools.overview.chain import SEARCHED, read_chain, read_latest
 from migration_tools.overview.curves import answers, open_curve, use_curves
-from migration_tools.overview.observing import samples
+from migration_tools.overview.observing import hourly, samples
 from migration_tools.routing import publishing
 from migration_tools.routing.models import ProxyInstance, RoutingVersion
 from migration_tools.routing.shadow.report import read_report
@@ -26,6 +26,8 @@ from migration_tools.state.models import JournalEntry, Request, Verification
 
 PAGE = 40
 #: Pages whose live part asks for itself again; those with a form to type into, or of the past, do not.
+# From so many on the burn-down is drawn by the hour.
+HOURS_OF_A_CURVE = 3
 POLLED = frozenset({"board", "context", "traffic", "sagas", "decommission", "request"})
 
 
@@ -185,7 +187,8 @@ def sagas(request: HttpRequest, name: str) -> HttpResponse:
 def decommission(request: HttpRequest, name: str) -> HttpResponse:
     """What stands between now and the end, and who still uses the old tables."""
     of = reading.seen(name)
-    hour = samples(name, minutes=60)
+    hour, long = samples(name, minutes=60), hourly(name)
+    by_the_hour = len(long) > HOURS_OF_A_CURVE
     uses = use_curves(hour)
     tables = [
         {
@@ -204,7 +207,8 @@ def decommission(request: HttpRequest, name: str) -> HttpResponse:
         "remaining": remaining,
         "done": done,
         "percent": 100 * done / len(remaining) if remaining else 0,
-        "curve": Series(title="items left", values=open_curve(hour)),
+        "curve": Series(title="items left", values=open_curve(long if by_the_hour else hour)),
+        "since": long[0].at if by_the_hour else None,
     }
     return show(request, "decommission", told)
 

@@ -10,7 +10,7 @@ from migration_tools.messaging.context import running
 from migration_tools.messaging.tracing import trace_ids
 
 #: What a record may bring along by `extra=`; everything else stays out, since it might be a payload.
-FIELDS = ("context", "phase", "stream", "side", "position", "consumer", "group", "request", "move", "step")
+FIELDS = ("context", "rule", "function")
 
 
 class JsonFormatter(logging.Formatter):

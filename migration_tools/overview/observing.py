@@ -4,6 +4,8 @@ import datetime as dt
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from migration_tools.capture.models import Side
@@ -26,6 +28,8 @@ from migration_tools.stores.postgres import Connection
 
 VERSION = 1
 KEEP = dt.timedelta(hours=1)
+# Of older samples the last one of each hour stays, for what goes on for weeks; so far back is looked for others.
+THINNED = dt.timedelta(hours=4)
 PATIENCE_MS = 5000
 
 
@@ -102,7 +106,16 @@ def keep(document: dict[str, Any]) -> None:
             context=context, defaults={"document": document, "at": timezone.now()}
         )
         Sample.objects.using(alias).create(context=context, figures=figures(document))
-        Sample.objects.using(alias).filter(context=context, at__lt=timezone.now() - KEEP).delete()
+        _thin(alias, context)
+
+
+def _thin(alias: str, context: str) -> None:
+    old = timezone.now() - KEEP
+    mine = Sample.objects.using(alias).filter(context=context)
+    hour = TruncHour("at")
+    later = mine.annotate(hour=hour).filter(hour=OuterRef("hour"), at__gt=OuterRef("at"))
+    passed = mine.filter(at__lt=old, at__gte=old - THINNED).annotate(hour=hour).filter(Exists(later))
+    mine.filter(pk__in=list(passed.values_list("pk", flat=True))).delete()
 
 
 def figures(document: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +137,12 @@ def samples(context: str, *, minutes: float) -> list[Sample]:
     """The samples of the last minutes, the oldest first."""
     since = timezone.now() - dt.timedelta(minutes=minutes)
     return list(Sample.objects.using(settings().DATABASE).filter(context=context, at__gte=since).order_by("at"))
+
+
+def hourly(context: str) -> list[Sample]:
+    """One sample of each hour since the first observation, and the newest one; the oldest first."""
+    found = Sample.objects.using(settings().DATABASE).filter(context=context)
+    return list(found.annotate(hour=TruncHour("at")).order_by("hour", "-at").distinct("hour"))
 
 
 def counts_to_json(counts: Counts) -> dict[str, Any]:

@@ -35,8 +35,8 @@ IDLE_STATISTICS_SECONDS = 11.0
 LOOK_SECONDS = 0.25
 AT_ONE_SITTING = dt.timedelta(minutes=10)
 STEP = "watched"
-# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables. Autovacuum,
-# which has no role, uses nothing.
+# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
+# Autovacuum, which has no role, uses nothing.
 _SESSIONS = """
     SELECT c.relname::text, a.usename::text, a.application_name,
            bool_or(l.mode = 'RowExclusiveLock'), bool_or(l.mode IN ('RowShareLock', 'RowExclusiveLock')),

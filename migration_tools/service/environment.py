@@ -134,12 +134,20 @@ def spectacular(title: str, description: str, **further: Any) -> dict[str, Any]:
 
 
 def log_lines() -> dict[str, Any]:
-    """LOGGING of a service: one line an event, on stderr."""
+    """LOGGING of a service: one line an event, on stderr; one JSON object with STRANGLE_LOG=json."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+            "json": {"()": "migration_tools.observability.logs.JsonFormatter"},
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json" if os.environ.get("STRANGLE_LOG") == "json" else "line",
+            }
+        },
         "root": {"handlers": ["stderr"], "level": "INFO"},
     }
 

@@ -125,7 +125,7 @@ class Observation(models.Model):
 
 
 class Sample(models.Model):
-    """A few figures of an observation, kept for an hour, from which curves are drawn and rates are read."""
+    """A few figures of an observation, for curves and rates; of those older than an hour one for each hour."""
 
     id = models.BigAutoField(primary_key=True)
     context = models.TextField()

@@ -1,5 +1,6 @@
 """One scene and one Chromium for all tests of the console; screenshots go to var/screenshots, which CI keeps."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,11 @@ def shop(
 
 @pytest.fixture
 def visit(shop: Scene, chromium: Any) -> Iterator[Any]:
-    """Open pages as somebody, at a size, in a scheme; every error of a script or a refused request fails the test."""
+    """Open pages as somebody, at a size, in a scheme; errors but those `told`, and refused requests, fail the test."""
     contexts: list[Any] = []
     faults: list[str] = []
 
-    def as_(who: str = MOVER, size: str = "laptop", scheme: str = "light", **options: Any) -> Any:
+    def as_(who: str = MOVER, size: str = "laptop", scheme: str = "light", *, told: str = "$^", **options: Any) -> Any:
         width, height = SIZES[size]
         context = chromium.new_context(
             base_url=shop.url,
@@ -65,7 +66,7 @@ def visit(shop: Scene, chromium: Any) -> Iterator[Any]:
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(
-            "console", lambda said: faults.append(said.text) if said.type == "error" and not _expected(said) else None
+            "console", lambda said: None if _expected(said) or re.search(told, said.text) else faults.append(said.text)
         )
         page.on(
             "request", lambda asked: None if asked.url.startswith(shop.url) else faults.append(f"asked {asked.url}")

@@ -1,6 +1,7 @@
 """Moves asked for in the browser: who may, what is typed, what the operator's process believes, how it ends."""
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -259,3 +260,32 @@ def test_polling_leaves_the_focus_where_the_keyboard_put_it(shop: Scene, visit: 
     awaited("a poll", lambda: page.evaluate("!document.querySelector('#live h1').dataset.before"))
     assert page.evaluate("document.activeElement.id") == "go-forward"
     assert page.evaluate("document.querySelectorAll('svg[role=img]:not([aria-label])').length") == 0
+
+
+def test_polling_leaves_open_what_was_opened_and_shut_what_was_shut(shop: Scene, visit: Any) -> None:
+    saga, _ = stick_sagas(shop)
+    page = visit()
+    page.goto(OVERVIEW + "sagas/")
+    log = f"document.getElementById('l-{saga}')"
+    for wanted in (True, False):
+        page.locator(f"[id='l-{saga}']").click()
+        for _ in range(2):
+            page.evaluate(f"{log}.dataset.before = 'yes'")
+            awaited("a poll", lambda: page.evaluate(f"!{log}.dataset.before"))
+            assert page.evaluate(f"{log}.parentElement.open") == wanted
+    with shop.pair.connect("shop") as conn:
+        conn.execute("DELETE FROM saga_state")
+
+
+@pytest.mark.parametrize("failure", ["refused", "answered with 503"])
+def test_a_page_that_cannot_be_refreshed_says_since_when(shop: Scene, visit: Any, failure: str) -> None:
+    page = visit(told="ERR_FAILED|status of 503|Response Status Error Code 503|htmx:")
+    page.goto(OVERVIEW)
+    stale = page.locator("#stale")
+    assert not stale.is_visible()
+    answer = (lambda route: route.abort()) if failure == "refused" else (lambda route: route.fulfill(status=503))
+    page.route("**/orders/", answer)
+    stale.wait_for(state="visible")
+    assert re.search(r"does not answer.*seen at \d\d:\d\d:\d\d", stale.inner_text())
+    page.unroute("**/orders/")
+    stale.wait_for(state="hidden")

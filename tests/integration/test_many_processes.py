@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from benchmarks.planning import Job, monolith_sessions, service_sessions
 from migration_tools.testing.brokers import EmbeddedRabbit
 from tests import both_sides
 from tests.conftest import ROOT, SERVICE_SETTINGS, SMALL_SHOP, Pair
@@ -198,4 +199,9 @@ def test_a_context_moves_and_comes_back_with_two_of_everything_and_a_pooler_befo
         assert held.get("shop shop_app", 0) <= POOL
         assert held.get("orders orders_app", 0) <= POOL
         assert not any("strangle" in name and "relay" in name and count > 2 for name, count in held.items()), held
+        # What the plan of a large migration counts on, and not far beyond what there is.
+        job = Job(rows=0, services=1, writes_per_second=0.0, workers=2, relays=2, consumers=2, pool=POOL)
+        for side, most in (("shop", monolith_sessions(job)), ("orders", service_sessions(job))):
+            there = sum(count for name, count in held.items() if name.startswith(f"{side} "))
+            assert most / 3 <= there <= most, (side, most, held)
         print(json.dumps({"sessions": held, "pause_ms": [each["pause_ms"] for each in (forward, back)]}))

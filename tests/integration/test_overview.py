@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from migration_tools.overview.copied import _rate as copied_rate
 from migration_tools.overview.curves import answers, differences, thin
-from migration_tools.overview.observing import keep, observe, samples
+from migration_tools.overview.observing import hourly, keep, observe, samples
 from migration_tools.phases.machine import operating
 from migration_tools.playbook import seconds
 from migration_tools.state.models import Context, Sample
@@ -70,6 +70,14 @@ def test_after_a_cutover_the_way_back_the_old_tables_users_and_the_burn_down_are
     keep(again)
     assert "nightly report" in {each["application"] for each in again["users"]}, "forgotten within the hour"
     assert len(samples("orders", minutes=1)) == 2
+    noon = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for minutes in range(15, 240, 15):
+        Sample.objects.create(context="orders", at=noon - dt.timedelta(minutes=minutes), figures={"open": minutes})
+    keep(observe(Orders))
+    assert len(samples("orders", minutes=55)) >= 3
+    long = hourly("orders")
+    assert [each.figures["open"] for each in long[:-1]] == [195, 135, 75, 15][: len(long) - 1], "the last of each hour"
+    assert sum(each.at < timezone.now() - dt.timedelta(hours=1) for each in Sample.objects.all()) <= 4
 
     out = StringIO()
     call_command("strangle_top", "--once", stdout=out)
