@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from demo.stack import Stack
 
-STORE = "RECOMMENDATIONS_STORE_URL"
+STORE, STATUSES = "RECOMMENDATIONS_STORE_URL", "DASHBOARD_STORE_URL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,10 @@ COMPANIONS = {
 }
 STREAMS = ("orders", "users", "catalog", "inventory", "payments")
 """What the monolith's relay numbers for them, whether these contexts are to leave it or not."""
+
+
+HISTORY = ("users", "catalog")
+"""Streams whose owner says once what everything is, for those who keep some of it: seeded rows raised no events."""
 
 
 CHECKOUTS = {
@@ -49,8 +53,8 @@ def start_checkouts(stack: Stack) -> None:
 
 
 def start_companions(stack: Stack) -> None:
-    """Make their schemas, start a ClickHouse, and a web process and at most one consumer each; await all of them."""
-    further = {STORE: stack.start_clickhouse()}
+    """Make their schemas, start a ClickHouse and a Redis, and of each one a web process and its consumers."""
+    further = {STORE: stack.start_clickhouse(), STATUSES: stack.start_redis()}
     for name, companion in COMPANIONS.items():
         settings = ("--settings", f"extracted_services.{name}.settings")
         stack.manage("migrate", "-v0", *settings, role=f"{name}_owner")
@@ -59,5 +63,17 @@ def start_companions(stack: Stack) -> None:
             group = ("--group", companion.group) if companion.group else ()
             asked = ("strangle_consume", *companion.streams, *group, *settings)
             stack.manage_forever(f"consumer of {name}", f"{name}_owner", *asked, **further)
+    if further[STATUSES]:
+        asked = (
+            "strangle_consume",
+            "orders",
+            "--group",
+            "status",
+            "--settings",
+            "extracted_services.dashboard.settings",
+        )
+        stack.manage_forever("consumer of statuses", "dashboard_owner", *asked, **further)
+    for stream in HISTORY:
+        stack.manage("strangle_state_events", stream, role="shop_owner")
     for name in COMPANIONS:
         stack.await_web(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -168,6 +169,22 @@ class Stack:
         self._supervisor.start("clickhouse", argv, environment)
         self._supervisor.await_condition(f"a ClickHouse on port {port}", lambda: _listens(port))
         return f"http://default:{password}@127.0.0.1:{port}/shop"
+
+    def start_redis(self) -> str:
+        """Start Debian's redis-server, which keeps nothing on disk; its URL, or nothing where it is not installed."""
+        program = shutil.which("redis-server")
+        if program is None:
+            return ""
+        (port,), password = choose_ports(1), secrets.token_hex(12)
+        directory = self._supervisor.directory / "redis"
+        directory.mkdir()
+        settings = directory / "redis.conf"
+        settings.touch(mode=0o600)
+        lines = ("bind 127.0.0.1", f"port {port}", f"dir {directory}", 'save ""', f"requirepass {password}")
+        settings.write_text("\n".join(lines) + "\n")
+        self._supervisor.start("redis", [program, str(settings)], plain_environment())
+        self._supervisor.await_condition(f"a Redis on port {port}", lambda: _listens(port))
+        return f"redis://:{password}@127.0.0.1:{port}/0"
 
     def promote(self, user: int) -> None:
         """Make a customer one of the staff."""

@@ -23,6 +23,7 @@ CATALOG = (
                 "category": "p.category_id::bigint",
                 "features": "p.attributes",
                 "on_sale": "p.active",
+                "version": "p.version",
             },
         ),
         service=Side(
@@ -36,6 +37,7 @@ CATALOG = (
                 "category": "p.category_id::bigint",
                 "features": "p.features",
                 "on_sale": "p.on_sale",
+                "version": "p.version",
             },
         ),
     ),
@@ -128,6 +130,7 @@ USERS = (
                 "staff": "ROW(u.is_staff, u.is_superuser, u.is_active)",
                 "seen": "u.last_login",
                 "joined": "u.date_joined",
+                "version": "u.version",
             },
         ),
         service=Side(
@@ -141,6 +144,7 @@ USERS = (
                 "staff": "ROW(u.works_here, u.may_everything, u.active)",
                 "seen": "u.last_seen_at",
                 "joined": "u.joined_at",
+                "version": "u.version",
             },
         ),
     ),

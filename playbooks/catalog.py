@@ -30,6 +30,7 @@ class Catalog(Playbook):
                 "category_id": "category_id",
                 "features": "attributes",
                 "on_sale": "active",
+                "version": "version",
             },
             reverse={"price": money("price_cents")},
         ),

@@ -25,6 +25,7 @@ class Users(Playbook):
                 "active": "is_active",
                 "last_seen_at": "last_login",
                 "joined_at": "date_joined",
+                "version": "version",
             },
         ),
     ]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from benchmarks.arena import OPTIONS, Arena
 from benchmarks.machine import describe_machine
-from benchmarks.messaging import capture, latency, peers, reading, rows, throughput
+from benchmarks.messaging import answers, capture, latency, peers, reading, rows, throughput
 from benchmarks.messaging.broker import BenchRabbit
 from benchmarks.messaging.load import Work
 from benchmarks.ratios import Ratio, Samples
 from benchmarks.report import finish, teller
 from migration_tools.testing.postgres import EmbeddedPostgres
 
-PARTS = ("capture", "reading", "throughput", "latency", "peers")
+PARTS = ("capture", "reading", "throughput", "latency", "peers", "answers")
 SERVER = {**OPTIONS, "track_commit_timestamp": "on", "max_prepared_transactions": "0"}
 BULK_CLIENTS, BULK_SIZE = 2, 1_000
 MARKS_A_ROUND = 100
@@ -28,11 +28,23 @@ def main(argv: list[str] | None = None) -> int:
 
     say = teller(started)
     machine = {**describe_machine(), "postgresql": 18}
-    say(f"starting a PostgreSQL and a RabbitMQ; seeding {options.rows:,} orders")
-    with EmbeddedPostgres(options=SERVER) as server, BenchRabbit() as broker:
-        arena = Arena(server, options.rows)
-        arena.make()
-        samples, ratios = measure(arena, broker, options, say)
+    parts = [part for part in PARTS if part in (options.only or PARTS)]
+    samples: dict[str, Samples] = {}
+    ratios: dict[str, Ratio] = {}
+    if stream := [part for part in parts if part != "answers"]:
+        say(f"starting a PostgreSQL and a RabbitMQ; seeding {options.rows:,} orders")
+        with EmbeddedPostgres(options=SERVER) as server, BenchRabbit() as broker:
+            arena = Arena(server, options.rows)
+            arena.make()
+            samples, ratios = measure(arena, broker, stream, options, say)
+    if "answers" in parts:
+        samples["answers"] = Samples()
+        with answers.customers(options.rows, say) as (asking, superuser):
+            for number in range(1, options.rounds + 1):
+                say(f"answers, round {number} of {options.rounds}")
+                sizes = {"asked": answers.ASKED, "purchases": answers.PURCHASES}
+                answers.answers_round(asking, superuser, samples["answers"], **sizes)
+        ratios |= answers.answers_ratios(samples["answers"])
     finish(
         options.output,
         f"messaging, median of {options.rounds} rounds; {machine['processor']}",
@@ -47,10 +59,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(
-    arena: Arena, broker: BenchRabbit, options: argparse.Namespace, say: Callable[[str], None]
+    arena: Arena, broker: BenchRabbit, parts: list[str], options: argparse.Namespace, say: Callable[[str], None]
 ) -> tuple[dict[str, Samples], dict[str, Ratio]]:
     """Every part in every round, one after the other; the medians as ratios."""
-    parts = [part for part in PARTS if part in (options.only or PARTS)]
     samples = {part: Samples() for part in parts}
     works = {
         "one row a transaction": Work(clients=options.clients, each=max(arena.rows // options.clients, 1)),

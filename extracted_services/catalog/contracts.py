@@ -21,3 +21,4 @@ class ProductChanged:
     price_cents: int
     currency: Currency
     active: bool
+    version: int = 0

@@ -31,6 +31,8 @@ class Product(models.Model):
     category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="products")
     features = models.JSONField(default=dict)
     on_sale = models.BooleanField(default=True)
+    # Of what events tell; counted under the row's lock by whoever owns the catalogue, the monolith or this service.
+    version = models.BigIntegerField(default=0, db_default=0)
     # Made by PostgreSQL, so that it is right however a row was written: by the API, a copy or the sync.
     words = models.GeneratedField(expression=WORDS, output_field=SearchVectorField(), db_persist=True)
 

@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     *SERVICE_APPS,
+    "migration_tools.projections",
     "extracted_services.catalog.apps.CatalogServiceConfig",
 ]
 MIDDLEWARE = environment.MIDDLEWARE
@@ -32,4 +33,6 @@ SPECTACULAR_SETTINGS = environment.spectacular(
     "Catalog service", "Products and their categories, found by words, by likeness and by facets."
 )
 
-MIGRATION_TOOLS = SERVICE.migration_tools(feeds={"catalog": "monolith"}, readers=("monolith", "orders"))
+MIGRATION_TOOLS = SERVICE.migration_tools(
+    feeds={"catalog": "monolith"}, readers=("monolith", "orders", "gateway", "dashboard")
+)

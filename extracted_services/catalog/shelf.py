@@ -22,6 +22,7 @@ def change(product_id: int, changes: dict[str, Any]) -> Product:
         if differing:
             for name in differing:
                 setattr(product, name, changes[name])
-            product.save(update_fields=differing)
+            product.version += 1
+            product.save(update_fields=[*differing, "version"])
             events.product_changed(product)
     return product

@@ -12,15 +12,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from migration_tools.errors import SettingsError, StoreAway
 from migration_tools.projections.declaration import ReadModel
+from migration_tools.projections.elsewhere import opened
 from migration_tools.projections.registry import get
 from migration_tools.projections.tokens import as_of, wait_for
-from migration_tools.service.problems import described
+from migration_tools.service.problems import Unavailable, described
 
 from .models import FeedEntry, OrderDetails, OrderSummary, Statement, UserOrders
 from .serializers import (
     FeedSerializer,
     OrderDetailsSerializer,
+    OrderProgressSerializer,
     OrderSummarySerializer,
     StatementSerializer,
     UserOrdersSerializer,
@@ -38,6 +41,7 @@ AFTER = OpenApiParameter(
 )
 PROBLEMS = described(HTTPStatus.UNAUTHORIZED)
 FIND_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
+STORE_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class ReadView(APIView):
@@ -106,6 +110,26 @@ class OrderView(ReadView):
         if row is None:
             raise Http404(f"you have no order {str(order_id)!r} here yet; /api/dashboard/orders/ lists yours")
         return Response(OrderDetailsSerializer(row).data)
+
+
+class StatusView(ReadView):
+    """How far one order of the customer is, out of Redis."""
+
+    model = "order_status"
+
+    @extend_schema(
+        operation_id="status_read", parameters=[AFTER], responses={200: OrderProgressSerializer} | STORE_PROBLEMS
+    )
+    def get(self, request: Request, order_id: uuid.UUID) -> Response:
+        """Show it; 503 while there is no Redis."""
+        try:
+            with opened(get(self.model)) as rows:
+                row = rows.read(self.model, {"order_id": str(order_id)})
+        except (StoreAway, SettingsError) as away:
+            raise Unavailable("the store of statuses does not answer; send the request again") from away
+        if row is None or row.get("customer_id") != request.user.pk:
+            raise Http404(f"you have no order {str(order_id)!r} here yet; /api/dashboard/orders/ lists yours")
+        return Response(OrderProgressSerializer(row).data)
 
 
 class FeedView(ReadView):

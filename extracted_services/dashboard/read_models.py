@@ -39,26 +39,32 @@ def erased(to: str) -> Reference:
     return Reference(to=to, on_gone="anonymise", anonymous={"customer_name": NOBODY})
 
 
-def named(table: str, event: Envelope) -> list[Change]:
-    """A customer's name, as the users service says it."""
-    return [Put(table, {"customer_id": event.payload["user_id"]}, {"name": event.payload["name"]})]
-
-
-def deleted(table: str, event: Envelope) -> list[Change]:
-    """A customer who is no more."""
-    return [Gone(table, {"customer_id": event.payload["user_id"]})]
-
-
 def order_key(event: Envelope) -> dict[str, Any]:
     """An order by the id that the world knows."""
     return {"order_id": event.payload["public_id"]}
 
 
-class OrderSummary(ReadModel):
+class OfCustomers(ReadModel):
+    """One that shows customers' names, in its table `names` or copied from there."""
+
+    names = ""
+
+    @on("user.registered", stream="users")
+    @on("user.renamed", stream="users")
+    def called(self, event: Envelope) -> Iterable[Change]:
+        return [Put(self.names, {"customer_id": event.payload["user_id"]}, {"name": event.payload["name"]})]
+
+    @on("user.deleted", stream="users")
+    def deleted(self, event: Envelope) -> Iterable[Change]:
+        return [Gone(self.names, {"customer_id": event.payload["user_id"]})]
+
+
+class OrderSummary(OfCustomers):
     """One row an order, as it stands in a list."""
 
     name = "order_summary"
     group = GROUP
+    names = "order_summary_customer"
     tables = (
         customers("order_summary_customer"),
         Table(
@@ -79,14 +85,6 @@ class OrderSummary(ReadModel):
             indexes=(("customer_id", "-order_date"),),
         ),
     )
-
-    @on("user.renamed", stream="users")
-    def renamed(self, event: Envelope) -> Iterable[Change]:
-        return named("order_summary_customer", event)
-
-    @on("user.deleted", stream="users")
-    def deleted(self, event: Envelope) -> Iterable[Change]:
-        return deleted("order_summary_customer", event)
 
     @on("order.placed", stream="orders")
     def placed(self, event: Envelope) -> Iterable[Change]:
@@ -110,11 +108,12 @@ class OrderSummary(ReadModel):
         return [Put("order_summary", order_key(event), {"status": status, "last_updated": event.timestamp})]
 
 
-class OrderDetails(ReadModel):
+class OrderDetails(OfCustomers):
     """One row an order with its customer and its items as a document: three sources, whichever speaks first."""
 
     name = "order_details"
     group = GROUP
+    names = "order_details_customer"
     tables = (
         customers("order_details_customer"),
         Table(
@@ -153,14 +152,6 @@ class OrderDetails(ReadModel):
         ),
     )
 
-    @on("user.renamed", stream="users")
-    def renamed(self, event: Envelope) -> Iterable[Change]:
-        return named("order_details_customer", event)
-
-    @on("user.deleted", stream="users")
-    def deleted(self, event: Envelope) -> Iterable[Change]:
-        return deleted("order_details_customer", event)
-
     @on("product.changed", stream="catalog")
     def product_changed(self, event: Envelope) -> Iterable[Change]:
         said = event.payload
@@ -189,11 +180,12 @@ class OrderDetails(ReadModel):
         return [Put("order_details_view", order_key(event), {"order_status": event.event_type.removeprefix("order.")})]
 
 
-class UserOrders(ReadModel):
+class UserOrders(OfCustomers):
     """One row a customer: their name, how many orders, for how much, and the orders themselves."""
 
     name = "user_orders"
     group = GROUP
+    names = "user_orders_view"
     tables = (
         Table(
             name="user_orders_order",
@@ -223,14 +215,6 @@ class UserOrders(ReadModel):
         ),
     )
 
-    @on("user.renamed", stream="users")
-    def renamed(self, event: Envelope) -> Iterable[Change]:
-        return named("user_orders_view", event)
-
-    @on("user.deleted", stream="users")
-    def deleted(self, event: Envelope) -> Iterable[Change]:
-        return deleted("user_orders_view", event)
-
     @on("order.placed", stream="orders")
     def placed(self, event: Envelope) -> Iterable[Change]:
         said = event.payload
@@ -253,11 +237,12 @@ class UserOrders(ReadModel):
         return [Put("user_orders_order", order_key(event), {"status": event.event_type.removeprefix("order.")})]
 
 
-class Feed(ReadModel):
+class Feed(OfCustomers):
     """One row an event of an order: who did what, and when. It shows a second kind of view of the same events."""
 
     name = "feed"
     group = GROUP
+    names = "feed_customer"
     tables = (
         customers("feed_customer"),
         Table(
@@ -283,14 +268,6 @@ class Feed(ReadModel):
             indexes=(("-at",), ("customer_id", "-at")),
         ),
     )
-
-    @on("user.renamed", stream="users")
-    def renamed(self, event: Envelope) -> Iterable[Change]:
-        return named("feed_customer", event)
-
-    @on("user.deleted", stream="users")
-    def deleted(self, event: Envelope) -> Iterable[Change]:
-        return deleted("feed_customer", event)
 
     @on("order.placed", stream="orders")
     @on("order.paid", stream="orders")
@@ -345,3 +322,29 @@ class Statement(ReadModel):
         key = {"account": said["aggregate_id"], "number": said["aggregate_version"]}
         values = {**payer, "what": what, "order_number": said.get("order"), "amount": amount}
         return [Put("statement_entry", key, values), Put("statement", payer)]
+
+
+class OrderStatus(ReadModel):
+    """How far one order is: a document in Redis, for pages that ask while somebody waits; without a Redis, no group."""
+
+    name = "order_status"
+    group = "status"
+    store = "statuses"
+    tables = (
+        Table(
+            name="order_status",
+            key={"order_id": "uuid"},
+            source="orders",
+            columns={"customer_id": Latest("bigint"), "status": STATUS, "last_updated": Largest("timestamptz")},
+        ),
+    )
+
+    @on("order.placed", stream="orders")
+    @on("order.paid", stream="orders")
+    @on("order.shipped", stream="orders")
+    @on("order.cancelled", stream="orders")
+    def moved(self, event: Envelope) -> Iterable[Change]:
+        values = {"status": event.event_type.removeprefix("order."), "last_updated": event.timestamp}
+        if event.event_type == "order.placed":
+            values["customer_id"] = event.payload["user_id"]
+        return [Put("order_status", order_key(event), values)]

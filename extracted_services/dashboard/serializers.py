@@ -25,6 +25,16 @@ class OrderSummarySerializer(serializers.Serializer[Any]):
     last_updated = serializers.DateTimeField(allow_null=True)
 
 
+@screen("order_status")
+class OrderProgressSerializer(serializers.Serializer[Any]):
+    """How far an order is."""
+
+    order_id = serializers.UUIDField()
+    customer_id = serializers.IntegerField(allow_null=True)
+    status = serializers.ChoiceField(choices=STATUS, allow_null=True)
+    last_updated = serializers.DateTimeField(allow_null=True)
+
+
 class ItemSerializer(serializers.Serializer[Any]):
     """One item of an order; names are '' until the catalogue has told them."""
 

@@ -45,3 +45,5 @@ SPECTACULAR_SETTINGS = environment.spectacular(
 MIGRATION_TOOLS = SERVICE.migration_tools(
     feeds=environment.of_their_owners("users", "catalog", "orders", "payments"), readers=()
 )
+if url := SERVICE.get("STORE_URL"):
+    MIGRATION_TOOLS["STORES"] = {"statuses": {"ENGINE": "redis", "URL": url}}

@@ -11,6 +11,7 @@ urlpatterns = [
     path("api/dashboard/", api.DashboardView.as_view()),
     path("api/dashboard/orders/", api.OrdersView.as_view()),
     path("api/dashboard/orders/<uuid:order_id>/", api.OrderView.as_view()),
+    path("api/dashboard/orders/<uuid:order_id>/status/", api.StatusView.as_view()),
     path("api/dashboard/statement/", api.StatementView.as_view()),
     path("api/feed/", api.FeedView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view()),

@@ -21,6 +21,20 @@ def order_placed(order: Order, items: Iterable[OrderItem]) -> None:
     )
 
 
+def facts(order: Order) -> dict[str, Any]:
+    """All that others keep of an order, as it is now: `order.recorded`."""
+    return {
+        "order_id": order.pk,
+        "public_id": str(order.public_id),
+        "user_id": order.customer_id,
+        "total": decimal_string(order.total_cents),
+        "currency": order.currency,
+        "status": order.state,
+        "placed_at": order.ordered_at.isoformat(),
+        "lines": _lines(sorted(order.items.all(), key=lambda item: item.pk)),
+    }
+
+
 def order_moved(order: Order) -> None:
     """Publish the event named after the state that `order` has just reached."""
     match State(order.state):

@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     *SERVICE_APPS,
+    "migration_tools.projections",
     "migration_tools.sagas",
     "extracted_services.orders.apps.OrdersServiceConfig",
 ]
@@ -49,7 +50,7 @@ MIGRATION_TOOLS = SERVICE.migration_tools(
         "inventory": "inventory",
         "payments": "payments",
     },
-    readers=("monolith", "inventory", "payments", "dashboard"),
+    readers=("monolith", "inventory", "payments", "gateway", "dashboard"),
 )
 
 # How a checkout is carried through: "orchestrated" (this service conducts the saga) or "choreographed" (by events).

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from migration_tools.contracts.declaration import event
 
 
+@event("user.registered", stream="users")
+@dataclass(frozen=True, kw_only=True)
+class UserRegistered:
+    """Somebody signed up."""
+
+    user_id: int
+    name: str
+    version: int
+
+
 @event("user.renamed", stream="users")
 @dataclass(frozen=True, kw_only=True)
 class UserRenamed:
@@ -14,3 +24,4 @@ class UserRenamed:
 
     user_id: int
     name: str
+    version: int = 0

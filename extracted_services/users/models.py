@@ -16,6 +16,8 @@ class Person(models.Model):
     active = models.BooleanField(default=True)
     last_seen_at = models.DateTimeField(null=True)
     joined_at = models.DateTimeField()
+    # Of what events tell; counted under the row's lock by whoever owns the customers, the monolith or this service.
+    version = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         db_table = "people_person"

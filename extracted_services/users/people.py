@@ -18,7 +18,7 @@ class EmailTaken(Exception):
 
 
 def register(*, email: str, password: str, first_name: str, last_name: str) -> Person:
-    """Make a customer, in a transaction of its own.
+    """Make a customer and publish `user.registered`, in a transaction of its own.
 
     Raises:
         EmailTaken: also when two visitors ask for the same address at the same moment.
@@ -26,14 +26,17 @@ def register(*, email: str, password: str, first_name: str, last_name: str) -> P
     now = timezone.now()
     try:
         with transaction.atomic():
-            return Person.objects.create(
+            person = Person.objects.create(
                 email=email.lower(),
                 password_hash=make_password(password),
                 given_name=first_name,
                 family_name=last_name,
                 last_seen_at=now,
                 joined_at=now,
+                version=1,
             )
+            events.user_registered(person)
+            return person
     except IntegrityError as error:
         raise EmailTaken(email) from error
 
@@ -62,6 +65,7 @@ def rename(person_id: int, changes: dict[str, Any]) -> Person:
         if differing:
             for name in differing:
                 setattr(person, name, changes[name])
-            person.save(update_fields=differing)
+            person.version += 1
+            person.save(update_fields=[*differing, "version"])
             events.user_renamed(person)
     return person

@@ -34,7 +34,9 @@ SPECTACULAR_SETTINGS = environment.spectacular(
     "Users service", "Who the customers are: names, addresses of mail, and whether a password is theirs."
 )
 
-MIGRATION_TOOLS = SERVICE.migration_tools(feeds={"users": "monolith"}, readers=("monolith", "orders"))
+MIGRATION_TOOLS = SERVICE.migration_tools(
+    feeds={"users": "monolith"}, readers=("monolith", "orders", "gateway", "dashboard")
+)
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",

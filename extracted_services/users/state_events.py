@@ -2,6 +2,7 @@
 
 from migration_tools.projections.state_events import publishes_state
 
+from . import events
 from .models import Person
 
 publishes_state(
@@ -10,5 +11,5 @@ publishes_state(
     aggregate_type="user",
     queryset=Person.objects.all,
     aggregate_id=lambda person: str(person.pk),
-    payload=lambda person: {"user_id": person.pk, "name": person.name},
+    payload=events.facts,
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
+
+from legacy_monolith.accounts import events
+from legacy_monolith.told import Told
 
 
 class UserManager(BaseUserManager):
@@ -21,7 +24,7 @@ class UserManager(BaseUserManager):
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
-class User(AbstractUser):
+class User(AbstractUser, Told):
     """A customer of the shop."""
 
     username = None  # type: ignore[assignment]
@@ -33,6 +36,10 @@ class User(AbstractUser):
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
+    TOLD: ClassVar = ("first_name", "last_name")
+
+    def tell(self, *, made: bool) -> None:
+        (events.user_registered if made else events.user_renamed)(self)
 
     @property
     def name(self) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
+from legacy_monolith.catalog import events
 from legacy_monolith.catalog.fields import FixedCharField
+from legacy_monolith.told import Told
 
 
 class Category(models.Model):
@@ -19,8 +23,10 @@ class Category(models.Model):
         return self.name
 
 
-class Product(models.Model):
+class Product(Told):
     """Something to buy; it is never deleted, only made inactive."""
+
+    TOLD: ClassVar = ("sku", "name", "price", "currency", "active")
 
     sku = models.CharField(max_length=40, unique=True)
     name = models.CharField(max_length=200)
@@ -29,6 +35,9 @@ class Product(models.Model):
     category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="products")
     attributes = models.JSONField(default=dict, blank=True)
     active = models.BooleanField(default=True)
+
+    def tell(self, *, made: bool) -> None:
+        events.product_changed(self)
 
     def __str__(self) -> str:
         return self.name

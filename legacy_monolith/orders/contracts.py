@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Annotated
 from migration_tools.contracts.declaration import event
 
 Currency = Annotated[str, {"minLength": 3, "maxLength": 3}]
+Status = Annotated[str, {"enum": ["placed", "paid", "shipped", "cancelled"]}]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,4 +61,19 @@ class OrderCancelled:
 
     order_id: int
     public_id: uuid.UUID
+    lines: list[Line]
+
+
+@event("order.recorded", stream="orders")
+@dataclass(frozen=True, kw_only=True)
+class OrderRecorded:
+    """An order as it is now, from before its events or not; nothing has happened."""
+
+    order_id: int
+    public_id: uuid.UUID
+    user_id: int
+    total: Decimal
+    currency: Currency
+    status: Status
+    placed_at: dt.datetime
     lines: list[Line]

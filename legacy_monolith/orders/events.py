@@ -14,6 +14,20 @@ def order_placed(order: Order, lines: Sequence[OrderLine]) -> None:
     _publish("order.placed", order, facts | {"lines": _lines(lines)})
 
 
+def facts(order: Order) -> dict[str, Any]:
+    """All that others keep of an order, as it is now: `order.recorded`."""
+    return {
+        "order_id": order.pk,
+        "public_id": str(order.public_id),
+        "user_id": order.user_id,
+        "total": str(order.total),
+        "currency": order.currency,
+        "status": order.status,
+        "placed_at": order.placed_at.isoformat(),
+        "lines": _lines(sorted(order.lines.all(), key=lambda line: line.pk)),
+    }
+
+
 def order_paid(order: Order) -> None:
     _publish("order.paid", order, {"amount": str(order.total)})
 

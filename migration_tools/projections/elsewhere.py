@@ -1,8 +1,8 @@
 """Open the store of a read model that lives outside the database."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from migration_tools.conf import settings
 from migration_tools.errors import SettingsError
@@ -15,6 +15,10 @@ class Elsewhere(Protocol):
 
     def apply(self, slot: Slot, changes: Iterable[Change], *, stream: str, position: int, shown: bool) -> None:
         """Merge changes into a slot, each row atomically; with `shown`, readers see this slot afterwards."""
+        ...
+
+    def read(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The values of a row as readers see it, key included; None when there is none."""
         ...
 
     def show(self, number: int) -> None:
@@ -32,7 +36,7 @@ class Elsewhere(Protocol):
 
 @contextmanager
 def opened(model: ReadModel) -> Iterator[Elsewhere]:
-    """The store that the model names, for the block.
+    """The store that the model names, for the block; its calls raise StoreAway while it does not answer.
 
     Raises:
         SettingsError: there is none of that name, or it is not Redis.

@@ -7,13 +7,14 @@ before the position has moved. A Redis that lost its memory is filled by a rebui
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import redis
 
-from migration_tools.errors import StoreError
+from migration_tools.errors import StoreAway, StoreError
 from migration_tools.projections.columns import Column, Largest, Latest, Steps
 from migration_tools.projections.declaration import Change, Put, ReadModel, Table
 from migration_tools.projections.merging import Row, WrongValue, gone, put, typed
@@ -32,21 +33,20 @@ class RedisRows:
 
     def apply(self, slot: Slot, changes: Iterable[Change], *, stream: str, position: int, shown: bool) -> None:
         """See Elsewhere."""
-        try:
+        with self._answering():
             for change in changes:
                 table = self._table(change.table)
                 self._merge(table, slot, change, stream, position)
             if shown and self._redis.get(self._pointer()) != str(slot.number):
                 # A swap that was cut off before it could say so, or a Redis that was emptied.
                 self.show(slot.number)
-        except redis.RedisError as error:
-            raise StoreError(f"store {self.model.store!r} failed: {type(error).__name__}; nothing is lost") from error
 
     def read(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The values of a row as readers see it; None when there is none."""
+        """See Elsewhere."""
         declared = self._table(table)
-        slot = self._redis.get(self._pointer())
-        text = self._redis.get(self._place(declared, int(slot or 0), key))
+        with self._answering():
+            slot = self._redis.get(self._pointer())
+            text = self._redis.get(self._place(declared, int(slot or 0), key))
         row = _decoded(declared, text)
         return {**key, **row.values} if row.present else None
 
@@ -64,6 +64,15 @@ class RedisRows:
     def close(self) -> None:
         """See Elsewhere."""
         self._redis.close()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreAway(f"store {self.model.store!r}: Redis does not answer; nothing is lost") from error
+        except redis.RedisError as error:
+            raise StoreError(f"store {self.model.store!r} failed: {type(error).__name__}; nothing is lost") from error
 
     def _merge(self, table: Table, slot: Slot, change: Change, stream: str, position: int) -> None:
         place = self._place(table, slot.number, change.key)

@@ -151,7 +151,7 @@ def test_the_examples_contracts_are_released_as_they_are_declared(run: Run) -> N
         for path in (ROOT / "playbooks" / "contracts").glob("*/1.json")
         if json.loads(path.read_text())["x-stream"] == "orders"
     }
-    assert files == {*rows, "order.placed", "order.paid", "order.shipped", "order.cancelled"}
+    assert files == {*rows, "order.placed", "order.paid", "order.shipped", "order.cancelled", "order.recorded"}
 
 
 def test_both_sides_of_the_example_keep_their_contracts() -> None:
@@ -163,7 +163,7 @@ def test_both_sides_of_the_example_keep_their_contracts() -> None:
     with override_settings(MIGRATION_TOOLS={**django_settings.MIGRATION_TOOLS, "PLAYBOOKS": everything}):
         call_command("strangle_contracts", "check", "--directory", str(ROOT / "playbooks" / "contracts"), stdout=out)
     assert "0 breaks" in out.getvalue()
-    for name in ("OrderPlaced", "OrderPaid", "OrderShipped", "OrderCancelled"):
+    for name in ("OrderPlaced", "OrderPaid", "OrderShipped", "OrderCancelled", "OrderRecorded"):
         assert schema_of(getattr(service, name)) == schema_of(getattr(monolith, name))
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from django.test import override_settings
 
-from migration_tools.errors import SettingsError
+from migration_tools.errors import SettingsError, StoreAway
 from migration_tools.messaging import handlers
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handling import HandlerFailed, handle
@@ -156,6 +156,22 @@ def test_a_rebuild_swaps_the_documents_and_a_lost_pointer_comes_back(rows: Redis
     assert found is not None
     assert found["status"] == "paid"
     assert not list(rows._redis.scan_iter(match="cached_order:s1:*")), "the old documents are gone"
+
+
+def test_while_redis_is_away_no_event_is_given_up(rows: RedisRows, server: EmbeddedRedis) -> None:
+    event = next(event for event in history(random.Random(1), 30) if event.event_type == "order.placed")
+    server.kill()
+    try:
+        with pytest.raises(HandlerFailed) as told, transaction.atomic():
+            handle(event, "dashboard")
+        assert told.value.passing
+        with pytest.raises(StoreAway, match="Redis does not answer"):
+            rows.read("cached_order", {"order_id": event.payload["public_id"]})
+    finally:
+        server.start()
+    with transaction.atomic():
+        handle(event, "dashboard")
+    assert rows.read("cached_order", {"order_id": event.payload["public_id"]}) is not None
 
 
 def test_a_store_that_is_not_named_stops_the_handler_and_says_so(store: Pair) -> None:

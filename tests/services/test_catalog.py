@@ -121,6 +121,7 @@ def test_staff_change_a_product_and_others_hear_of_it_in_the_same_transaction(ca
         "price_cents": 725,
         "currency": "EUR",
         "active": True,
+        "version": 1,
     }
     assert told == [(expected,)]
     assert search(catalog, q="折り紙")["count"] == 1

@@ -1,19 +1,25 @@
 """`make up` has every service answer, and a database that is gone takes one service away and no other."""
 
+import contextlib
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import psycopg
 import pytest
 from psycopg import sql
 
+from benchmarks.messaging import answers
+from benchmarks.ratios import Samples
 from demo import OUTPUT
-from demo.browser import Browser
+from demo.browser import Browser, RequestFailed
 from demo.tally import Tally
 from tests.conftest import ROOT
 from tests.races.scene import until
@@ -58,6 +64,22 @@ def superuser() -> psycopg.Connection[tuple[object, ...]]:
     )  # fmt: skip
 
 
+def products(browser: Browser, gateway: str, way: str = "") -> list[dict[str, object]]:
+    """What the gateway says a customer ever ordered."""
+    user = browser.get("me", "/api/accounts/me/")["id"]
+    found: list[dict[str, object]] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(RequestFailed):
+            document = browser.get("ordered", f"{gateway}/api/users/{user}/ordered-products/{way}")
+            found[:] = document["products"]
+            return "_errors" not in document
+        return False
+
+    until(answered, "an answer within the gateway's deadline, which a busy machine may miss", 30)
+    return found
+
+
 def test_everything_is_up_and_one_database_less_is_one_service_less(addresses: dict[str, str]) -> None:
     assert addresses.keys() == {"shop", *SERVICES}
 
@@ -76,6 +98,7 @@ def test_everything_is_up_and_one_database_less_is_one_service_less(addresses: d
     browser.write("sign up", "POST", "/api/accounts/signup/", account, expected=201)
     product = browser.get("browse", "/api/products/")["results"][0]["id"]
     wanted = {"lines": [{"product": product, "quantity": 1}], "shipping_address": {}}
+    bought_all: list[str] = []
     with superuser() as conn:
         for lost in ("dashboard", "recommendations"):
             name = sql.Identifier(lost)
@@ -83,10 +106,47 @@ def test_everything_is_up_and_one_database_less_is_one_service_less(addresses: d
             conn.execute(END, [lost])
             until(lambda lost=lost: ready() == dict.fromkeys(SERVICES, 200) | {lost: 503}, f"{lost} is away", 30)  # type: ignore[misc]
             bought = browser.write("purchase", "POST", "/api/orders/", wanted, expected=201)["id"]
+            bought_all.append(bought)
             assert browser.get("order", f"/api/orders/{bought}/")["id"] == bought
             conn.execute(sql.SQL(SHUT).format(name, sql.SQL("true")))
             until(lambda: ready() == dict.fromkeys(SERVICES, 200), f"{lost} is back", 30)
         with psycopg.connect(conn.info.dsn, dbname="dashboard", password=conn.info.password) as shown:
             query = "SELECT count(*) FROM order_summary"
             until(lambda: shown.execute(query).fetchone() == (2,), "the dashboard hears of both sales", 30)
+            told = shown.execute("SELECT DISTINCT customer_name FROM order_summary").fetchall()
+            assert told == [("Up Lovelace",)]
+        if shutil.which("redis-server"):
+            statuses = {each: f"{addresses['dashboard']}/api/dashboard/orders/{each}/status/" for each in bought_all}
+            assert [browser.get("status", url)["status"] for url in statuses.values()] == ["placed"] * 2
+            browser.write("pay", "POST", f"/api/orders/{bought}/pay/")
+            until(lambda: browser.get("status", statuses[bought])["status"] == "paid", "Redis hears of the payment", 30)
+        shop, gateway = addresses["shop"], addresses["gateway"]
+        known = products(browser, gateway)
+        assert [(row["product"], row["quantity"]) for row in known] == [(product, 2)]
+        assert products(browser, gateway, "projected/") == known
+        one_who_was_seeded(shop, gateway)
+        found = Samples()
+        asking = [answers.shopper(shop, gateway, number) for number in range(2)]
+        answers.answers_round(asking, conn, found, asked=10, purchases=2)
+        for each in asking:
+            each.close()
+    ratios = answers.answers_ratios(found)
+    assert (found["projected, whole while away"], found["composed, whole while away"]) == (1.0, 0.0)
+    assert all(each.measured > 0 for each in ratios.values())
+    browser.close()
+
+
+def one_who_was_seeded(shop: str, gateway: str) -> None:
+    """A customer from before all events is told of like others, once the owner has said what there is."""
+    browser = Browser(shop, Tally(), "a customer of old")
+    browser.fetch_token()
+    browser.write("log in", "POST", "/api/accounts/login/", {"email": "shopper1@example.com", "password": "shopper"})
+    known = products(browser, gateway)
+    assert len(known) > 1
+    assert products(browser, gateway, "projected/") == []
+    command = ". var/demo/operator.env; exec python manage.py strangle_state_events orders"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    until(lambda: products(browser, gateway, "projected/") == known, "the gateway knows the older orders", 60)
     browser.close()

@@ -42,8 +42,13 @@ def test_one_signs_up_by_the_monolith_is_recognised_and_renames_oneself(running:
             "last_name": "Hopper",
         }
         assert browser.get("/api/accounts/me/").json() == changed
-    told = service.rows("SELECT payload FROM strangle_outbox WHERE aggregate_id = %s", str(number))
-    assert told == [({"user_id": number, "name": "Amazing Hopper"},)]
+    told = service.rows(
+        "SELECT event_type, payload FROM strangle_outbox WHERE aggregate_id = %s ORDER BY seq", str(number)
+    )
+    assert told == [
+        ("user.registered", {"user_id": number, "name": "Grace Hopper", "version": 1}),
+        ("user.renamed", {"user_id": number, "name": "Amazing Hopper", "version": 2}),
+    ]
 
 
 @pytest.mark.parametrize("token", ["", "Bearer wrong", f"Basic {FEED_TOKEN_MONOLITH}"])
