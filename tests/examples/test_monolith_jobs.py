@@ -42,7 +42,7 @@ def test_the_bulk_job_changes_what_it_says_and_no_other_order() -> None:
         assert row["status"] == ("shipped" if was == "paid" else was) != "cancelled"
         assert row["updated_at"] == before[row["id"]]["updated_at"]
     assert {change.values["status"] for change in changes} == {"placed", "shipped"}
-    assert not Outbox.objects.exists()
+    assert not Outbox.objects.exclude(stream__in=["users", "catalog"]).exists()
 
 
 def test_the_bulk_job_does_not_ship_what_was_bought_a_moment_ago() -> None:
@@ -164,4 +164,4 @@ def test_after_the_cutover_stock_and_payment_follow_the_events() -> None:
         (two.pk, -4, "ordered"),
         (two.pk, 4, "cancelled"),
     ]
-    assert not Outbox.objects.exists()
+    assert not Outbox.objects.exclude(stream__in=["users", "catalog"]).exists()

@@ -172,7 +172,7 @@ def test_every_form_of_statement_is_told_and_answers_as_it_did(stage: Any) -> No
         with pytest.raises(StrangleError, match="outside a transaction"):
             stamp("default")
     assert {row[1:3] for row in told(stage)} == {("c1", "e1")}
-    assert len(told(stage)) == 8
+    assert len(told(stage)) == 9  # the new customer is told of as well
 
 
 def test_a_setting_that_is_no_json_fails_no_write(stage: Any) -> None:
