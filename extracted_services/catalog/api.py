@@ -73,6 +73,8 @@ class ProductPages(PageNumberPagination):
 class _OpenToRead(APIView):
     """Read by anybody, without asking who it is; changed by staff."""
 
+    consistency = "strong"
+
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Ask who it is only where it matters."""
         return [] if self.request is None or self.request.method in SAFE_METHODS else super().get_authenticators()

@@ -47,6 +47,8 @@ STORE_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPSt
 class ReadView(APIView):
     """A query of one read model, which says how old it is."""
 
+    consistency = "session"
+
     model = ""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

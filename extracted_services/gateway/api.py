@@ -35,6 +35,8 @@ FIELDS = OpenApiParameter("fields", str, description="which parts, as customer,r
 class DashboardView(APIView):
     """The customer's dashboard."""
 
+    consistency = "eventual"
+
     @extend_schema(operation_id="dashboard", parameters=[FIELDS], responses={200: DashboardSerializer} | PROBLEMS)
     def get(self, request: Request, customer: int) -> HttpResponse:
         """Compose it; parts whose service is away are older or empty, and named in `_errors`."""
@@ -45,6 +47,8 @@ class DashboardView(APIView):
 class WebView(APIView):
     """The dashboard of the web shop: everything."""
 
+    consistency = "eventual"
+
     @extend_schema(operation_id="web_dashboard", parameters=[FIELDS], responses={200: DashboardSerializer} | PROBLEMS)
     def get(self, request: Request) -> HttpResponse:
         """Compose the caller's own."""
@@ -53,6 +57,8 @@ class WebView(APIView):
 
 class MobileView(APIView):
     """The dashboard of the mobile app: the same data, less of it."""
+
+    consistency = "eventual"
 
     @extend_schema(operation_id="mobile_dashboard", responses={200: MobileSerializer} | PROBLEMS)
     def get(self, request: Request) -> HttpResponse:
@@ -64,6 +70,8 @@ class MobileView(APIView):
 class OrderedProductsView(APIView):
     """Products ordered by a user, asked of three services now."""
 
+    consistency = "session"
+
     @extend_schema(operation_id="ordered_products", responses={200: OrderedProductsSerializer} | PROBLEMS)
     def get(self, request: Request, user: int) -> HttpResponse:
         """Verify the user, take what was ordered, fetch the products."""
@@ -73,6 +81,8 @@ class OrderedProductsView(APIView):
 
 class ProjectedProductsView(APIView):
     """Products ordered by a user, as events told: answered while every other service is away."""
+
+    consistency = "eventual"
 
     @extend_schema(
         operation_id="projected_products",

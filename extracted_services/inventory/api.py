@@ -37,6 +37,8 @@ WRITE_PROBLEMS = described(
 class StockView(APIView):
     """How many of one product are on hand; anybody may know."""
 
+    consistency = "strong"
+
     permission_classes = [AllowAny]
 
     def get_authenticators(self) -> list[BaseAuthentication]:
@@ -59,6 +61,8 @@ class StockView(APIView):
 class DeliveryView(APIView):
     """Deliveries of one product; staff enter them."""
 
+    consistency = "strong"
+
     permission_classes = [IsAdminUser]
 
     @extend_schema(
@@ -79,6 +83,8 @@ class DeliveryView(APIView):
 class ReservationsView(APIView):
     """Reservations of the customer."""
 
+    consistency = "strong"
+
     @extend_schema(
         operation_id="reservations_make",
         parameters=[CSRF_TOKEN],
@@ -98,6 +104,8 @@ class ReservationsView(APIView):
 
 class ReservationView(APIView):
     """One reservation of the customer."""
+
+    consistency = "strong"
 
     @extend_schema(
         operation_id="reservations_release",

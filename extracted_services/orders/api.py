@@ -67,6 +67,8 @@ class OrderPages(PageNumberPagination):
 class OrdersView(APIView):
     """The customer's orders: read them page by page, or place one."""
 
+    consistency = "strong"
+
     @extend_schema(
         operation_id="orders_list",
         parameters=[OpenApiParameter("page", int, description="which page, from 1")],
@@ -97,6 +99,8 @@ class OrdersView(APIView):
 class OrderView(APIView):
     """One order of the customer."""
 
+    consistency = "strong"
+
     @extend_schema(operation_id="orders_read", responses={200: OrderSerializer} | FIND_PROBLEMS)
     def get(self, request: Request, public_id: uuid.UUID) -> Response:
         """Show one order."""
@@ -115,6 +119,8 @@ def _described(operation_id: str, description: str) -> Callable[[Any], Any]:
 
 class _TransitionView(APIView):
     """Move one order of the customer along; repeating a transition already made changes nothing."""
+
+    consistency = "strong"
 
     transition: Callable[[int, uuid.UUID], Order]
 
@@ -155,6 +161,8 @@ class CancelView(_TransitionView):
 class CheckoutsView(APIView):
     """Purchases that become orders only when their stock is reserved and their money is taken."""
 
+    consistency = "strong"
+
     @extend_schema(
         operation_id="checkouts_open",
         parameters=[CSRF_TOKEN],
@@ -175,6 +183,8 @@ class CheckoutsView(APIView):
 class CheckoutView(APIView):
     """One checkout of the customer."""
 
+    consistency = "strong"
+
     @extend_schema(operation_id="checkouts_read", responses={200: CheckoutSerializer} | FIND_PROBLEMS)
     def get(self, request: Request, public_id: uuid.UUID) -> Response:
         """Show where it is."""
@@ -187,6 +197,8 @@ class CheckoutView(APIView):
 
 class WithdrawView(APIView):
     """One checkout of the customer, which they do not want any more."""
+
+    consistency = "strong"
 
     @extend_schema(
         operation_id="checkouts_withdraw",
@@ -207,6 +219,8 @@ class WithdrawView(APIView):
 
 class OrderedProductsView(APIView):
     """What the customer ever ordered."""
+
+    consistency = "strong"
 
     @extend_schema(operation_id="orders_products", responses={200: OrderedProductSerializer(many=True)} | READ_PROBLEMS)
     def get(self, request: Request) -> Response:

@@ -53,6 +53,8 @@ class PaymentPages(PageNumberPagination):
 class PaymentsView(APIView):
     """The customer's payments; they follow the orders' events, so there is nothing to write here."""
 
+    consistency = "strong"
+
     @extend_schema(
         operation_id="payments_list",
         parameters=[OpenApiParameter("page", int, description="which page, from 1")],
@@ -68,6 +70,8 @@ class PaymentsView(APIView):
 
 class AccountView(APIView):
     """The customer's account: the sum of what happened to their payments, now or at any moment."""
+
+    consistency = "strong"
 
     @extend_schema(
         operation_id="payments_account",
@@ -89,6 +93,8 @@ class AccountView(APIView):
 
 class LimitView(APIView):
     """How much may be taken of a payer; staff say."""
+
+    consistency = "strong"
 
     permission_classes = [IsAdminUser]
 

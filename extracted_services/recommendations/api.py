@@ -19,6 +19,8 @@ from .serializers import PeriodSerializer, RecommendationSerializer, RevenueSeri
 class RecommendationsView(APIView):
     """What others bought together with what the customer bought."""
 
+    consistency = "eventual"
+
     @extend_schema(
         operation_id="recommendations_list",
         responses={200: RecommendationSerializer(many=True)}
@@ -37,6 +39,8 @@ class RecommendationsView(APIView):
 
 class RevenueView(APIView):
     """What the shop took in."""
+
+    consistency = "eventual"
 
     permission_classes = [IsAdminUser]
 

@@ -26,6 +26,8 @@ KIND = OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=Kind.values)
 class LatestView(APIView):
     """The newest version of a kind."""
 
+    consistency = "strong"
+
     @extend_schema(
         operation_id="reference_latest",
         parameters=[KIND],
@@ -39,6 +41,8 @@ class LatestView(APIView):
 
 class VersionView(APIView):
     """One version, which never changes."""
+
+    consistency = "strong"
 
     @extend_schema(
         operation_id="reference_version",
@@ -54,6 +58,8 @@ class VersionView(APIView):
 
 class EffectiveView(APIView):
     """What held for one key on a day."""
+
+    consistency = "strong"
 
     @extend_schema(
         operation_id="reference_effective",

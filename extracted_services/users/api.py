@@ -33,6 +33,8 @@ WRITE_PROBLEMS = described(
 class MeView(APIView):
     """Oneself."""
 
+    consistency = "strong"
+
     @extend_schema(operation_id="me_read", responses={200: ProfileSerializer} | READ_PROBLEMS)
     def get(self, request: Request) -> Response:
         """Show oneself."""
@@ -72,6 +74,8 @@ class OfTheMonolith(BasePermission):
 class AccountsView(APIView):
     """Signing up, as the monolith passes it on."""
 
+    consistency = "strong"
+
     authentication_classes = ()
     permission_classes = (OfTheMonolith,)
 
@@ -90,6 +94,8 @@ class AccountsView(APIView):
 class RecognitionView(APIView):
     """Logging in, as the monolith passes it on."""
 
+    consistency = "strong"
+
     authentication_classes = ()
     permission_classes = (OfTheMonolith,)
 
@@ -106,6 +112,8 @@ class RecognitionView(APIView):
 @extend_schema(exclude=True)
 class AccountView(APIView):
     """One account, as the monolith's sessions need it."""
+
+    consistency = "strong"
 
     authentication_classes = ()
     permission_classes = (OfTheMonolith,)

@@ -16,6 +16,10 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # What says nothing about which values are allowed.
 REMARKS = {"readOnly", "writeOnly", "example", "externalDocs", "xml", "discriminator"}
 
+# What an operation's answers are, from the most to the least that a client may count on.
+CONSISTENCY = ("strong", "session", "eventual")
+CONSISTENCY_EXTENSION = "x-consistency"
+
 Document = Mapping[str, Any]
 
 
@@ -31,6 +35,7 @@ def api_breaks(released: Document, declared: Document) -> Iterator[Break]:
                 yield Break(path=where, rule="removed", mode=Mode.BACKWARD, message="is served no more")
                 continue
             old = operations[method]
+            yield from _consistency(where, old, new)
             yield from _parameters(where, old, new, released, declared)
             yield from _requests(where, old, new, released, declared)
             yield from _answers(where, old, new, released, declared)
@@ -49,6 +54,13 @@ def read_api(path: Path) -> Document:
     except ValueError as error:
         raise ContractError(f"{path} is no JSON; take it from version control") from error
     return found
+
+
+def _consistency(where: str, old: Document, new: Document) -> Iterator[Break]:
+    before, after = old.get(CONSISTENCY_EXTENSION), new.get(CONSISTENCY_EXTENSION)
+    if before in CONSISTENCY and after not in CONSISTENCY[: CONSISTENCY.index(before) + 1]:
+        message = f"answers were {before} and are {after or 'not said to be so'} now"
+        yield Break(path=where, rule="consistency", mode=Mode.FORWARD, message=message)
 
 
 def _parameters(where: str, old: Document, new: Document, released: Document, declared: Document) -> Iterator[Break]:

@@ -113,7 +113,7 @@ def rest_framework() -> dict[str, Any]:
         "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
         "DEFAULT_PARSER_CLASSES": ["migration_tools.service.parsing.BoundedJSONParser"],
-        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+        "DEFAULT_SCHEMA_CLASS": "migration_tools.service.consistency.ServiceSchema",
         "DEFAULT_METADATA_CLASS": None,
         "EXCEPTION_HANDLER": "migration_tools.service.problems.answer",
         "UNAUTHENTICATED_USER": None,
