@@ -99,6 +99,17 @@ AUTHENTICATION_BACKENDS = ["legacy_monolith.accounts.backend.CustomersBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "products"
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
+if env("SHOP_SESSIONS_REDIS"):
+    # From here on sessions are found in both places, and STRANGLE_SESSIONS says where new ones are made.
+    SESSION_ENGINE = "migration_tools.sessions.bridge"
+    SESSION_CACHE_ALIAS = "sessions"
+    CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "sessions": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": env("SHOP_SESSIONS_REDIS"),
+        },
+    }
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
@@ -174,6 +185,7 @@ MIGRATION_TOOLS = {
     "UPSTREAMS": {"monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"), **SERVICE_ADDRESSES},
     "METRICS_TOKEN": env("STRANGLE_METRICS_TOKEN", ""),
     "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},
+    "SESSIONS": env("STRANGLE_SESSIONS", "table"),
     # Tokens are signed with keys derived from SECRET_KEY, which stays in the monolith.
     "IDENTITY": "signed",
 }

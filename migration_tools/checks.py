@@ -156,6 +156,20 @@ def check_extras(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[check
     return found
 
 
+@checks.register("strangle")
+def check_sessions(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E171: sessions are to be found in Redis too, and their cache is none."""
+    if django_settings.SESSION_ENGINE != "migration_tools.sessions.bridge":
+        return []
+    from migration_tools.sessions.redis_side import RedisSessions
+
+    try:
+        RedisSessions()
+    except SettingsError as error:
+        return [checks.Error(str(error), hint="see docs/how-to/move-sessions.md", id="strangle.E171")]
+    return []
+
+
 @checks.register("strangle", deploy=True)
 def check_deployment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """W001: a feed token is short or missing."""

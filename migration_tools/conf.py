@@ -66,6 +66,7 @@ class Settings:
     IDENTITY_TOKEN: str = ""
     IDENTITY_JWKS: str = ""
     IDENTITY_KEYS_SECONDS: float = 300.0
+    SESSIONS: str = "table"
     PROXY: Mapping[str, Any] = field(default_factory=dict)
     DATA_PLANE: str = "envoy"
     LOCK_TIMEOUT_SECONDS: float = 0.1
@@ -158,6 +159,10 @@ def find_mistakes(raw: Any) -> list[str]:
         )
     if raw.get("BACKFILL_RUNNER") == "celery" and not (raw.get("BACKFILL_BROKER_URL") or raw.get("BROKER_URL")):
         mistakes.append("MIGRATION_TOOLS['BACKFILL_RUNNER'] is 'celery' but 'BACKFILL_BROKER_URL' is empty")
+    if raw.get("SESSIONS", "table") not in {"table", "redis", "redis_only"}:
+        mistakes.append(
+            f"MIGRATION_TOOLS['SESSIONS'] is {raw['SESSIONS']!r}; it must be 'table', 'redis' or 'redis_only'"
+        )
     for stream, source in dict(raw.get("SOURCES", {})).items():
         if source not in {"triggers", "log"}:
             mistakes.append(f"MIGRATION_TOOLS['SOURCES'][{stream!r}] is {source!r}; it must be 'triggers' or 'log'")

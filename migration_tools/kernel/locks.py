@@ -15,6 +15,7 @@ class LockClass(IntEnum):
     CONSUMER = 0x5357_4606  # exclusive, session: the one consumer of a stream
     SLEEP = 0x5357_4608  # exclusive, session: a relay that sleeps; shared, tried: every writer of the outbox
     SHARD = 0x5357_4610  # shared: whoever reads or writes a bucket; exclusive: its move
+    SESSION = 0x5357_4611  # exclusive, transaction: whoever logs out, or writes a session's row from Redis
     READ_MODELS = 0x5357_4660  # exclusive, transaction: whoever writes read models of a group; the swap of a rebuild
     REBUILD = 0x5357_4661  # exclusive, session: the one rebuild of a read model, the one publication of state events
     RUNNER = 0x5357_4680  # exclusive, session: the one process that carries out what the console asks for

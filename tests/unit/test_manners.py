@@ -66,6 +66,7 @@ NATURES: dict[str, str] = {
     "strangle_route follow": WORKS_ON,
     "strangle_sagas": CHANGES,
     "strangle_service": CHANGES,
+    "strangle_sessions": CHANGES,
     **{f"strangle_shadow {name}": READS for name in ("report", "rules")},
     **{f"strangle_shadow {name}": CHANGES for name in ("add", "approve", "propose", "reject")},
     "strangle_shadow run": WORKS_ON,
