@@ -30,3 +30,10 @@ def follow_name(envelope: Envelope) -> None:
     number, name = envelope.payload["user_id"], envelope.payload["name"]
     Customer.objects.update_or_create(id=number, defaults={"name": name})
     Order.objects.filter(customer_id=number).exclude(customer_name=name).update(customer_name=name)
+
+
+@handles("user.known", stream="users", group="names")
+def follow_id(envelope: Envelope) -> None:
+    """Keep the id by which a customer is known outside."""
+    number, public_id = envelope.payload["user_id"], envelope.payload["public_id"]
+    Customer.objects.update_or_create(id=number, defaults={"public_id": public_id})

@@ -122,7 +122,7 @@ class Product(models.Model):
 
 
 class Customer(models.Model):
-    """What a customer is called, as far as the users service has said so; an empty name says it has not.
+    """Which id a customer has and what they are called, as far as the users service has said; empty says it has not.
 
     A purchase locks the row while it copies the name into its order, and a renaming changes the row before the orders:
     whichever comes first, no order keeps a name that is older than the last renaming heard of.
@@ -130,6 +130,7 @@ class Customer(models.Model):
 
     id = models.BigIntegerField(primary_key=True)
     name = models.TextField(default="")
+    public_id = models.UUIDField(null=True, unique=True)
 
     class Meta:
         db_table = "sales_customer"

@@ -15,8 +15,15 @@ from migration_tools.service.openapi import CSRF_TOKEN
 from migration_tools.service.problems import described
 
 from . import people
-from .models import Person
-from .serializers import AccountSerializer, CredentialsSerializer, NameSerializer, ProfileSerializer, SignUpSerializer
+from .models import Person, PublicId
+from .serializers import (
+    AccountSerializer,
+    CredentialsSerializer,
+    NameSerializer,
+    ProfileSerializer,
+    PublicIdSerializer,
+    SignUpSerializer,
+)
 
 READ_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
 WRITE_PROBLEMS = described(
@@ -58,6 +65,18 @@ class MeView(APIView):
         except Person.DoesNotExist:
             raise Http404("you are not known here; sign up") from None
         return Response(ProfileSerializer(person).data)
+
+
+class PublicIdView(APIView):
+    """The id by which one is known outside."""
+
+    @extend_schema(operation_id="me_public_id", responses={200: PublicIdSerializer} | READ_PROBLEMS)
+    def get(self, request: Request) -> Response:
+        """Show one's own."""
+        found = PublicId.objects.filter(pk=request.user.pk).first()
+        if found is None or not Person.objects.filter(pk=found.pk).exists():
+            raise Http404("you are not known here; sign up")
+        return Response(PublicIdSerializer(found).data)
 
 
 class OfTheMonolith(BasePermission):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 from migration_tools.contracts.declaration import event
@@ -25,3 +26,12 @@ class UserRenamed:
     user_id: int
     name: str
     version: int = 0
+
+
+@event("user.known", stream="users")
+@dataclass(frozen=True, kw_only=True)
+class UserKnown:
+    """Under which id somebody is known outside; it never changes."""
+
+    user_id: int
+    public_id: uuid.UUID

@@ -1,5 +1,7 @@
 """The schema of the users service: who the customers are."""
 
+import uuid
+
 from django.db import models
 
 
@@ -29,3 +31,25 @@ class Person(models.Model):
     def name(self) -> str:
         """Both names, joined as SQL would: no outer space is stripped."""
         return f"{self.given_name} {self.family_name}"
+
+
+class PublicId(models.Model):
+    """By which id a customer is known outside: the map from the monolith's numbers to ids that say nothing else.
+
+    One each way, by both constraints. A trigger on `people_person` fills it, whoever inserts: the copy, the sync or a
+    sign-up. A row outlives its customer's, so that who is carried out anew keeps the id, and nobody gets a used one.
+    """
+
+    person_id = models.BigIntegerField(primary_key=True)
+    public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+
+    class Meta:
+        db_table = "people_public_id"
+
+    def __str__(self) -> str:
+        return f"{self.person_id} is {self.public_id}"
+
+    @staticmethod
+    def of(person_id: int) -> uuid.UUID:
+        """The id of a customer who is in `people_person`."""
+        return PublicId.objects.get(pk=person_id).public_id

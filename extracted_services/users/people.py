@@ -18,7 +18,7 @@ class EmailTaken(Exception):
 
 
 def register(*, email: str, password: str, first_name: str, last_name: str) -> Person:
-    """Make a customer and publish `user.registered`, in a transaction of its own.
+    """Make a customer and publish `user.registered` and `user.known`, in a transaction of its own.
 
     Raises:
         EmailTaken: also when two visitors ask for the same address at the same moment.
@@ -36,6 +36,7 @@ def register(*, email: str, password: str, first_name: str, last_name: str) -> P
                 version=1,
             )
             events.user_registered(person)
+            events.user_known(person)
             return person
     except IntegrityError as error:
         raise EmailTaken(email) from error

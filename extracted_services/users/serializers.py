@@ -5,7 +5,7 @@ from typing import Any
 from django.core.validators import ProhibitNullCharactersValidator
 from rest_framework import serializers
 
-from .models import Person
+from .models import Person, PublicId
 
 LONGEST_NAME = 150
 
@@ -28,6 +28,13 @@ class ProfileSerializer(serializers.Serializer[Person]):
     name = serializers.CharField()
     first_name = serializers.CharField(source="given_name")
     last_name = serializers.CharField(source="family_name")
+
+
+class PublicIdSerializer(serializers.Serializer[PublicId]):
+    """One's number here and in the monolith, and the id to show to others."""
+
+    id = serializers.IntegerField(source="person_id")
+    public_id = serializers.UUIDField()
 
 
 class NameSerializer(serializers.Serializer[Any]):

@@ -9,6 +9,7 @@ from . import api
 
 urlpatterns = [
     path("api/accounts/me/", api.MeView.as_view()),
+    path("api/accounts/me/public-id/", api.PublicIdView.as_view()),
     path("internal/accounts/", api.AccountsView.as_view()),
     path("internal/accounts/recognise/", api.RecognitionView.as_view()),
     path("internal/accounts/<int:pk>/", api.AccountView.as_view()),

@@ -37,7 +37,7 @@ OPERATIONS = {
         ("/api/payments/account/", "GET"),
         ("/api/payments/accounts/{payer}/limit/", "PUT"),
     },
-    "users": {("/api/accounts/me/", "GET"), ("/api/accounts/me/", "PATCH")},
+    "users": {("/api/accounts/me/", "GET"), ("/api/accounts/me/", "PATCH"), ("/api/accounts/me/public-id/", "GET")},
 }
 ROWS = {
     "catalog": """WITH shelf AS (INSERT INTO shelf_category (title) VALUES ('Books') RETURNING id)
