@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,18 @@ def run(cluster: Cluster, *args: str, database: str = "postgres") -> str:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
+
+
+@contextmanager
+def a_database(cluster: Cluster) -> Iterator[str]:
+    """An empty database for the block; its name."""
+    database = f"oscar_{os.urandom(4).hex()}"
+    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {database}")
+        try:
+            yield database
+        finally:
+            conn.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
 
 def analysed(cluster: Cluster, *args: str, database: str = "postgres") -> dict[str, Any]:
@@ -59,20 +73,15 @@ def test_the_toolkit_has_no_line_for_oscar() -> None:
     own = [path.name for path in sorted((ROOT / "tests" / "oscar").iterdir()) if path.suffix in (".py", ".toml")]
     assert own == [
         "__init__.py", "capture.py", "contexts.toml", "drive.py", "settings.py", "shop.py", "suite.py",
-        "suite_plugin.py", "test_demo.py", "test_oscar.py", "thumbnails.py", "urls.py",
+        "suite_plugin.py", "test_demo.py", "test_oscar.py", "thumbnails.py", "transactions.py", "urls.py",
     ]  # fmt: skip
 
 
 @pytest.mark.thorough
 def test_customers_check_out_the_same_with_capture_on_every_table(cluster: Cluster, tmp_path: Path) -> None:
-    database = f"oscar_{os.urandom(4).hex()}"
-    with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {database}")
-        try:
-            told = json.loads(run(cluster, "tests.oscar.drive", str(tmp_path), database=database).splitlines()[-1])
-            report = analysed(cluster, "--trace", str(tmp_path), database=database)
-        finally:
-            conn.execute(f"DROP DATABASE {database} WITH (FORCE)")
+    with a_database(cluster) as database:
+        told = json.loads(run(cluster, "tests.oscar.drive", str(tmp_path), database=database).splitlines()[-1])
+        report = analysed(cluster, "--trace", str(tmp_path), database=database)
     assert len(told["orders"]["captured"]) == len(told["orders"]["plain"]) == 2
     assert told["tables"] >= 90
     assert set(told["in_outbox"]) == set(told["written"])
@@ -86,3 +95,29 @@ def test_customers_check_out_the_same_with_capture_on_every_table(cluster: Clust
     order = next(each for each in report["contexts"] if each["name"] == "order")
     assert order["rows"] > 0
     assert order["written"] > 0
+
+
+@pytest.mark.thorough
+def test_of_the_twelve_transactions_of_oscar_each_over_contexts_gets_a_saga_without_mistakes(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with a_database(cluster) as database:
+        said = run(cluster, "tests.oscar.transactions", str(tmp_path), database=database)
+    told = json.loads(said.splitlines()[-1])
+    assert len(told["declared"]) == 12
+    assert sorted(told["declared"]) == sorted(told["wrote"]), "each that oscar declares was done"
+    crossing = {name: contexts for name, contexts in told["wrote"].items() if len(contexts) > 1}
+    assert crossing == {
+        "oscar.apps.order.abstract_models.AbstractLine.consume_allocation": ["order", "partner"],
+        "oscar.apps.order.abstract_models.AbstractLine.cancel_allocation": ["order", "partner"],
+        "oscar.apps.order.utils.OrderCreator.place_order": ["order", "partner"],
+        "oscar.apps.partner.importers.CatalogueImporter._import": ["catalogue", "partner"],
+    }
+    # A site is the innermost function that all writes of a transaction have in common: with one row, the row's.
+    importer = "oscar.apps.partner.importers.CatalogueImporter._import"
+    assert told["sites"] == {f"{name}_row" if name == importer else name: each for name, each in crossing.items()}
+    assert told["mistakes"] == []
+    assert sorted(told["drafts"].values()) == [
+        ["begin", "catalogue", "confirm"],
+        *[["begin", "partner", "confirm"]] * 3,
+    ]

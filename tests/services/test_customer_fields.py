@@ -104,7 +104,8 @@ def test_a_field_that_is_kept_and_not_declared_is_found(schemas: dict[str, Colum
 
 COME = """INSERT INTO people_person (id, email, password_hash, given_name, family_name, works_here, may_everything,
     active, joined_at) OVERRIDING SYSTEM VALUE
-    SELECT n, 'n' || n || '@example.com', '!', 'N', 'N', false, false, true, now() FROM generate_series(%s, %s) n"""
+    SELECT n, 'n' || n || '@example.com', '!', 'N', 'N', false, false, true, now()
+    FROM generate_series(%s::int, %s::int) n"""
 MAP = "SELECT person_id, public_id::text FROM people_public_id ORDER BY 1"
 BOTH = "SELECT person_id, public_id::text FROM people_public_id JOIN people_person p ON p.id = person_id"
 HEAR = """
