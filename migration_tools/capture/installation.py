@@ -191,13 +191,18 @@ def _insert_relation(conn: Connection, relation: RelationSpec) -> None:
 def _install_table(conn: Connection, table: TableSpec, side: Side, wait: Callable[[float], None]) -> None:
     if _inspect_table(conn, table).status is Status.INSTALLED:
         return
-    owner = conn.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'strangle_ownership'").fetchone()
+    # The owner of what the functions write, and the schema: several sides may share a database, a schema each.
+    here = conn.execute(
+        """SELECT tableowner::text, schemaname::text FROM pg_tables
+           WHERE tablename = 'strangle_ownership' AND schemaname = current_schema()"""
+    ).fetchone()
+    owner, schema = here or ("", "public")
 
     def work() -> None:
         for statement in drop_statements(table, exists=True):
             conn.execute(statement)
         layout = note_layout(conn, table)
-        for statement in create_statements(table, owner=str(owner[0]) if owner else "", side=side, layout=layout):
+        for statement in create_statements(table, owner=owner, side=side, layout=layout, schema=schema):
             conn.execute(statement)
         conn.execute(
             """INSERT INTO strangle_captured_table (stream, table_name, fenced, captured, declaration, made)

@@ -61,19 +61,21 @@ def drop_statements(spec: TableSpec, *, exists: bool) -> list[sql.Composed]:
     return statements
 
 
-def create_statements(spec: TableSpec, *, owner: str, side: Side, layout: int) -> list[sql.Composed]:
+def create_statements(
+    spec: TableSpec, *, owner: str, side: Side, layout: int, schema: str = "public"
+) -> list[sql.Composed]:
     """Create functions and triggers of a table, switched on for replicas too (ENABLE ALWAYS).
 
-    `layout` is the number under which the columns that are reported are remembered.
+    `layout` is the number under which the columns that are reported are remembered, `schema` where the side lives.
     """
     names = function_names(spec)
     statements: list[sql.Composed] = []
     if spec.fence:
         body = _replica_body(spec, owner) if spec.fence is Fence.REPLICA else _fence_body(spec, owner, side)
-        statements += _function(names["fence"], body)
+        statements += _function(names["fence"], body, schema)
         statements += _trigger(names["fence"], spec.table, "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE")
     if spec.captured:
-        statements += _function(names["trunc"], _truncate_body(spec, owner))
+        statements += _function(names["trunc"], _truncate_body(spec, owner), schema)
         statements += _trigger(names["trunc"], spec.table, "BEFORE TRUNCATE")
     if spec.captured and not spec.logged:
         for event, when, tables in (
@@ -81,17 +83,17 @@ def create_statements(spec: TableSpec, *, owner: str, side: Side, layout: int) -
             ("upd", "AFTER UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
             ("del", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows"),
         ):
-            statements += _function(names[event], _capture_body(spec, event, owner, layout))
+            statements += _function(names[event], _capture_body(spec, event, owner, layout), schema)
             statements += _trigger(names[event], spec.table, when, tables)
     return statements
 
 
-def _function(name: str, body: sql.Composed) -> list[sql.Composed]:
+def _function(name: str, body: sql.Composed, schema: str) -> list[sql.Composed]:
     head = sql.SQL(
-        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, "
+        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = {}, "
         "pg_temp AS "
     )
-    return [head.format(sql.Identifier(name)) + sql.Literal(body.as_string())]
+    return [head.format(sql.Identifier(name), sql.Identifier(schema)) + sql.Literal(body.as_string())]
 
 
 def _trigger(name: str, table: str, when: str, tables: str = "") -> list[sql.Composed]:

@@ -13,8 +13,11 @@ from django.test import Client
 
 from legacy_monolith.testing import Shopper
 from migration_tools.checks import check_sessions
+from migration_tools.conf import find_mistakes
 from migration_tools.errors import SettingsError
+from migration_tools.kernel.locks import LockClass
 from migration_tools.sessions.bridge import SessionStore
+from migration_tools.stores.postgres import advisory, connect
 from tests.sessions_rig import BRIDGE, Home, caches_at, made, move, said, save
 
 pytest_plugins = ["tests.sessions_rig"]
@@ -94,3 +97,15 @@ def test_the_command_counts_moves_and_says_what_it_leaves(home: Home, settings: 
     settings.SESSION_ENGINE, settings.SESSION_CACHE_ALIAS = "django.contrib.sessions.backends.db", "sessions"
     with pytest.raises(CommandError, match=r"SESSION_ENGINE is .*move-sessions.md"):
         call_command("strangle_sessions", "move")
+
+
+def test_one_moves_sessions_at_a_time_and_to_places_that_there_are(home: Home) -> None:
+    home("redis")
+    with connect("default", "another operator") as conn:
+        assert advisory.try_hold(conn, LockClass.OPERATOR, "sessions")
+        with pytest.raises(
+            CommandError, match=r"another operator .* moves sessions now; nothing was changed"
+        ) as refused:
+            call_command("strangle_sessions", "move")
+    assert refused.value.returncode == 5
+    assert "it must be 'table', 'redis' or 'redis_only'" in find_mistakes({"SESSIONS": "memcached"})[0]

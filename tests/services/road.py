@@ -23,6 +23,7 @@ from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.relay import Relay
 from migration_tools.playbook import Playbook, seconds
 from migration_tools.playbook.registry import get
+from migration_tools.testing.postgres import provision_schemas
 from migration_tools.transfer.sync import TableWriter
 from tests.conftest import SMALL_SHOP, Cluster, recreate
 from tests.services import rig
@@ -46,6 +47,7 @@ class Road:
     context: str
     shop: psycopg.Connection[Any]
     service: psycopg.Connection[Any]
+    schema: str = "public"
 
     def run(self, command: str, *args: str) -> dict[str, Any]:
         """One command on the context, in process; what it answered."""
@@ -62,17 +64,29 @@ class Road:
 
 
 @contextmanager
-def road(cluster: Cluster, templates: tuple[str, str], context: str) -> Iterator[Road]:
-    """A small shop before the first phase of the context, with relays and consumers of both directions running."""
+def road(cluster: Cluster, templates: tuple[str, str], context: str, *, schema: bool = False) -> Iterator[Road]:
+    """A small shop before the first phase of the context, with relays and consumers of both directions running.
+
+    With `schema` the service lives in a schema called like it, in a database where every other service has one too.
+    """
     suffix = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.urandom(3).hex()}"
     shop, service = f"shop_{suffix}", f"{context}_{suffix}"
     recreate(cluster, shop, owner="shop_owner", template=templates[0])
-    rig.make_database(cluster, context, service)  # type: ignore[arg-type]
-    migrated = rig.manage(context, "migrate", "-v0", env=rig.environment(context, service, "owner"))
-    assert migrated.returncode == 0, migrated.stderr
+    for name in rig.NAMES if schema else (context,):
+        env = rig.environment(name, service, "owner")
+        if not schema:
+            rig.make_database(cluster, context, service)  # type: ignore[arg-type]
+        elif name == rig.NAMES[0]:
+            provision_schemas(cluster, service, rig.NAMES)  # type: ignore[arg-type]
+        if schema:
+            env["SERVICES_DATABASE_MODE"] = "schema"
+        migrated = rig.manage(name, "migrate", "-v0", env=env)
+        assert migrated.returncode == 0, migrated.stderr
     with ExitStack() as stack:
         stack.callback(_drop, cluster, shop, service)
         stack.enter_context(_aliases(cluster, {"default": shop, context: service}))
+        if schema:
+            connections.settings[context]["OPTIONS"] = {"options": f"-c search_path={context}"}
         upstreams = {"monolith": "127.0.0.1:1", context: "127.0.0.1:2"}
         mine = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": [f"playbooks.{context}"], "UPSTREAMS": upstreams}
         stack.enter_context(override_settings(MIGRATION_TOOLS=mine))
@@ -81,7 +95,9 @@ def road(cluster: Cluster, templates: tuple[str, str], context: str) -> Iterator
             context=context,
             shop=stack.enter_context(psycopg.connect(cluster.dsn(shop), autocommit=True)),
             service=stack.enter_context(psycopg.connect(cluster.dsn(service), autocommit=True)),
+            schema=context if schema else "public",
         )
+        made.service.execute("SELECT set_config('search_path', %s, false)", [made.schema])
         made.shop.execute(SMALL_SHOP)
         made.shop.execute(MORE)
         stack.enter_context(_threads(context))

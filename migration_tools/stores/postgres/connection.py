@@ -1,6 +1,7 @@
 """Open the toolkit's own connections, with every setting that changes how a value is written pinned."""
 
 import contextlib
+import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ PREPARE_AFTER = 3
 def connect(alias: str, purpose: str, *, raw_json: bool = False, database: str = "") -> Connection:
     """Open an autocommit connection to the Django database `alias`, named strangle:`purpose` in pg_stat_activity.
 
-    It goes where DIRECT says, if that names the alias, or to another `database` of that server. With `raw_json` JSON
+    It goes where DIRECT says, if that names the alias, or to another `database` of that server, and into the schema
+    that the `options` of the alias name as search_path. With `raw_json` JSON
     columns arrive as text, so that large numbers and key order survive.
 
     Raises:
@@ -89,9 +91,17 @@ def connect(alias: str, purpose: str, *, raw_json: bool = False, database: str =
     if pooling.is_proxied(conn):
         refuse_pooled(conn, alias, purpose, params)
         _pin(conn)
+    if path := _search_path(str(wrapper.get_connection_params().get("options", ""))):
+        conn.execute("SELECT set_config('search_path', %s, false)", [path])
     if raw_json:
         set_json_loads(lambda text: text.decode() if isinstance(text, bytes) else text, conn)
     return conn
+
+
+def _search_path(options: str) -> str:
+    """The search_path that libpq's `options` of a Django database set, for a side that lives in a schema."""
+    found = re.findall(r"(?:-c\s*|--)search_path=((?:\\.|\S)+)", options)
+    return re.sub(r"\\(.)", r"\1", found[-1]) if found else ""
 
 
 def refuse_pooled(conn: Connection, alias: str, purpose: str, params: dict[str, Any] | None = None) -> None:
