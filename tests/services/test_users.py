@@ -43,7 +43,8 @@ def test_one_signs_up_by_the_monolith_is_recognised_and_renames_oneself(running:
         }
         assert browser.get("/api/accounts/me/").json() == changed
     told = service.rows(
-        "SELECT event_type, payload FROM strangle_outbox WHERE aggregate_id = %s AND event_type <> 'user.known' ORDER BY seq",
+        """SELECT event_type, payload FROM strangle_outbox
+           WHERE aggregate_id = %s AND event_type <> 'user.known' ORDER BY seq""",
         str(number),
     )
     assert told == [
