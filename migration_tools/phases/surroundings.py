@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import Owner, read_owner
-from migration_tools.errors import Interrupted, WrongPhase
+from migration_tools.errors import Interrupted, SettingsError, WrongPhase
 from migration_tools.playbook.compiled import Compiled, compile_playbook
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.state.journal import last_evidence, read_context
@@ -17,6 +17,8 @@ from migration_tools.transfer.stops import Ends
 
 #: The move that drops the old tables, and the journal's step that says that they are gone.
 REMOVE, DROPPED = "remove", "tables_dropped"
+
+_DATABASE = "SELECT oid, pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()"
 
 
 def quarantine_schema(context: str) -> str:
@@ -113,17 +115,29 @@ def refuse_removed(context: str) -> None:
     )
 
 
+def _refuse_one_database(playbook: type[Playbook], source: Connection, target: Connection) -> None:
+    """Two schemas of one database share its advisory locks, which both sides call by the same names."""
+    if source.execute(_DATABASE).fetchone() == target.execute(_DATABASE).fetchone():
+        raise SettingsError(
+            f"{playbook.context!r} cannot move: DATABASES[{playbook.source!r}] and DATABASES[{playbook.target!r}] are "
+            "one database, in which the locks of both sides would be the same; give the service a database of its own, "
+            "or a schema in a database that is not the monolith's (strangle_provision)"
+        )
+
+
 @contextmanager
 def surroundings(playbook: type[Playbook], *, purpose: str, **extra: Any) -> Iterator[Surroundings]:
     """Connect to both sides and compile the playbook against them.
 
     Raises:
         PlaybookError: with every mistake.
+        SettingsError: both sides are one database.
         WrongPhase: the old tables were dropped, so nothing can be moved any more.
         StrangleError: a database does not answer.
     """
     refuse_removed(playbook.context)
     with connect(playbook.source, purpose) as source, connect(playbook.target, purpose) as target:
+        _refuse_one_database(playbook, source, target)
         # After the decommission the old tables wait in quarantine; the playbook still describes them.
         source.execute(
             "SELECT set_config('search_path', %s, false)", [f"public, {quarantine_schema(playbook.context)}"]

@@ -180,6 +180,15 @@ def test_a_gate_that_is_not_met_names_everything_that_is_missing(road: Road, mon
     assert Context.objects.get().move is None
 
 
+def test_two_sides_in_one_database_are_refused(resting: Road) -> None:
+    done = resting.pair.manage("strangle_dual_write", "orders", ORDERS_DB_NAME=resting.pair.shop)
+    assert done.returncode == ExitCode.ERROR
+    assert "DATABASES['default'] and DATABASES['orders'] are one database" in done.stderr
+    assert "strangle_provision" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert untouched(resting)
+
+
 @pytest.mark.parametrize("command", ["strangle_dual_write", "strangle_cutover", "strangle_rollback"])
 def test_a_service_whose_database_is_down_is_named(resting: Road, command: str) -> None:
     done = resting.pair.manage(command, "orders", ORDERS_DB_PORT=str(free_port()))
