@@ -83,6 +83,11 @@ def test_after_a_cutover_the_way_back_the_old_tables_users_and_the_burn_down_are
     call_command("strangle_top", "--once", stdout=out)
     assert "cutover" in out.getvalue()
     assert "service" in out.getvalue()
+    words = " ".join(out.getvalue().split())
+    assert "lag of " in words
+    assert "service answered 0 reads, 0 with errors" in words
+    assert " writes refused" in words
+    assert "used by shop_app (nightly report)" in words
     out = StringIO()
     call_command("strangle_top", "orders", "--format", "json", stdout=out)
     (told,) = json.loads(out.getvalue())

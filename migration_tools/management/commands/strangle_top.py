@@ -76,7 +76,7 @@ def remember(seen: list[dict[str, Any]], history: dict[str, list[float]]) -> Non
 
 
 def draw(seen: list[dict[str, Any]], history: dict[str, list[float]]) -> "Group":
-    """The board, and under it what blocks each context."""
+    """The board, under it each context's figures and what blocks it."""
     from rich.console import Group
     from rich.table import Table
 
@@ -85,7 +85,7 @@ def draw(seen: list[dict[str, Any]], history: dict[str, list[float]]) -> "Group"
         table.add_column(title, no_wrap=title != "back")
     for each in seen:
         table.add_row(*row(each, history))
-    return Group(table, "", *blocks(seen))
+    return Group(table, "", *(figures(each, history) for each in seen), "", *blocks(seen))
 
 
 def row(seen: dict[str, Any], history: dict[str, list[float]]) -> list[str]:
@@ -112,6 +112,29 @@ def row(seen: dict[str, Any], history: dict[str, list[float]]) -> list[str]:
         f"[red]{shut} of {len(seen['gates'])} shut[/]" if shut else "[green]open[/]" if seen["gates"] else "–",  # noqa: RUF001
         back["say"] if back else "–",  # noqa: RUF001
     ]
+
+
+def figures(seen: dict[str, Any], history: dict[str, list[float]]) -> str:
+    """One context's consumers, answers, shadow reads, refused writes, parked events and users of the old tables."""
+    from rich.markup import escape
+
+    status, told = seen["status"], []
+    for name, lag in status["lag"].items():
+        curve = spark(history.get(f"{seen['context']}:{name}", []))
+        told.append(f"lag of {name} {lag['seconds']:.1f} s{f' {curve}' if curve else ''}")
+    for side, counts in sorted(seen["traffic"].items()):
+        name = {"old": "monolith", "new": "service"}.get(side, side)
+        told.append(f"{name} answered {counts['requests']:,} reads, {counts['errors']:,} with errors")
+    if seen["shadow"]["compared"]:
+        told.append(f"{seen['shadow']['compared']:,} shadowed, {seen['shadow']['different']:,} differed")
+    told.append(f"{sum(seen['fenced'].values()):,} writes refused")
+    parked = sum(side.get("dead_letters", 0) for side in status["sides"].values())
+    if parked:
+        told.append(f"[red]{parked:,} parked[/]")
+    strangers = {f"{each['role']} ({each['application'] or 'no name'})" for each in seen["users"] if not each["ours"]}
+    if strangers:
+        told.append(f"old tables used by {escape(', '.join(sorted(strangers)))}")
+    return f"[bold]{seen['context']}[/] " + "[dim] · [/]".join(told)
 
 
 def blocks(seen: list[dict[str, Any]]) -> "list[Table | str]":
