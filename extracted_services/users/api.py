@@ -70,6 +70,8 @@ class MeView(APIView):
 class PublicIdView(APIView):
     """The id by which one is known outside."""
 
+    consistency = "strong"
+
     @extend_schema(operation_id="me_public_id", responses={200: PublicIdSerializer} | READ_PROBLEMS)
     def get(self, request: Request) -> Response:
         """Show one's own."""
