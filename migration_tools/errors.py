@@ -18,6 +18,7 @@ StrangleError
 │   ├── StreamHole           positions are missing between two batches
 │   └── ForeignStream        a batch comes from another database's stream of the same name
 ├── ArchiveBroken            the final dump of a decommission cannot be restored
+├── NotWritten               a report or a dump could not be written where it was to go
 ├── FenceBusy                the write lock was not had in time; nothing was changed
 ├── CaptureDrift             what is installed in a database is not what is declared
 │   ├── HistoryBroken        a stream was numbered by another cluster's transactions
@@ -167,6 +168,13 @@ class ArchiveBroken(StrangleError):
     """The final dump of a decommission is not there, was changed, or restores to other rows than were dumped."""
 
     exit_code = ExitCode.DIFFERENCES
+
+
+class NotWritten(StrangleError):
+    """A report or a dump could not be written; `remedy` says what is kept and which option names another place."""
+
+    def __init__(self, what: str, place: object, error: OSError, remedy: str) -> None:
+        super().__init__(f"{what} cannot be written to {place}: {error.strerror or error}; {remedy}")
 
 
 class ContractError(StrangleError):

@@ -29,7 +29,11 @@ RENDERED = (str(Format.MARKDOWN), str(Format.HTML), str(Format.JUNIT))
 
 
 class Operation(Examples):
-    """A command on one context; subclasses implement `operate` and return evidence."""
+    """A command on one context; subclasses implement `operate` and return evidence.
+
+    Of what they return, `differences_found` ends the command with 3 and `unwritten`, a report whose files could not be
+    written, with 1: both after the answer is printed whole.
+    """
 
     purpose = ""
     can_dry_run = True
@@ -79,8 +83,15 @@ class Operation(Examples):
                 f"run the same command again",
                 returncode=ExitCode.ERROR,
             )
-        if failure is None and result.pop("differences_found", False):
-            failure = CommandError(result["message"], returncode=ExitCode.DIFFERENCES)
+        except OSError as error:
+            failure = CommandError(
+                f"the system refused a file or a connection: {error}; what is committed is kept. Mend that, then run "
+                "the same command again",
+                returncode=ExitCode.ERROR,
+            )
+        differs, unwritten = result.pop("differences_found", False), result.pop("unwritten", False)
+        if failure is None and (differs or unwritten):
+            failure = CommandError(result["message"], returncode=ExitCode.DIFFERENCES if differs else ExitCode.ERROR)
         if failure is not None:
             result |= {"error": str(failure), "exit_code": int(failure.returncode)}
         else:

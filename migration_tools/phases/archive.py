@@ -1,10 +1,13 @@
 """Put the old tables away and bring them back: checked dump, quarantine, references cut and restored."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from migration_tools.errors import StrangleError
+from django.conf import settings as django_settings
+
+from migration_tools.errors import NotWritten, StrangleError
 from migration_tools.kernel import points
 from migration_tools.phases import dumps
 from migration_tools.phases.surroundings import Surroundings, quarantine_schema
@@ -89,13 +92,39 @@ def remembered(env: Surroundings, step: str, key: str) -> list[dict[str, str]]:
     return list((last_evidence(env.context, step) or {}).get(key, []))
 
 
-def archive(env: Surroundings, directory: Path) -> dict[str, Any]:
-    """Dump each old table with a checksum, prove the dump by reading it back, then move the tables to quarantine."""
+def place_of(env: Surroundings) -> Path:
+    """Where the final dump goes: var/archive/<context> of the project unless the command names a place."""
+    base = Path(getattr(django_settings, "BASE_DIR", "."))
+    return Path(env.options.get("directory") or base / "var" / "archive" / env.context)
+
+
+def unwritable(env: Surroundings) -> list[str]:
+    """A sentence if this process could not make the final dump where it goes; found out without touching anything."""
+    place = place_of(env)
+    there = next(each for each in (place, *place.absolute().parents) if os.access(each, os.F_OK))
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return []
+    why = "is not writable by this process" if there.is_dir() else "is no directory"
+    return [f"the final dump cannot be written to {place}, because {there} {why}; name another place with --directory"]
+
+
+def archive(env: Surroundings) -> dict[str, Any]:
+    """Dump each old table with a checksum, prove the dump by reading it back, then move the tables to quarantine.
+
+    Raises:
+        NotWritten: the dump could not be; the tables are where they were.
+        ArchiveBroken: it does not read back as the tables.
+    """
+    directory = place_of(env)
     schema = quarantine_schema(env.context)
     tables = [t for t in old_tables(env) if _schema_of(env.source, t) != schema]
     if not tables:
         return {"archived": [], "schema": schema}
-    manifest = dumps.dump(env.source, env.context, tables, directory)
+    try:
+        manifest = dumps.dump(env.source, env.context, tables, directory)
+    except OSError as error:
+        remedy = "no table was moved: make room, or name another place with --directory, and run the command again"
+        raise NotWritten("the final dump", directory, error, remedy) from error
     for table, made in manifest["tables"].items():
         env.heed()
         dumps.prove(env.source, table, directory, made)

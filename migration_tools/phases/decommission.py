@@ -5,7 +5,7 @@ from typing import Any
 
 from migration_tools.capture.models import Side
 from migration_tools.errors import StillWatching
-from migration_tools.phases import gates
+from migration_tools.phases import archive, gates
 from migration_tools.phases.ports import Evidence, Executor, Finding
 from migration_tools.phases.surroundings import Surroundings
 
@@ -19,7 +19,7 @@ class Decommission:
     def look(self, env: Surroundings) -> Iterator[Finding]:
         """Soaked, both consumers timely, nothing parked, no saga left in the monolith, no shadow read of it.
 
-        Copies that go on being read must also have been found equal since the hand-over.
+        Copies that go on being read must also have been found equal since the hand-over; a final dump needs a place.
         """
         yield "soaked", gates.soaked(env)
         yield "no_dead_letters", gates.no_dead_letters(env)
@@ -29,6 +29,8 @@ class Decommission:
         yield "lag_small", [each for side in Side for each in gates.lag_small(env, side)]
         if env.options.get("keep_copies"):
             yield "verified", gates.verified(env)
+        else:
+            yield "dump_writable", archive.unwritable(env)
 
     def start(self, executor: Executor, options: dict[str, Any]) -> Evidence:
         """Cut references, stop carrying back, watch, dump and move.

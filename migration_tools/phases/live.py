@@ -1,9 +1,6 @@
 """The executor that does the work."""
 
 from dataclasses import replace
-from pathlib import Path
-
-from django.conf import settings as django_settings
 
 from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.declaration import SideSpec
@@ -161,11 +158,8 @@ class LiveExecutor:
         return keeping.give_writes_back(self.env)
 
     def archive(self) -> Evidence:
-        """See phases.archive; the dump goes to var/archive/<context> of the project unless the command names a
-        place."""
-        base = Path(getattr(django_settings, "BASE_DIR", "."))
-        place = self.env.options.get("directory") or base / "var" / "archive" / self.env.context
-        return archive.archive(self.env, Path(place))
+        """See phases.archive."""
+        return archive.archive(self.env)
 
     def unarchive(self) -> Evidence:
         """See phases.archive."""

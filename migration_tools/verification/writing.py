@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from migration_tools.errors import NotWritten
 from migration_tools.verification.render_html import render_html
 from migration_tools.verification.render_junit import render_junit
 from migration_tools.verification.render_markdown import render_markdown
@@ -38,6 +39,21 @@ def write_report(
         written[name] = directory / f"{stem}.{name}"
         _write(written[name], _RENDERERS[name](report, reveal), private=reveal and not report.redacted)
     return written
+
+
+def write_or_tell(
+    report: VerificationReport, directory: Path, remedy: str, *, reveal: bool = False
+) -> tuple[dict[str, Path], str]:
+    """Write the report, or say why it could not be; a comparison that took hours does not end by that.
+
+    Returns:
+        The files by format, none if one could not be written, and a sentence about them for the operator.
+    """
+    try:
+        files = write_report(report, directory, reveal=reveal)
+    except OSError as error:
+        return {}, str(NotWritten("Its report", directory, error, remedy))
+    return files, f"Report: {files['html']}"
 
 
 def _json(report: VerificationReport, reveal: bool) -> str:

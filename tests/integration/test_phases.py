@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from django.test import override_settings
 
 from migration_tools.phases.signals import phase_changed
 from migration_tools.playbook import seconds
-from migration_tools.state.journal import phase_of
+from migration_tools.state.journal import phase_of, read_context
 from migration_tools.state.models import JournalEntry
 from playbooks.orders import Orders
 from tests.conftest import SMALL_SHOP, Pair
@@ -92,6 +93,8 @@ ROAD = [
     "strangle_cutover",
     "strangle_decommission",
 ]
+#: Tests run as root, who may write everywhere but below a file.
+NOWHERE = "/dev/null/x"
 PHASES = ["monolith_only", "dual_write", "backfill", "verify", "switch_reads", "cutover", "decommission"]
 
 
@@ -134,7 +137,7 @@ def test_a_phase_is_started_rolled_back_and_started_again_under_writes(road: Roa
         assert road.settled() == []
 
 
-def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
+def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road, tmp_path: Path) -> None:
     heard: list[tuple[str, str, str]] = []
 
     def observe(sender: Any, context: str, before: Any, after: Any, actor: str, **_: Any) -> None:
@@ -167,7 +170,9 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
         ]
         > 20
     )
-    road.go("strangle_verify", "strangle_cutover", "strangle_decommission")
+    road.go("strangle_verify", "strangle_cutover")
+    refuses_a_dump_that_cannot_be_written(road, tmp_path)
+    road.run("strangle_decommission", "--directory", str(tmp_path / "dump"))
     assert road.stage.shop.execute("SELECT to_regclass('public.orders_order')").fetchone() == (None,)
     road.stage.orders.execute("UPDATE sales_order SET remark = 'after the end' WHERE id < 10")
     road.run("strangle_rollback")
@@ -181,6 +186,38 @@ def test_the_whole_road_and_back_to_the_start_loses_nothing(road: Road) -> None:
     assert ("undo cutover", "handed_over") in moves
     assert said_by("strangle_report", "audit") == "audit of orders: the record holds together"
     assert said_by("strangle_report", "cutover").startswith("hand-overs of orders: 4 hand-overs, writers held ")
+
+
+def refuses_a_dump_that_cannot_be_written(road: Road, tmp_path: Path) -> None:
+    """Before the move where that can be seen, and in the middle of it with the tables where they were."""
+    refused = road.refused("strangle_decommission", "--directory", f"{NOWHERE}/dump")
+    assert (refused.returncode, read_context("orders").move) == (4, None)
+    assert f"{NOWHERE} is no directory; name another place with --directory" in str(refused)
+    (tmp_path / "full" / "orders_order.copy").mkdir(parents=True)
+    failed = road.refused("strangle_decommission", "--directory", str(tmp_path / "full"))
+    assert failed.returncode == 1
+    assert "full: Is a directory; no table was moved: make room, or name another place" in str(failed)
+    assert road.stage.shop.execute("SELECT count(*) > 0 FROM public.orders_order").fetchone() == (True,)
+
+
+def test_a_result_outlives_a_report_that_cannot_be_written(road: Road) -> None:
+    road.go("strangle_dual_write", "strangle_backfill")
+    out = StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("strangle_verify", "orders", "--directory", NOWHERE, "--format", "json", stdout=out)
+    told = json.loads(out.getvalue())
+    assert (told["exit_code"], told["phase_after"], caught.value.returncode) == (1, "verify", 1)
+    assert (told["evidence"]["differences"], told["evidence"]["report"]) == (0, None)
+    for part in ("rows compared", "equal", NOWHERE, "strangle_report verify orders", "--directory"):
+        assert part in told["error"], told["error"]
+    assert said_by("strangle_report", "verify").startswith("verification of orders")
+    with road.stage.orders.transaction():
+        road.stage.orders.execute("SELECT set_config('strangle.applying', 'row', true)")
+        road.stage.orders.execute("UPDATE sales_order SET total_cents = total_cents + 1 WHERE id = 3")
+    assert road.refused("strangle_verify", "--directory", NOWHERE).returncode == 3
+    with pytest.raises(CommandError, match="name another file with --output") as unwritten:
+        call_command("strangle_report", "verify", "orders", output=Path(NOWHERE))
+    assert unwritten.value.returncode == 1
 
 
 def test_after_the_cutover_the_monolith_is_refused_and_the_service_is_not(road: Road) -> None:

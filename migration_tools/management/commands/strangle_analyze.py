@@ -18,7 +18,7 @@ from migration_tools.analysis.render_text import headline
 from migration_tools.analysis.split import render_split, split_of
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
-from migration_tools.errors import AnalysisError, StrangleError
+from migration_tools.errors import AnalysisError, NotWritten, StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.management.reports import render
 from migration_tools.reports.kinds import Format, Kind
@@ -100,8 +100,12 @@ class Command(Examples):
         if output is None:
             self.stdout.write(text, ending="")
             return
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        Path(output).write_text(text)
+        try:
+            Path(output).parent.mkdir(parents=True, exist_ok=True)
+            Path(output).write_text(text)
+        except OSError as error:
+            unwritten = NotWritten("the report", output, error, "name another file with --output, or none to print it")
+            raise CommandError(str(unwritten), returncode=unwritten.exit_code) from error
         self.stdout.write(f"{told}; written to {output}")
 
 

@@ -22,7 +22,7 @@ from migration_tools.transfer.replica_sync import Sync, following, run_all
 from migration_tools.transfer.replicas import Follower, refuse_other_owner
 from migration_tools.verification.replicas import compare_replica, repair_replica
 from migration_tools.verification.report import TableResult, VerificationReport
-from migration_tools.verification.writing import write_report
+from migration_tools.verification.writing import write_or_tell
 
 ACTIONS = ("copy", "sync", "verify", "status", "drop")
 
@@ -42,6 +42,7 @@ class Command(Operation):
         parser.add_argument(
             "--repair", action="store_true", help="verify: write the source's rows over those that differ"
         )
+        parser.add_argument("--directory", help="verify: where reports go (default var/reports/<context>/replicas)")
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         playbook = get(options["context"])
@@ -131,17 +132,21 @@ class Command(Operation):
             tables=tables,
         )
         base = Path(getattr(django_settings, "BASE_DIR", "."))
-        files = write_report(report, base / "var" / "reports" / playbook.context / "replicas", reveal=False)
+        place = Path(options["directory"] or base / "var" / "reports" / playbook.context / "replicas")
+        files, told = write_or_tell(report, place, "name another place with --directory")
         found = [{"replica": t.target_table, "rows": t.rows, "differences": t.count, **t.by_class} for t in tables]
         verdict = "equal" if report.equal else f"{report.differences} differences"
         outcome = self._outcome(
             playbook,
             found,
-            f"{playbook.context!r}: {report.rows:,} rows of {len(tables)} replicas compared: {verdict}. "
-            f"Report: {files.get('html', files['json'])}",
+            f"{playbook.context!r}: {report.rows:,} rows of {len(tables)} replicas compared: {verdict}. {told}",
         )
-        outcome["evidence"] |= {"repaired": repaired, "by_class": report.by_class, "report": str(files["json"])}
-        return outcome | {"differences_found": not report.equal}
+        outcome["evidence"] |= {
+            "repaired": repaired,
+            "by_class": report.by_class,
+            "report": str(files["json"]) if files else None,
+        }
+        return outcome | {"differences_found": not report.equal, "unwritten": not files}
 
 
 def _apply(follower: Follower) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import ExitCode, NotWritten, StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.management.reports import render
 from migration_tools.overview.audit import read_audit
@@ -66,12 +66,17 @@ class Command(Examples):
         if output is None:
             self.stdout.write(text, ending="")
             return
-        output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_name(f".{output.name}.partial")
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600 if private else 0o666)
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(output)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600 if private else 0o666)
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+            partial.replace(output)
+        except OSError as error:
+            remedy = "name another file with --output, or none to print it"
+            unwritten = NotWritten("the report", output, error, remedy)
+            raise CommandError(str(unwritten), returncode=unwritten.exit_code) from error
         self.stdout.write(f"written to {output}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import ExitCode, NotWritten, StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.management.rehearsal import rolled_back
 from migration_tools.management.reports import render
@@ -121,14 +121,18 @@ class Command(Examples):
             raise SystemExit(int(ExitCode.DIFFERENCES))
 
     def _write(self, report: ShadowReport, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, suffix in FILES.items():
-            path = directory / f"shadow-{report.context}.{suffix}"
-            partial = path.with_name(f".{path.name}.partial")
-            partial.touch(mode=0o600)
-            partial.write_text(render(Kind.SHADOW, report, name), encoding="utf-8")
-            partial.replace(path)
-            self.stderr.write(f"wrote {path}")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, suffix in FILES.items():
+                path = directory / f"shadow-{report.context}.{suffix}"
+                partial = path.with_name(f".{path.name}.partial")
+                partial.touch(mode=0o600)
+                partial.write_text(render(Kind.SHADOW, report, name), encoding="utf-8")
+                partial.replace(path)
+                self.stderr.write(f"wrote {path}")
+        except OSError as error:
+            remedy = "name another place with --directory, or none to print it"
+            raise NotWritten("the report", directory, error, remedy) from error
 
     def _propose(self, options: dict[str, Any]) -> None:
         context = options["context"]

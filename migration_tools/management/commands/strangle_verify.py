@@ -24,7 +24,7 @@ from migration_tools.state.journal import phase_of, record
 from migration_tools.state.models import Context
 from migration_tools.state.phase import Phase
 from migration_tools.verification.report import VerificationReport
-from migration_tools.verification.writing import write_report
+from migration_tools.verification.writing import write_or_tell
 
 
 class Command(Operation):
@@ -106,7 +106,12 @@ class Command(Operation):
         place = Path(options["directory"] or base / "var" / "reports" / env.context)
         if options["reveal"]:
             record(env.context, "verify", "revealed", {"directory": str(place)}, options["reason"])
-        files = write_report(report, place, reveal=options["reveal"])
+        files, told = write_or_tell(
+            report,
+            place,
+            f"it is kept: strangle_report verify {env.context} prints it, --directory names another place",
+            reveal=options["reveal"],
+        )
         verdict = "equal" if report.equal else f"{report.differences} differences"
         form, reveal = options["format"], options["reveal"]
         rendered = {"rendered": render(Kind.VERIFY, report, form, reveal=reveal)} if form in RENDERED else {}
@@ -114,6 +119,7 @@ class Command(Operation):
             "phase_after": phase_of(env.context).value,
             "seconds": round(time.monotonic() - began, 3),
             "differences_found": not report.equal,
+            "unwritten": not files,
             "evidence": {
                 "verification": kept.pk,
                 "rows": report.rows,
@@ -121,15 +127,14 @@ class Command(Operation):
                 "by_class": report.by_class,
                 "position": report.position,
                 "snapshots": report.snapshots,
-                "report": str(files["json"]),
+                "report": str(files["json"]) if files else None,
                 "reports": {form: str(path) for form, path in files.items()},
                 "repaired": repaired,
                 "clean_in_a_row": clean_streak(env),
                 "pairs": [{"projection": t.projection, "rows": t.rows, "differences": t.count} for t in report.tables],
             },
             "message": f"{env.context!r}: {report.rows:,} rows compared at position {report.position}: {verdict}"
-            + entered
-            + f". Report: {files.get('html', files['json'])}",
+            + f"{entered}. {told}",
         }
 
     def _needed(self, env: Surroundings, report: VerificationReport) -> int:
