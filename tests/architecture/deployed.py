@@ -131,4 +131,4 @@ def unknown(container: dict[str, Any]) -> list[str]:
 
 def of_image(pattern: str) -> str:
     """What a line of the Dockerfile says, the last one if there are several."""
-    return re.findall(pattern, (COMPOSE / "Dockerfile").read_text(), re.MULTILINE)[-1]
+    return str(re.findall(pattern, (COMPOSE / "Dockerfile").read_text(), re.MULTILINE)[-1])

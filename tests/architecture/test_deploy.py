@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 from django.core.management import get_commands, load_command_class
+from gunicorn.config import Config
 
 from tests.architecture.deployed import COMPOSE, compose, manifests, pods, processes
 from tests.architecture.tree import ROOT
@@ -34,7 +35,8 @@ def test_every_command_of_ours_is_one_with_options_that_it_takes() -> None:
 def test_every_server_runs_an_application_that_there_is() -> None:
     for line in commands():
         if line[:1] == ["gunicorn"]:
-            module, _, name = line[1].partition(":")
+            (served,) = Config().parser().parse_args(line[1:]).args
+            module, _, name = served.partition(":")
             assert re.search(rf"^{name} = ", (ROOT / (module.replace(".", "/") + ".py")).read_text(), re.MULTILINE)
 
 

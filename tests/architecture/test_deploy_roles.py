@@ -3,7 +3,6 @@
 import importlib.util
 from typing import Any
 
-import click
 import pytest
 from celery.bin.worker import worker
 
@@ -88,7 +87,7 @@ def test_a_worker_s_command_is_one_that_celery_takes(process: Process) -> None:
     assert process.args[:4] == ("python", "-m", "celery", "-A")
     assert process.args[5] == "worker"
     assert importlib.util.find_spec(process.args[4]) is not None
-    worker.make_parser(click.Context(worker)).parse_args(list(process.args[6:]))
+    worker.make_parser(worker.context_class(worker)).parse_args(list(process.args[6:]))
 
 
 def test_the_secrets_are_empty_and_each_key_is_used_by_somebody() -> None:

@@ -145,6 +145,9 @@ def test_every_planted_difference_is_found_named_and_repaired(rig: Rig) -> None:
         assert outcome["evidence"]["by_class"] == {"missing": 1, "extra": 1, "changed": 1}
         assert rig.run("verify", "--only", name, "--repair")["evidence"]["repaired"] == 3
     rig.assert_equal()
+    error, outcome = rig.failing("verify", "--directory", "/dev/null/x")
+    assert (error.returncode, outcome["evidence"]["report"], outcome["evidence"]["by_class"]) == (1, None, {})
+    assert "/dev/null/x: Not a directory; name another place with --directory" in str(error)
 
 
 def test_what_moved_on_during_a_comparison_is_no_difference_but_would_be_to_a_naive_one(rig: Rig) -> None:
