@@ -83,7 +83,7 @@ def check_shadow(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[check
 
 @checks.register("strangle")
 def check_edge(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """E030 to W042: settings of Django that do not fit the proxy or the way of identity."""
+    """Settings of Django that do not fit the proxy or the way of identity; edge_settings names the checks."""
     from migration_tools.routing import edge_settings
 
     if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
@@ -114,7 +114,7 @@ def check_contracts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[ch
 
 @checks.register("strangle")
 def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """E120 to E122: the context map cannot be used, leaves a table out or doubles it, or names nobody for a context."""
+    """The context map cannot be used, or lacks something; context_file names the checks."""
     from migration_tools.analysis.context_file import find_map_mistakes, path_of_map, read_document
 
     if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
@@ -133,7 +133,10 @@ def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[che
 
 @checks.register("strangle")
 def check_extras(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """E140, W140: something is asked for whose library is not installed."""
+    """E140: the console is installed, but django-htmx is not.
+
+    W140: `METRICS_TOKEN` is set, but prometheus-client is not installed.
+    """
     found: list[checks.CheckMessage] = []
     if apps.is_installed("migration_tools.console") and find_spec("django_htmx") is None:
         found.append(

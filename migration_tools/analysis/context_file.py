@@ -84,8 +84,10 @@ def read_document(path: Path) -> Mapping[str, Any] | None:
 
 
 def find_map_mistakes(document: Mapping[str, Any]) -> Iterator[MapMistake]:
-    """E120: not understood. E121: a table in no context, or in two. E122: nobody answers for a context. E123: an
-    exemption without rule, function, issue or expiry.
+    """What is wrong with a context map.
+
+    E120: the context map is not understood. E121: a table is in no context of the map, or in two. E122: a context of
+    the map has no owner or no team. E123: an exemption of the guard lacks its rule, function, issue or day of expiry.
     """
     contexts = document.get("contexts")
     if not isinstance(contexts, Mapping) or not contexts:

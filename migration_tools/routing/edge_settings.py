@@ -30,6 +30,11 @@ def find_mistakes() -> list[Mistake]:
 
 
 def _identity() -> Iterator[Mistake]:
+    """Who signs and who believes.
+
+    E030: the toolkit's identity is in `MIDDLEWARE`, and `IDENTITY` is empty. E031: `IDENTITY` is `signed` and PyJWT is
+    not installed. E032: `IdentityCookieMiddleware` comes before `AuthenticationMiddleware`.
+    """
     conf, installed = settings(), list(django_settings.MIDDLEWARE)
     signs, believes = COOKIE_MIDDLEWARE in installed, SERVICE_MIDDLEWARE in installed
     if (signs or believes) and not conf.IDENTITY:
@@ -55,6 +60,12 @@ def _identity() -> Iterator[Mistake]:
 
 
 def _service(installed: list[str]) -> Iterator[Mistake]:
+    """Of a side that believes.
+
+    E033: a service has Django's sessions or authentication beside `IdentityMiddleware`. E034: a service cannot get the
+    keys of tokens. E035: a service cannot have tokens renewed. E036: a service is to read sessions and has no users.
+    E037: a service is to read sessions, which are signed cookies.
+    """
     conf = settings()
     if SESSIONS in installed or AUTHENTICATION in installed:
         yield Mistake(
@@ -97,6 +108,11 @@ _FOR_SESSIONS = ("django.contrib.auth", "django.contrib.contenttypes", "django.c
 
 
 def _forwarding() -> Iterator[Mistake]:
+    """What the proxy says of the client.
+
+    W038: cookies are for HTTPS, but `SECURE_PROXY_SSL_HEADER` is not set as behind the proxy. W039:
+    `SECURE_PROXY_SSL_HEADER` is set, but the proxy trusts nobody before it. W040: `USE_X_FORWARDED_HOST` is on.
+    """
     secure = (
         django_settings.SESSION_COOKIE_SECURE
         or django_settings.CSRF_COOKIE_SECURE
@@ -126,6 +142,10 @@ def _forwarding() -> Iterator[Mistake]:
 
 
 def _cookies() -> Iterator[Mistake]:
+    """What both sides must see.
+
+    W041: `CSRF_USE_SESSIONS` is on. W042: the session or CSRF cookie is for a part of the paths.
+    """
     if not settings().IDENTITY:
         return
     if django_settings.CSRF_USE_SESSIONS:

@@ -67,7 +67,11 @@ def from_json(document: Iterable[Mapping[str, Any]]) -> list[Hop]:
 
 
 def find_faults(found: Iterable[Hop], *, whole: bool = True) -> list[Fault]:
-    """Cycles; and, of a flow that is `whole`, refusals that leave a step undone and events that lead nowhere."""
+    """Cycles; and, of a flow that is `whole`, what a service alone cannot tell.
+
+    E084: a refusal leaves a step undone that was done before it. W085: an event of a choreographed saga is published or
+    taken by nobody.
+    """
     faults: list[Fault] = []
     everything = list(found)
     for saga in sorted({each.saga for each in everything}):

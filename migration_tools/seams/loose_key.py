@@ -41,7 +41,11 @@ class LooseForeignKey(models.BigIntegerField):  # type: ignore[type-arg]  # subs
         return name, path, args, options
 
     def check(self, **options: Any) -> list[Any]:
-        """A key that may become NULL must be allowed to."""
+        """Look at the declaration.
+
+        E125: a `LooseForeignKey` is to become NULL, and its column may not be. E126: a `LooseForeignKey` does not say
+        what it refers to as `app_label.Model`.
+        """
         from django.core import checks
 
         found: list[Any] = super().check(**options)
