@@ -13,6 +13,7 @@ from demo.__main__ import _parser as demo_parser
 from demo.oscar.__main__ import _parser as oscar_parser
 from migration_tools.observability.figures import FAMILIES
 from tests.architecture.tree import ROOT, project_files, relative
+from tests.fences import blocks, is_typed, without_blocks
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -20,7 +21,6 @@ VARIABLES = set(re.findall(r"^([A-Z_]+) \??=", MAKEFILE, re.MULTILINE))
 DEMO_PARSERS = {"demo": demo_parser, "up": demo_parser, "demo-oscar": oscar_parser}
 COMMANDS = {path.stem for path in (ROOT / "migration_tools" / "management" / "commands").glob("strangle_*.py")}
 
-FENCE = re.compile(r"^ {0,3}```(\w*)\n(.*?)^ {0,3}```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!\\)\[[^\]\n]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 
@@ -29,9 +29,8 @@ Check = Callable[[Path, str], Iterable[str]]
 
 def shell_lines(text: str) -> list[str]:
     """Give the lines of fenced blocks that are not code of another language, and of commands in back quotes."""
-    blocks = [body for language, body in FENCE.findall(text) if language in ("", "sh", "bash", "console")]
-    lines = [line for body in blocks for line in body.splitlines()]
-    return lines + re.findall(r"`((?:python manage\.py|make) [^`\n]+)`", FENCE.sub("", text))
+    lines = [line for said, body in blocks(text) if is_typed(said) for line in body.splitlines()]
+    return lines + re.findall(r"`((?:python manage\.py|make) [^`\n]+)`", without_blocks(text))
 
 
 def parse(line: str) -> list[str]:
@@ -66,7 +65,7 @@ def unknown_names(path: Path, text: str) -> Iterable[str]:
     # Rooms that a service installs, and this suite's settings do not.
     for path in [*ROOT.glob("migration_tools/*/models.py"), *ROOT.glob("migration_tools/*/apps.py")]:
         known |= set(re.findall(r'"(strangle_[a-z_]+)"', path.read_text()))
-    for name in re.findall(r"`(strangle_[a-z_]+)[` ]", FENCE.sub("", text)):
+    for name in re.findall(r"`(strangle_[a-z_]+)[` ]", without_blocks(text)):
         if name not in known and not name.startswith("strangle_quarantine_"):
             yield f"{name!r} is neither command nor table"
 
@@ -98,13 +97,13 @@ def _refused_by_demo(line: str, target: str, arguments: str) -> Iterable[str]:
 
 def anchors(text: str) -> set[str]:
     """Name the headings as a viewer links them."""
-    words = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(FENCE.sub("", text)))
+    words = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(without_blocks(text)))
     return {title.strip().replace(" ", "-") for title in words}
 
 
 def dead_links(path: Path, text: str) -> Iterable[str]:
     """A link within the project leads to a file, and to a heading of it."""
-    for target in LINK.findall(FENCE.sub("", text)):
+    for target in LINK.findall(without_blocks(text)):
         if re.match(r"[a-z]+:", target):
             continue
         place, _, anchor = target.partition("#")
@@ -147,6 +146,8 @@ def test_every_page_keeps_to_what_there_is(check: Check) -> None:
         (dead_links, "[here](nowhere.md)", "'nowhere.md' leads nowhere"),
         (dead_links, "[here](README.md#the-eight-phases)", "no such heading"),
         (dead_links, "# One\n[here](#two)", "no such heading"),
+        (wrong_commands, "```fails 3\nx\n```\n\nprose\n\n```\npython manage.py strangle_bakfill\n```", "no command"),
+        (wrong_commands, "```fails 3\npython manage.py strangle_bakfill\n```", "no command 'strangle_bakfill'"),
         (unclosed_blocks, "```\nmake demo\n", "not closed"),
     ],
 )  # fmt: skip
@@ -165,4 +166,8 @@ def test_the_checks_read_the_pages() -> None:
         relative(p) for p in PAGES
     }
     assert "the-seven-phases" in anchors(readme)
+    # Behind a block that fails, code and prose did not change places.
+    tutorial = (ROOT / "docs" / "tutorial" / "first-backfill.md").read_text()
+    assert [each for each in shell_lines(tutorial) if each[:1].isupper()] == []
+    assert shell_lines(tutorial)[-1].startswith("python manage.py strangle_status")
     assert {"demo", "test", "up"} <= TARGETS

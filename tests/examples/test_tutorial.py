@@ -19,11 +19,11 @@ from packaging.requirements import Requirement
 
 from tests.architecture.tree import MADE, ROOT
 from tests.conftest import Cluster, recreate_plain
+from tests.fences import blocks
 
 pytestmark = pytest.mark.thorough
 
 TUTORIAL = (ROOT / "docs" / "tutorial" / "first-backfill.md").read_text()
-BLOCK = re.compile(r"^```([\w ]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACE = re.compile(r"# (add to )?([\w./]+\.py)\n")
 #: What the machine has to have is given by the test.
 GIVEN = ("python -m venv", "source ", "pip install", "createdb")
@@ -172,7 +172,7 @@ def test_the_tutorial_leads_where_it_says(
     reader = Reader(home, python, cluster, databases)
     told: dict[str, str] = {}
     try:
-        for language, body in BLOCK.findall(TUTORIAL):
+        for language, body in blocks(TUTORIAL):
             lines = [line for line in body.splitlines() if line and not line.startswith(GIVEN)]
             if language == "python":
                 reader.write(body)

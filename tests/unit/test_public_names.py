@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.architecture.tree import ROOT, project_files
-from tests.examples.test_docs import FENCE
+from tests.fences import blocks
 
 PAGE = (ROOT / "docs" / "reference" / "api.md").read_text()
 
@@ -50,7 +50,7 @@ def shown() -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for page in project_files(".md"):
         if "decisions" not in page.parts:
-            for language, body in FENCE.findall(page.read_text()):
+            for language, body in blocks(page.read_text()):
                 found |= imported(body) if language in {"python", "py"} else set()
     for room in ("playbooks", "extracted_services", "legacy_monolith"):
         for path in (ROOT / room).rglob("*.py"):
