@@ -10,7 +10,7 @@ from migration_tools.transfer.uncopied import UNCOPIED
 
 _STANDING: Final[bytes] = (
     sql.SQL(
-        """SELECT ARRAY(SELECT table_name FROM strangle_captured_table WHERE stream = %(stream)s),
+        """SELECT ARRAY(SELECT table_name FROM strangle_captured_table WHERE stream = %(stream)s AND fenced),
                ARRAY({uncopied}),
                ARRAY(SELECT DISTINCT table_name FROM strangle_waiting_reference WHERE stream = %(stream)s),
                (SELECT ARRAY[side, owner, epoch::text] FROM strangle_ownership WHERE context = %(stream)s)"""
@@ -22,9 +22,13 @@ _STANDING: Final[bytes] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Registered tables, those not copied whole, those of which references wait, and whom the fence believes."""
+    """Fenced tables, those not copied whole, those of which references wait, and whom the fence believes.
 
-    registered: frozenset[str]
+    Rows come to fenced tables alone: what is captured here for the other side and is no part of the context, such as
+    the monolith's users, is never written by a batch, whatever that says.
+    """
+
+    fenced: frozenset[str]
     uncopied: set[str]
     waiting: set[str]
     owner: Owner | None
@@ -33,9 +37,9 @@ class Standing:
 def read_standing(conn: Connection, stream: str) -> Standing:
     """Read it in one snapshot; call behind LockClass.GATE and the inbox row's lock, which hold all of it still."""
     row = served(conn).execute(_STANDING, {"stream": stream}).fetchone()
-    registered, uncopied, waiting, owner = row if row else ([], [], [], None)
+    fenced, uncopied, waiting, owner = row if row else ([], [], [], None)
     return Standing(
-        registered=frozenset(registered),
+        fenced=frozenset(fenced),
         uncopied=set(uncopied),
         waiting=set(waiting),
         owner=None if owner is None else Owner(side=Side(owner[0]), owner=Side(owner[1]), epoch=int(owner[2])),

@@ -160,12 +160,12 @@ class TableWriter:
 
 
 def _permitted(standing: Standing, stream: str, relations: Mapping[int, RelationHead]) -> set[int]:
-    """Relations whose rows may be written here: registered tables, and owned ones only while the other side owns."""
+    """Relations whose rows may be written here: of fenced tables, and owned ones only while the other side owns."""
     for head in relations.values():
-        if head.table not in standing.registered:
+        if head.table not in standing.fenced:
             raise TransferError(
-                f"stream {stream!r} carries rows of {head.table!r}, which is not registered here; "
-                "run strangle_dual_write again, it installs what is missing"
+                f"stream {stream!r} carries rows of {head.table!r}, which no batch may write here; if the playbook has "
+                "changed, run strangle_dual_write again, it installs what is missing; if not, see who serves the feed"
             )
     return accepted(relations, owns=standing.owner is not None and standing.owner.may_write)
 

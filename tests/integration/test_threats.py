@@ -62,7 +62,7 @@ def test_a_batch_that_a_service_forges_reaches_no_table_that_is_not_its_context_
         )
         with (
             connect("default", "test") as conn,
-            pytest.raises(TransferError, match="'accounts_user', which is not registered here"),
+            pytest.raises(TransferError, match="'accounts_user', which no batch may write here"),
             conn.transaction(),
         ):
             TableWriter().apply(conn, STREAM, {1: replace(head, patch=patch)}, [row])
