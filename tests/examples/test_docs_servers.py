@@ -31,7 +31,9 @@ REFUSAL_SECONDS = 30.0
 AT_ONCE = 3
 SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 #: Lines about what this shop does not have; they refuse in a sentence that says what to declare.
-ELSEWHERE = ("strangle_changes", "strangle_ingest", "strangle_replicate", "strangle_route follow")
+ELSEWHERE = (
+    "strangle_changes", "strangle_consume notes", "strangle_ingest", "strangle_replicate", "strangle_route follow",
+)  # fmt: skip
 
 
 def started() -> list[tuple[str, ...]]:
