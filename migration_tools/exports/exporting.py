@@ -1,14 +1,17 @@
 """Export tables to a sink: what changed since the last time, or everything; killed anywhere, the next run repeats."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from migration_tools.errors import StoreError
 from migration_tools.exports.ports import Sink, Watermark
 from migration_tools.exports.reading import Reading, reading
 from migration_tools.kernel import points
+from migration_tools.kernel.watch import UNWATCHED, Watch, told
 from migration_tools.stores.ports import Key
 from migration_tools.stores.postgres import Connection
+from migration_tools.stores.postgres.catalog import estimated_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +24,24 @@ class Exported:
     whole: bool
 
 
-def export(conn: Connection, tables: Sequence[str], sink: Sink, *, whole: bool = False) -> list[Exported]:
+def export(
+    conn: Connection, tables: Sequence[str], sink: Sink, *, whole: bool = False, watch: Watch = UNWATCHED
+) -> list[Exported]:
     """Export the tables as they are in one snapshot; with `whole` all rows take the place of what was exported.
 
     Raises:
         StoreError: a table has no key, has other columns than before (export it whole), or the sink refuses.
+        Interrupted: `watch` said so; tables that are done are exported, of the others nothing counts.
     """
+    done: list[Exported] = []
     with reading(conn, *tables) as opened:
-        return [_export(each, sink, whole=whole) for each in opened]
+        for each in opened:
+            stopped = f"stopped; {len(done)} of {len(opened)} tables are exported. Run the same command again"
+            done.append(_export(each, sink, watch, stopped, whole=whole))
+    return done
 
 
-def _export(read: Reading, sink: Sink, *, whole: bool) -> Exported:
+def _export(read: Reading, sink: Sink, watch: Watch, stopped: str, *, whole: bool) -> Exported:
     before = sink.watermark(read.shape)
     if before is not None and before.declaration != read.shape.declaration and not whole:
         raise StoreError(
@@ -39,7 +49,16 @@ def _export(read: Reading, sink: Sink, *, whole: bool) -> Exported:
         )
     since = None if whole or before is None else before.snapshot
     number = before.number + 1 if before is not None else 1
-    rows = sink.write(read.shape, number, read.changed(since), _gone(read, sink, since))
+    # How many have changed is known when they were read.
+    total = estimated_rows(read.conn, read.shape.name) if since is None else None
+    with watch.progress(f"export {read.shape.name}", total) as bar, closing(read.changed(since)) as changed:
+
+        def passed(rows: int) -> None:
+            points.reached("exports.read")
+            bar.advance(rows)
+            watch.heed(stopped)
+
+        rows = sink.write(read.shape, number, told(changed, passed), _gone(read, sink, since))
     points.reached("exports.written")
     watermark = Watermark(number=number, snapshot=read.snapshot, declaration=read.shape.declaration)
     sink.done(read.shape, watermark, whole=since is None)

@@ -11,7 +11,7 @@ is not in the future, so a row frozen long ago may be exported again, and none i
 were exported and are gone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Reading:
     shape: Shape
     snapshot: str
 
-    def changed(self, since: str | None) -> Iterator[tuple[Key, Values]]:
+    def changed(self, since: str | None) -> Generator[tuple[Key, Values]]:
         """Key and PostgreSQL's text of each value of the rows that the earlier snapshot may not have seen."""
         columns = sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(c.name)) for c in self.shape.columns)
         statement = sql.SQL("SELECT {} FROM {} t").format(columns, sql.Identifier(self.shape.name))

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.utils import Error as DatabaseFailure
 
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import ExitCode, Interrupted
+from migration_tools.kernel.watch import Watch
 from migration_tools.management.examples import Examples
+from migration_tools.management.failures import FAILURES, command_error
 from migration_tools.management.progress import progress
 from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.live import LiveExecutor
@@ -22,7 +23,6 @@ from migration_tools.playbook.registry import get
 from migration_tools.reports.kinds import Format, Kind
 from migration_tools.state.journal import phase_of
 from migration_tools.state.phase import Phase
-from migration_tools.stores.postgres import describe_failure, errors
 
 #: Formats of reports; the object that json prints is the command's own answer, whatever it did.
 RENDERED = (str(Format.MARKDOWN), str(Format.HTML), str(Format.JUNIT))
@@ -70,25 +70,8 @@ class Operation(Examples):
             result["phase_before"] = phase_of(options["context"]).value
             with heed_signals(stop):
                 result |= self.operate(options, stop)
-        except StrangleError as error:
-            failure = CommandError(str(error), returncode=error.exit_code)
-        except KeyboardInterrupt:
-            failure = CommandError(
-                "interrupted at once; what is committed is kept. Run the same command again",
-                returncode=ExitCode.INTERRUPTED,
-            )
-        except (DatabaseFailure, errors.Error) as error:
-            failure = CommandError(
-                f"a database failed: {describe_failure(error)}; what is committed is kept. When it answers again, "
-                f"run the same command again",
-                returncode=ExitCode.ERROR,
-            )
-        except OSError as error:
-            failure = CommandError(
-                f"the system refused a file or a connection: {error}; what is committed is kept. Mend that, then run "
-                "the same command again",
-                returncode=ExitCode.ERROR,
-            )
+        except FAILURES as error:
+            failure = command_error(error, self.left_by_a_failure)
         differs, unwritten = result.pop("differences_found", False), result.pop("unwritten", False)
         if failure is None and (differs or unwritten):
             failure = CommandError(result["message"], returncode=ExitCode.DIFFERENCES if differs else ExitCode.ERROR)
@@ -114,7 +97,7 @@ class Operation(Examples):
             stop=stop,
             options=options,
             say=(lambda _: None) if quiet else self._say,
-            progress=lambda title, total, done=0: progress(title, total, done=done, json_mode=quiet),
+            progress=watch(stop, quiet=quiet).progress,
         ) as env:
             yield env
 
@@ -188,4 +171,17 @@ def heed_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-__all__ = ["Examples", "Operation", "check_gates", "heed_signals"]
+def watch(stop: threading.Event, *, quiet: bool) -> Watch:
+    """What long work outside of phases is given: the operator's signals, and a bar or lines unless `quiet`."""
+
+    def heed(done: str) -> None:
+        if stop.is_set():
+            raise Interrupted(done)
+
+    def shown(title: str, total: int | None = None, done: int = 0) -> Any:
+        return progress(title, total, done=done, json_mode=quiet)
+
+    return Watch(heed=heed, progress=shown)
+
+
+__all__ = ["Examples", "Operation", "check_gates", "heed_signals", "watch"]

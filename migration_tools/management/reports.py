@@ -18,6 +18,8 @@ from migration_tools.verification import render_junit as verification_junit
 from migration_tools.verification import render_markdown as verification_markdown
 from migration_tools.verification import render_text as verification_text
 
+REVEAL_NEEDS_REASON = "--reveal needs --reason: who shows values says why"
+
 #: Gives the text; the second argument says whether values that the model holds may be shown.
 Renderer = Callable[[Any, bool], str]
 

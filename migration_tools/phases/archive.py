@@ -121,13 +121,13 @@ def archive(env: Surroundings) -> dict[str, Any]:
     if not tables:
         return {"archived": [], "schema": schema}
     try:
-        manifest = dumps.dump(env.source, env.context, tables, directory)
+        manifest = dumps.dump(env.source, env.context, tables, directory, env.watch())
     except OSError as error:
         remedy = "no table was moved: make room, or name another place with --directory, and run the command again"
         raise NotWritten("the final dump", directory, error, remedy) from error
     for table, made in manifest["tables"].items():
         env.heed()
-        dumps.prove(env.source, table, directory, made)
+        dumps.prove(env.source, table, directory, made, env.watch())
     evidence = {
         "directory": str(directory.absolute()),
         "rows": {t: m["rows"] for t, m in manifest["tables"].items()},

@@ -9,9 +9,10 @@ from migration_tools.capture.projector import InstalledRelation
 from migration_tools.conf import settings
 from migration_tools.errors import CaptureDrift
 from migration_tools.kernel.limits import Limits
+from migration_tools.kernel.watch import ProgressBar
 from migration_tools.phases import gates
 from migration_tools.phases.ports import Evidence
-from migration_tools.phases.surroundings import ProgressBar, Surroundings
+from migration_tools.phases.surroundings import Surroundings
 from migration_tools.phases.trying import try_mapping
 from migration_tools.state.journal import record
 from migration_tools.stores.postgres import connect

@@ -16,25 +16,28 @@ from pathlib import Path
 from typing import Any
 
 from migration_tools.errors import ArchiveBroken, StrangleError
+from migration_tools.kernel.watch import Watch, told
 from migration_tools.stores.postgres import Connection, connect, errors, sql, transaction
+from migration_tools.stores.postgres.catalog import estimated_rows
 from migration_tools.stores.postgres.definitions import complete, create, read_definition, refer
 
 MANIFEST = "manifest.json"
 VERSION = 2
 _BLOCK = 1 << 20
+STOPPED = "stopped; what it had restored is dropped again. Run the same command again"
 
 #: A number of rows and two sums over hashes of all their values: equal for equal rows in any order.
 Sums = tuple[int, str, str]
 
 
-def dump(conn: Connection, context: str, tables: list[str], directory: Path) -> dict[str, Any]:
+def dump(conn: Connection, context: str, tables: list[str], directory: Path, watch: Watch) -> dict[str, Any]:
     """Write each table and the manifest; give the manifest."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"version": VERSION, "context": context, "made": time.time(), "tables": {}}
     for table in tables:
         path = directory / f"{table}.copy"
         manifest["tables"][table] = {
-            **_dump(conn, table, path),
+            **_dump(conn, table, path, watch),
             "file": path.name,
             "definition": read_definition(conn, table),
         }
@@ -43,7 +46,7 @@ def dump(conn: Connection, context: str, tables: list[str], directory: Path) -> 
     return manifest
 
 
-def prove(conn: Connection, table: str, directory: Path, made: dict[str, Any]) -> None:
+def prove(conn: Connection, table: str, directory: Path, made: dict[str, Any], watch: Watch) -> None:
     """Load a table's file into a temporary table beside it and compare, before the table goes anywhere."""
     copy = f"strangle_proof_{table}"[:63]
     with transaction(conn):
@@ -53,7 +56,7 @@ def prove(conn: Connection, table: str, directory: Path, made: dict[str, Any]) -
             )
         )
         _load(conn, copy, directory / made["file"], made["sha256"])
-        again = _dump(conn, copy, None)
+        again = _dump(conn, copy, None, watch, rows=made["rows"], title=f"prove the dump of {table}")
     if (again["rows"], again["sha256"]) != (made["rows"], made["sha256"]):
         raise ArchiveBroken(
             f"the dump of {table!r} does not read back as the table it was made from; nothing was moved. Check the "
@@ -90,7 +93,7 @@ def read_manifest(directory: Path, *, known: str = "") -> dict[str, Any]:
 
 
 def restore(
-    conn: Connection, directory: Path, manifest: dict[str, Any], schema: str, *, heed: Callable[[], None]
+    conn: Connection, directory: Path, manifest: dict[str, Any], schema: str, *, watch: Watch
 ) -> dict[str, Any]:
     """Make the dump's tables in a schema that is not there yet, and compare them whole with the dump.
 
@@ -103,10 +106,10 @@ def restore(
     conn.execute("SELECT set_config('search_path', %s, false)", [f'"{schema}", public'])
     left_out: list[str] = []
     for table, made in tables.items():
-        heed()
+        watch.heed(STOPPED)
         create(conn, table, made["definition"])
         _load(conn, table, directory / made["file"], made["sha256"])
-        again = _dump(conn, table, None)
+        again = _dump(conn, table, None, watch, rows=made["rows"], title=f"compare {table}")
         if (again["rows"], again["sha256"]) != (made["rows"], made["sha256"]):
             raise ArchiveBroken(
                 f"{directory / made['file']} restores to {again['rows']} rows of {table!r} that are not the "
@@ -190,15 +193,28 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _dump(conn: Connection, table: str, path: Path | None) -> dict[str, Any]:
-    """Copy a table out, into a file if one is given: rows and checksum."""
+def _dump(
+    conn: Connection, table: str, path: Path | None, watch: Watch, *, rows: int | None = None, title: str = ""
+) -> dict[str, Any]:
+    """Copy a table out, into a file if one is given: rows and checksum; `rows` if it is known how many there are."""
+    total = estimated_rows(conn, table) if rows is None else rows
+    with watch.progress(title or f"dump {table}", total) as bar:
+
+        def passed(count: int) -> None:
+            bar.advance(count)
+            watch.heed(STOPPED)
+
+        return _copy_out(conn, table, path, passed)
+
+
+def _copy_out(conn: Connection, table: str, path: Path | None, passed: Callable[[int], None]) -> dict[str, Any]:
     conn.execute("SET synchronize_seqscans = off")
     digest = hashlib.sha256()
     if path is not None:
         path.touch(mode=0o600)
     with path.open("wb") if path else open(os.devnull, "wb") as file, conn.cursor() as cursor:
         with cursor.copy(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(sql.Identifier(table))) as rows:
-            for block in rows:
+            for block in told(rows, passed):  # a row each
                 digest.update(block)
                 file.write(block)
         file.flush()

@@ -188,7 +188,7 @@ def _prove_restore(env: Surroundings) -> dict[str, Any]:
     manifest = dumps.read_manifest(directory, known=dumped["manifest_sha256"])
     env.say(f"restoring {directory} into a scratch database")
     with dumps.opened_scratch(env.options.get("scratch"), env.playbook.source, env.context) as (scratch, schema):
-        evidence = dumps.restore(scratch, directory, manifest, schema, heed=env.heed)
+        evidence = dumps.restore(scratch, directory, manifest, schema, watch=env.watch())
         try:
             for table in old_tables(env):
                 env.heed()

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import Owner, read_owner
 from migration_tools.errors import Interrupted, SettingsError, WrongPhase
+from migration_tools.kernel.watch import ShowProgress, Watch, silently
 from migration_tools.playbook.compiled import Compiled, compile_playbook
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.state.journal import last_evidence, read_context
@@ -26,22 +27,6 @@ def quarantine_schema(context: str) -> str:
     return f"strangle_quarantine_{context}"
 
 
-class ProgressBar(Protocol):
-    """What long work tells how far it is."""
-
-    def advance(self, amount: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-class _Silent:
-    def advance(self, amount: int) -> None:
-        """Nobody watches."""
-
-    def note(self, text: str) -> None:
-        """Nobody watches."""
-
-
 @dataclass(kw_only=True)
 class Surroundings:
     """One operator's view of one context.
@@ -56,7 +41,7 @@ class Surroundings:
     target: Connection
     stop: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _: None
-    progress: Callable[..., AbstractContextManager[ProgressBar]] = lambda *_: nullcontext(_Silent())
+    progress: ShowProgress = silently
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -100,6 +85,10 @@ class Surroundings:
     def heed(self) -> None:
         """Raise Interrupted when the operator has asked to stop."""
         self.wait(0)
+
+    def watch(self) -> Watch:
+        """The same for work that knows no phases."""
+        return Watch(heed=lambda _: self.heed(), progress=self.progress)
 
 
 def refuse_removed(context: str) -> None:

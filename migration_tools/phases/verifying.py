@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from migration_tools.capture.models import Side
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.kernel.watch import ProgressBar
 from migration_tools.phases.gates import last_change
 from migration_tools.phases.signals import divergence_found
-from migration_tools.phases.surroundings import ProgressBar, Surroundings
+from migration_tools.phases.surroundings import Surroundings
 from migration_tools.state.models import Context, Verification
 from migration_tools.stores.postgres import connect
 from migration_tools.transfer.copy import whole_relations

@@ -21,6 +21,7 @@ from django.db import transaction
 from migration_tools.conf import settings
 from migration_tools.errors import Interrupted, StrangleError, TransferError
 from migration_tools.kernel import points
+from migration_tools.kernel.watch import ShowProgress, silently
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.consumer import Consumer, Feed
 from migration_tools.messaging.dead_letters import count
@@ -65,7 +66,14 @@ class Rebuilt:
 class Rebuild:
     """One rebuild of one read model; the caller holds LockClass.REBUILD of its name."""
 
-    def __init__(self, model: ReadModel, open_feed: OpenFeed, *, after: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        model: ReadModel,
+        open_feed: OpenFeed,
+        *,
+        after: Mapping[str, int] | None = None,
+        progress: ShowProgress = silently,
+    ):
         unknown = sorted(set(after or {}) - set(model.streams()))
         if unknown:
             raise StrangleError(f"read model {model.name!r} does not read {unknown}; it reads {model.streams()}")
@@ -73,6 +81,7 @@ class Rebuild:
         self.alias = settings().DATABASE
         self.after = dict(after or {})
         self._open = open_feed
+        self._progress = progress
         self._feeds: dict[str, PeekingFeed] = {}
 
     def run(self, stop: threading.Event, say: Say) -> Rebuilt:
@@ -87,12 +96,12 @@ class Rebuild:
         result = Rebuilt(slot=slot.number, resumed=resumed)
         self._register(slot)
         for stream in self.model.streams():
-            result.events[stream] = self._read(slot, stream, stop, say)
+            result.events[stream] = self._read(slot, stream, stop)
         for _ in range(SWAPS_AT_MOST):
             if self._swap(slot):
                 break
             for stream in self.model.streams():
-                result.events[stream] += self._read(slot, stream, stop, say)
+                result.events[stream] += self._read(slot, stream, stop)
         else:
             raise StrangleError(f"the live consumers were ahead {SWAPS_AT_MOST} times; run the same command again")
         points.reached("rebuild.swapped")
@@ -172,23 +181,25 @@ class Rebuild:
         for stream in self.model.streams():
             handles(COMPLETED, stream=stream, group=self._group(slot))(handle_completed(self.model, slot.number))
 
-    def _read(self, slot: Slot, stream: str, stop: threading.Event, say: Say) -> int:
+    def _read(self, slot: Slot, stream: str, stop: threading.Event) -> int:
         """Apply what the stream has now; returns how many records went by."""
         group = self._group(slot)
         consumer = Consumer(stream, self._feed(stream, group), None, using=self.alias, group=group)
         before = at = positions(django_connection(self.alias), inbox_name(stream, group))[0]
-        while True:
-            if stop.is_set():
-                raise Interrupted(
-                    f"interrupted; slot {slot.number} of {self.model.name!r} has read {stream!r} up to {at}. Run the "
-                    "same command again to go on"
-                )
-            now = consumer.step(0)
-            points.reached("rebuild.batch")
-            if now == at:
-                break
-            at = now
-            say(f"{stream}: {at}")
+        head = self._feed(stream, "").peek(at).head
+        with self._progress(f"read {stream}", head, at) as bar:
+            while True:
+                if stop.is_set():
+                    raise Interrupted(
+                        f"interrupted; slot {slot.number} of {self.model.name!r} has read {stream!r} up to {at}. Run "
+                        "the same command again to go on"
+                    )
+                now = consumer.step(0)
+                points.reached("rebuild.batch")
+                if now == at:
+                    break
+                bar.advance(now - at)
+                at = now
         self._refuse_parked(django_connection(self.alias), stream, group)
         return at - before
 

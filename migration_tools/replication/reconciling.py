@@ -9,6 +9,8 @@ from django.db import connections
 
 from migration_tools.conf import settings
 from migration_tools.errors import ReplicationError
+from migration_tools.kernel import points
+from migration_tools.kernel.watch import UNWATCHED, ProgressBar, Watch
 from migration_tools.replication.copying import end_rows, forget, learn
 from migration_tools.replication.declaration import Copy, OnDelete, Source, Target
 from migration_tools.stores.postgres import sql
@@ -45,7 +47,7 @@ class Reconciled:
         }
 
 
-def reconcile(copy: Copy, *, repair: bool) -> Reconciled:
+def reconcile(copy: Copy, *, repair: bool, watch: Watch = UNWATCHED) -> Reconciled:
     """Walk the source's rows and the copy's, and report what differs; with `repair` make it equal.
 
     Each row is repaired in a transaction of its own, by the version that the source told with it: events that arrive
@@ -54,35 +56,66 @@ def reconcile(copy: Copy, *, repair: bool) -> Reconciled:
 
     Raises:
         ReplicationError: the copy has no source, or it does not answer.
+        Interrupted: `watch` said so, between two pages; rows that were repaired stay so.
     """
     report = Reconciled(copy=copy.name)
     seen: set[str] = set()
-    for page in _pages(copy):
-        report.rows += len(page)
-        seen |= {str(row[copy.key]) for row in page}
-        absent, different = _differences(copy, page)
-        report.missing += absent
-        report.changed += different
-        for row in page:
-            if repair and str(row[copy.key]) in {*absent, *different}:
-                report.repaired += _learn(copy, row)
-    _extra(copy, seen, report, repair=repair)
+    with watch.progress(f"compare copy {copy.name!r} with its source", _held(copy)) as bar:
+        for page in _pages(copy):
+            _take(report, bar, page)
+            seen |= {str(row[copy.key]) for row in page}
+            absent, different = _differences(copy, page)
+            report.missing += absent
+            report.changed += different
+            for row in page:
+                if repair and str(row[copy.key]) in {*absent, *different}:
+                    report.repaired += _learn(copy, row)
+            watch.heed(_stopped(report))
+    _extra(copy, seen, report, watch, repair=repair)
     return report
 
 
-def rebuild(copy: Copy) -> Reconciled:
-    """Forget the versions and learn every row from the source again; readers see each row old or new, never none."""
+def rebuild(copy: Copy, *, watch: Watch = UNWATCHED) -> Reconciled:
+    """Forget the versions and learn every row from the source again; readers see each row old or new, never none.
+
+    Raises:
+        ReplicationError: the copy has no source, or it does not answer.
+        Interrupted: `watch` said so, between two pages; what was not learned yet is as it was.
+    """
+    total = _held(copy)
     with connections[settings().DATABASE].cursor() as cursor:
         cursor.execute("DELETE FROM strangle_copied WHERE copy = %s", [copy.name])
     report = Reconciled(copy=copy.name)
     seen: set[str] = set()
-    for page in _pages(copy):
-        report.rows += len(page)
-        for row in page:
-            seen.add(str(row[copy.key]))
-            report.repaired += _learn(copy, row)
-    _extra(copy, seen, report, repair=True)
+    with watch.progress(f"learn copy {copy.name!r}", total) as bar:
+        for page in _pages(copy):
+            _take(report, bar, page)
+            for row in page:
+                seen.add(str(row[copy.key]))
+                report.repaired += _learn(copy, row)
+            watch.heed(_stopped(report))
+    _extra(copy, seen, report, watch, repair=True)
     return report
+
+
+def _held(copy: Copy) -> int | None:
+    """How many rows the copy knows of: about as many as its source has, unless it is being filled."""
+    with connections[settings().DATABASE].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM strangle_copied WHERE copy = %s", [copy.name])
+        return int(cursor.fetchone()[0]) or None
+
+
+def _take(report: Reconciled, bar: ProgressBar, page: Sequence[Mapping[str, Any]]) -> None:
+    points.reached("replication.page")
+    report.rows += len(page)
+    bar.advance(len(page))
+
+
+def _stopped(report: Reconciled) -> str:
+    return (
+        f"stopped after {report.rows} rows of copy {report.copy!r}, {report.repaired} of them written; the others are "
+        "as they were. Run the same command again: it begins anew"
+    )
 
 
 def _source(copy: Copy) -> Source:
@@ -144,7 +177,7 @@ def _compare(copy: Copy, target: Target, page: Sequence[Mapping[str, Any]]) -> l
         return list(cursor.fetchall())
 
 
-def _extra(copy: Copy, seen: set[str], report: Reconciled, *, repair: bool) -> None:
+def _extra(copy: Copy, seen: set[str], report: Reconciled, watch: Watch, *, repair: bool) -> None:
     """Rows of entities that the source does not have: asked again by key, since they may be newer than the walk."""
     held: set[str] = set()
     for target in copy.targets:
@@ -156,6 +189,7 @@ def _extra(copy: Copy, seen: set[str], report: Reconciled, *, repair: bool) -> N
                 held |= {key for (key,) in cursor.fetchall()}
     suspects = sorted(held - seen)
     for start in range(0, len(suspects), PAGE_ROWS):
+        watch.heed(_stopped(report))
         keys = suspects[start : start + PAGE_ROWS]
         newest = {key: _newest(copy, key) for key in keys}
         there = {str(row[copy.key]) for row in _source(copy).rows(keys)}

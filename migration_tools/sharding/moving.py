@@ -12,16 +12,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, LiteralString
 
 from migration_tools.conf import settings
 from migration_tools.errors import FenceBusy, ShardingError
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
+from migration_tools.kernel.watch import UNWATCHED, Watch
 from migration_tools.sharding.declaration import Shard, Sharding, sharding
 from migration_tools.sharding.mapping import Bucket
 from migration_tools.sharding.maps import publish, read_map
-from migration_tools.sharding.rows import apply_keys, copy_bucket, delete_bucket
+from migration_tools.sharding.rows import apply_keys, copy_bucket, count_bucket, delete_bucket
 from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
 
 FEW = 100
@@ -59,12 +61,15 @@ class _Road:
     to: Shard
 
 
-def move(name: str, number: int, to: str) -> Moved:
+def move(name: str, number: int, to: str, *, watch: Watch = UNWATCHED) -> Moved:
     """Move a bucket; repeated after a crash it goes on, repeated after its end it changes nothing.
+
+    Told to stop, it does so while rows are copied or removed, never between the two who serve.
 
     Raises:
         ShardingError: the target is unknown or of another region, or another move of this bucket is under way.
         FenceBusy: the bucket's lock was not had; it is served where it was.
+        Interrupted: `watch` said so.
     """
     declared = sharding(name)
     bucket, target = read_map(name).by_number(number), declared.shard(to)
@@ -73,17 +78,18 @@ def move(name: str, number: int, to: str) -> Moved:
             f"bucket {number} holds region {bucket.region!r}; shard {to!r} is of {target.region!r}; its rows stay"
         )
     if bucket.shard == to:
-        _sweep(declared, bucket)
+        _sweep(declared, bucket, watch)
         return Moved(bucket=number, source=to, target=to, epoch=bucket.epoch, rows=0, held_seconds=0.0)
     with _road(declared, bucket, target) as road:
         rows, held = 0, 0.0
         if state_of(road.source, name, number) not in ("gone", None):
             _begin(road)
             points.reached("sharding.begun")
-            rows = copy_bucket(road.source, road.target, declared, number)
+            rows = _copy(road, watch)
             points.reached("sharding.copied")
             while _carry(road, TOUCHED_AT_ONCE) > FEW:
-                pass
+                watch.heed(_still(road))
+            watch.heed(_still(road))
             held = _flip(road)
         points.reached("sharding.closed")
         epoch = bucket.epoch + 1
@@ -91,7 +97,7 @@ def move(name: str, number: int, to: str) -> Moved:
         points.reached("sharding.opened")
         publish(name, replace(bucket, shard=to, epoch=epoch))
         points.reached("sharding.published")
-        delete_bucket(road.source, declared, number)
+        delete_bucket(road.source, declared, number, partial(watch.heed, _left_behind(name, number, to, bucket.shard)))
     return Moved(bucket=number, source=bucket.shard, target=to, epoch=epoch, rows=rows, held_seconds=held)
 
 
@@ -105,13 +111,41 @@ def hold_all(name: str) -> None:
                     conn.execute(HOLD, [name, bucket.number, bucket.epoch, "owned", ""])
 
 
-def _sweep(declared: Sharding, bucket: Bucket) -> None:
+def _copy(road: _Road, watch: Watch) -> int:
+    name, number = road.declared.name, road.bucket.number
+    total = count_bucket(road.source, road.declared, number)
+    with watch.progress(f"copy bucket {number} of {name!r} to {road.to.name!r}", total) as bar:
+
+        def passed(rows: int) -> None:
+            bar.advance(rows)
+            watch.heed(_still(road))
+
+        return copy_bucket(road.source, road.target, road.declared, number, passed)
+
+
+def _still(road: _Road) -> str:
+    bucket = road.bucket
+    return (
+        f"stopped; bucket {bucket.number} of map {road.declared.name!r} is served by {bucket.shard!r} as before. Run "
+        "the same command again to move it"
+    )
+
+
+def _left_behind(name: str, number: int, to: str, source: str) -> str:
+    return (
+        f"stopped; bucket {number} of map {name!r} is served by {to!r}, and rows of it are left on {source!r}, which "
+        f"nobody sees. strangle_shard move {name} {number} --to {to} removes them"
+    )
+
+
+def _sweep(declared: Sharding, bucket: Bucket, watch: Watch) -> None:
     """Remove the rows that a move left behind which was killed after the map knew of it."""
     for shard in declared.shards.values():
         if shard.name != bucket.shard:
             with connect(shard.alias, "shard") as conn:
                 if state_of(conn, declared.name, bucket.number) == "gone":
-                    delete_bucket(conn, declared, bucket.number)
+                    told = _left_behind(declared.name, bucket.number, bucket.shard, shard.name)
+                    delete_bucket(conn, declared, bucket.number, partial(watch.heed, told))
 
 
 @contextmanager

@@ -1,22 +1,41 @@
 """Carry a bucket's rows from one shard to another as PostgreSQL's own copy data; both have the same tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from migration_tools.kernel.watch import told
 from migration_tools.sharding.declaration import ShardedTable, Sharding
 from migration_tools.stores.postgres import Connection, sql, transaction
 
 DELETED_AT_ONCE = 10_000
 
 
-def copy_bucket(source: Connection, target: Connection, declared: Sharding, number: int) -> int:
-    """Make the target's rows of a bucket what the source's are, whatever an earlier try left; returns how many."""
+def count_bucket(conn: Connection, declared: Sharding, number: int) -> int:
+    """How many rows a bucket has, of all tables."""
+    total = 0
+    for table in declared.tables:
+        row = conn.execute(
+            sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_id(table.table), _of_bucket(table, number))
+        ).fetchone()
+        total += int(row[0]) if row else 0
+    return total
+
+
+def copy_bucket(
+    source: Connection, target: Connection, declared: Sharding, number: int, passed: Callable[[int], None]
+) -> int:
+    """Make the target's rows of a bucket what the source's are, whatever an earlier try left; returns how many.
+
+    `passed` is told of rows as they go by; if it raises, nothing of this try is there.
+    """
     with _moving(target), transaction(source, repeatable=True):
         for table in reversed(declared.tables):
             target.execute(
                 sql.SQL("DELETE FROM {} WHERE {} = %s").format(_id(table.table), _id(table.bucket)), [number]
             )
-        return sum(_pipe(source, target, table, _of_bucket(table, number), table.table) for table in declared.tables)
+        return sum(
+            _pipe(source, target, table, _of_bucket(table, number), table.table, passed) for table in declared.tables
+        )
 
 
 def apply_keys(
@@ -52,14 +71,15 @@ def apply_keys(
             _merge(source, target, table)
 
 
-def delete_bucket(conn: Connection, declared: Sharding, number: int) -> None:
-    """Remove the rows of a bucket that is served elsewhere, some at a time."""
+def delete_bucket(conn: Connection, declared: Sharding, number: int, heed: Callable[[], None]) -> None:
+    """Remove the rows of a bucket that is served elsewhere, some at a time; `heed` may raise between."""
     for table in reversed(declared.tables):
         statement = sql.SQL(
             "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {bucket} = %s LIMIT %s))"
         ).format(table=_id(table.table), bucket=_id(table.bucket))
         deleted = DELETED_AT_ONCE
         while deleted == DELETED_AT_ONCE:
+            heed()
             with _moving(conn):
                 deleted = conn.execute(statement, [number, DELETED_AT_ONCE]).rowcount
 
@@ -86,13 +106,20 @@ def _merge(source: Connection, target: Connection, table: ShardedTable) -> None:
     )  # fmt: skip
 
 
-def _pipe(source: Connection, target: Connection, table: ShardedTable, condition: sql.Composed, into: str) -> int:
+def _pipe(
+    source: Connection,
+    target: Connection,
+    table: ShardedTable,
+    condition: sql.Composed,
+    into: str,
+    passed: Callable[[int], None] = lambda _: None,
+) -> int:
     columns = _columns(source, table)
     out = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(columns, _id(table.table), condition)
     in_ = sql.SQL("COPY {} ({}) FROM STDIN").format(_id(into), columns)
     reader, writer = source.cursor(), target.cursor()
     with reader.copy(out) as read, writer.copy(in_) as write:
-        for block in read:
+        for block in told(read, passed):  # a row each
             write.write(block)
     return writer.rowcount
 

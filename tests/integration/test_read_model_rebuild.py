@@ -125,7 +125,7 @@ def test_an_event_that_comes_while_the_swap_waits_is_in_the_new_tables(shop: Pai
     slot, _ = model._begin(lambda _: None)
     model._register(slot)
     for stream in ("orders", "users"):
-        model._read(slot, stream, threading.Event(), lambda _: None)
+        model._read(slot, stream, threading.Event())
     place(EVENTS + 1)
     number("orders")
     with points.on("inbox.before_commit", hold):

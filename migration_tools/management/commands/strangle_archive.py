@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, Interrupted
-from migration_tools.management.operation import Operation
+from migration_tools.errors import ExitCode
+from migration_tools.management.operation import Operation, watch
 from migration_tools.phases import dumps
 from migration_tools.phases.archive import DUMPED
 from migration_tools.state.journal import last_evidence
@@ -41,12 +41,10 @@ class Command(Operation):
         # A dump that was carried elsewhere is still the one that the journal knows.
         manifest = dumps.read_manifest(directory, known=dumped.get("manifest_sha256", ""))
 
-        def heed() -> None:
-            if stop.is_set():
-                raise Interrupted(f"stopped; run strangle_archive {context} again")
-
         with dumps.opened_scratch(alias, settings().DATABASE, context, keep=options["keep"]) as (conn, schema):
-            evidence = dumps.restore(conn, directory, manifest, schema, heed=heed)
+            evidence = dumps.restore(
+                conn, directory, manifest, schema, watch=watch(stop, quiet=options["format"] != "text")
+            )
         rows = sum(evidence["rows"].values())
         where = f"; they are in schema {schema!r} of {alias!r}" if options["keep"] else ""
         known = "" if dumped else " (the journal knows no checksum of this dump)"

@@ -9,7 +9,6 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
-from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
@@ -19,7 +18,7 @@ from migration_tools.messaging.dead_letters import Key, Letter
 from migration_tools.messaging.groups import group_of, inbox_name
 from migration_tools.messaging.handling import HandlerFailed
 from migration_tools.messaging.redaction import hidden
-from migration_tools.stores.postgres import describe_failure, django_connection, errors
+from migration_tools.stores.postgres import django_connection
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 class Command(Examples):
     """list | show | replay | skip, on this side's parked events of one stream."""
 
+    left_by_a_failure = "nothing was changed by what was not reported"
     help = "List, show, replay or skip events whose handler failed."
     examples = ("list orders", "replay orders --key order/7", 'skip orders --position 41 --reason "customer was told"')
     requires_system_checks: list[str] = []
@@ -49,15 +49,7 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            result = self._act(options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
-        except (DatabaseFailure, errors.Error) as error:
-            raise CommandError(
-                f"the database failed: {describe_failure(error)}; nothing was changed by what was not reported",
-                returncode=ExitCode.ERROR,
-            ) from error
+        result = self._act(options)
         failed = result.get("failed", [])
         result["exit_code"] = int(ExitCode.ERROR if failed else ExitCode.DONE)
         if options["format"] == "json":

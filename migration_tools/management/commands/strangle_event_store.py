@@ -9,14 +9,12 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import CommandError, CommandParser
-from django.db.utils import Error as DatabaseFailure
+from django.core.management.base import CommandParser
 
-from migration_tools.errors import ExitCode, SettingsError, StrangleError
+from migration_tools.errors import SettingsError
 from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.management.rehearsal import rolled_back
-from migration_tools.stores.postgres import describe_failure
 
 
 class Command(Examples):
@@ -44,15 +42,8 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        try:
-            with heed_signals(stop):
-                self._operate(options, stop)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
-        except DatabaseFailure as error:
-            raise CommandError(
-                f"the database failed: {describe_failure(error)}; run the same command again", returncode=ExitCode.ERROR
-            ) from error
+        with heed_signals(stop):
+            self._operate(options, stop)
 
     def _operate(self, options: dict[str, Any], stop: threading.Event) -> None:
         try:

@@ -12,7 +12,7 @@ from migration_tools.exports.exporting import export
 from migration_tools.exports.parquet import ParquetSink
 from migration_tools.exports.ports import Sink
 from migration_tools.exports.store import StoreSink
-from migration_tools.management.operation import Operation
+from migration_tools.management.operation import Operation, watch
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.registry import get
 from migration_tools.state.journal import phase_of
@@ -44,7 +44,8 @@ class Command(Operation):
         sink = _sink(options)
         try:
             with connect(alias, "export") as conn:
-                done = export(conn, tables, sink, whole=options["since"] == "start")
+                watched = watch(stop, quiet=options["format"] == "json")
+                done = export(conn, tables, sink, whole=options["since"] == "start", watch=watched)
         finally:
             sink.close()
         told = {each.table: {"number": each.number, "rows": each.rows, "whole": each.whole} for each in done}

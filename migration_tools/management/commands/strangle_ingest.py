@@ -1,15 +1,20 @@
 """Apply what Debezium or Maxwell have captured, from lines of JSON."""
 
+import os
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import StrangleError
+from migration_tools.errors import ExitCode, Interrupted
 from migration_tools.management.examples import Examples
+from migration_tools.management.operation import heed_signals
+from migration_tools.messaging.foreign.batches import LineBatches
 from migration_tools.messaging.foreign.lines import values_of
 from migration_tools.transfer.foreign import ForeignFeed
 
@@ -27,33 +32,34 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         totals = {"applied": 0, "known": 0, "ignored": 0}
-        try:
-            feed = ForeignFeed(options["feed"])
-            for batch in _batches(options["file"]):
-                done = feed.ingest(batch)
-                for name in totals:
-                    totals[name] += getattr(done, name)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
-        finally:
-            self.stdout.write(", ".join(f"{count} {name}" for name, count in totals.items()))
+        stop = threading.Event()
+        with heed_signals(stop), _opened(options["file"]) as descriptor:
+            lines = LineBatches(descriptor, settings().BATCH_ROWS, stop)
+            try:
+                feed = ForeignFeed(options["feed"])
+                for batch in lines:
+                    done = feed.ingest([values_of(line) for line in batch])
+                    for name in totals:
+                        totals[name] += getattr(done, name)
+            finally:
+                self.stdout.write(", ".join(f"{count} {name}" for name, count in totals.items()))
+        if not lines.ended:
+            raise Interrupted(
+                "stopped before the end of the input; what was read is applied. Go on with the lines after it, or give "
+                "all of them again: what is known changes nothing"
+            )
 
 
-def _batches(path: Path | None) -> Iterator[list[str | None]]:
+@contextmanager
+def _opened(path: Path | None) -> Iterator[int]:
     if path is None:
-        yield from _cut(sys.stdin)
-    else:
-        with path.open() as lines:
-            yield from _cut(lines)
-
-
-def _cut(lines: TextIO) -> Iterator[list[str | None]]:
-    batch: list[str | None] = []
-    for line in lines:
-        if line.strip():
-            batch.append(values_of(line))
-        if len(batch) >= settings().BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        yield sys.stdin.fileno()
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}", returncode=ExitCode.USAGE) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import ExitCode
 from migration_tools.management.examples import Examples
 from migration_tools.messaging.retention import Leaf, drop_old, survey
 from migration_tools.stores.postgres import connect
@@ -24,16 +24,13 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            with connect(settings().DATABASE, "prune") as conn:
-                before = survey(conn)
-                if not options["dry_run"]:
-                    rows = conn.execute("SELECT DISTINCT stream FROM strangle_tick ORDER BY 1").fetchall()
-                    for row in rows:
-                        drop_old(conn, row[0])
-                after = before if options["dry_run"] else survey(conn)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        with connect(settings().DATABASE, "prune") as conn:
+            before = survey(conn)
+            if not options["dry_run"]:
+                rows = conn.execute("SELECT DISTINCT stream FROM strangle_tick ORDER BY 1").fetchall()
+                for row in rows:
+                    drop_old(conn, row[0])
+            after = before if options["dry_run"] else survey(conn)
         left = {leaf.table for leaf in after if leaf.stays or not options["dry_run"]}
         lines = [_line(leaf, gone=leaf.table not in left, dry_run=options["dry_run"]) for leaf in before]
         if options["format"] == "json":

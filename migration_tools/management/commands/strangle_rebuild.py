@@ -6,17 +6,16 @@ import threading
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import ExitCode
 from migration_tools.kernel.locks import LockClass
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.operation import heed_signals, watch
 from migration_tools.messaging.transports import open_feed
 from migration_tools.projections.rebuild import Rebuild
 from migration_tools.projections.registry import get
-from migration_tools.stores.postgres import advisory, connect, describe_failure, errors
+from migration_tools.stores.postgres import advisory, connect
 
 
 class Command(Examples):
@@ -41,15 +40,8 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        try:
-            with heed_signals(stop):
-                result = self._operate(options, stop)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
-        except (DatabaseFailure, errors.Error) as error:
-            raise CommandError(
-                f"the database failed: {describe_failure(error)}; what is committed is kept. Run the same command again"
-            ) from error
+        with heed_signals(stop):
+            result = self._operate(options, stop)
         if options["format"] == "json":
             self.stdout.write(json.dumps(result))
             return
@@ -59,7 +51,9 @@ class Command(Examples):
 
     def _operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         model = get(options["read_model"])
-        rebuild = Rebuild(model, open_feed, after=_positions(options["after"]))
+        quiet = options["format"] == "json"
+        shown = watch(stop, quiet=quiet).progress
+        rebuild = Rebuild(model, open_feed, after=_positions(options["after"]), progress=shown)
         named = {"read_model": model.name}
         if options["dry_run"]:
             return {**named, "plan": rebuild.plan(), "message": "nothing was touched"}
@@ -72,7 +66,6 @@ class Command(Examples):
             if options["discard"]:
                 dropped = rebuild.discard()
                 return {**named, "message": "what was built is dropped" if dropped else "nothing was being built"}
-            quiet = options["format"] == "json"
             done = rebuild.run(stop, (lambda _: None) if quiet else self._say)
         read = ", ".join(f"{count} records of {stream}" for stream, count in done.events.items())
         message = f"{model.name!r} is served from slot {done.slot} (read {read})"

@@ -4,11 +4,11 @@ import json
 import threading
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from migration_tools.errors import ExitCode, ReplicationError, StrangleError
+from migration_tools.errors import ExitCode, ReplicationError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.operation import heed_signals, watch
 
 IDLE_SECONDS = 0.5
 
@@ -48,10 +48,7 @@ class Command(Examples):
         task.add_argument("--format", choices=["text", "json"], default="text", help="how to print")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            code = getattr(self, f"_{options['task']}")(options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        code = getattr(self, f"_{options['task']}")(options)
         if code:
             raise SystemExit(int(code))
 
@@ -64,8 +61,14 @@ class Command(Examples):
         from migration_tools.replication.declaration import named
         from migration_tools.replication.reconciling import reconcile
 
-        found = reconcile(named(options["copy"]), repair=options["repair"] and not options["dry_run"])
-        self._print(options, found.to_json())
+        stop, quiet = threading.Event(), options["format"] == "json"
+        with heed_signals(stop):
+            found = reconcile(
+                named(options["copy"]),
+                repair=options["repair"] and not options["dry_run"],
+                watch=watch(stop, quiet=quiet),
+            )
+        self._print(options, found.to_json(), _would(found, "with --repair they would be made equal"))
         mended = options["repair"] and not options["dry_run"]
         return ExitCode.DONE if found.equal or mended else ExitCode.DIFFERENCES
 
@@ -73,10 +76,14 @@ class Command(Examples):
         from migration_tools.replication.declaration import named
         from migration_tools.replication.reconciling import rebuild, reconcile
 
-        if options["dry_run"]:
-            self._print(options, reconcile(named(options["copy"]), repair=False).to_json())
-            return
-        self._print(options, rebuild(named(options["copy"])).to_json())
+        stop = threading.Event()
+        with heed_signals(stop):
+            watched = watch(stop, quiet=options["format"] == "json")
+            if options["dry_run"]:
+                found = reconcile(named(options["copy"]), repair=False, watch=watched)
+                self._print(options, found.to_json(), _would(found, "all rows would be learned from it again"))
+                return
+            self._print(options, rebuild(named(options["copy"]), watch=watched).to_json())
 
     def _poll(self, options: dict[str, Any]) -> None:
         from migration_tools.replication import polling
@@ -114,11 +121,23 @@ class Command(Examples):
         dead = {str(each["id"]) for each in commands.listed()} if options["dry_run"] else set()
         if not (options["key"] in dead if options["dry_run"] else commands.retry(options["key"])):
             raise ReplicationError(f"no dead command has the id {options['key']!r}; strangle_replicate dead lists them")
-        self._print(options, {"would_be_retried" if options["dry_run"] else "retried": options["key"]})
+        would = f"Command {options['key']} would be sent again, under its old key; nothing was touched."
+        self._print(options, {"would_be_retried" if options["dry_run"] else "retried": options["key"]}, would)
 
-    def _print(self, options: dict[str, Any], found: dict[str, Any]) -> None:
+    def _print(self, options: dict[str, Any], found: dict[str, Any], would: str = "") -> None:
+        """Print what was found; with --dry-run `would`, the same as sentences."""
         if options["format"] == "json":
             self.stdout.write(json.dumps(found))
             return
+        if options.get("dry_run"):
+            self.stdout.write(would)
+            return
         for name, value in found.items():
             self.stdout.write(f"{name}: {value if isinstance(value, str | int) else json.dumps(value)}")
+
+
+def _would(found: Any, then: str) -> str:
+    """What a comparison says of what would be done."""
+    differences = f"{len(found.missing)} are missing, {len(found.changed)} differ, {len(found.extra)} are too many"
+    told = "the copy equals its source" if found.equal else differences
+    return f"Of {found.rows} rows of the source of {found.copy!r}: {told}; {then}. Nothing was touched."

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, NotWritten, StrangleError
 from migration_tools.management.examples import Examples
-from migration_tools.management.reports import render
+from migration_tools.management.reports import REVEAL_NEEDS_REASON, render
 from migration_tools.overview.audit import read_audit
 from migration_tools.overview.hand_overs import read_hand_overs
 from migration_tools.playbook.registry import get
@@ -49,7 +49,7 @@ class Command(Examples):
     def handle(self, *args: Any, **options: Any) -> None:
         context, kind, reveal = options["context"], Kind(options["kind"]), options["reveal"]
         if reveal and not options["reason"].strip():
-            raise CommandError("--reveal needs --reason: who shows values says why", returncode=ExitCode.USAGE)
+            raise CommandError(REVEAL_NEEDS_REASON, returncode=ExitCode.USAGE)
         try:
             get(context)
             report = _read(kind, context)

@@ -1,12 +1,16 @@
 """The shard map: make it, show it, add a shard, move buckets while they are written, split and merge ranges."""
 
 import json
+import threading
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from migration_tools.errors import ShardingError, StrangleError
+from migration_tools.errors import ShardingError
+from migration_tools.kernel.watch import UNWATCHED
 from migration_tools.management.examples import Examples
+from migration_tools.management.operation import heed_signals, watch
+from migration_tools.management.shard_plans import would
 
 
 class Command(Examples):
@@ -15,6 +19,7 @@ class Command(Examples):
     help = "Sharded tables and their map."
     examples = ("move customers 17 --to s2",)
     requires_system_checks: list[str] = []
+    watch = UNWATCHED
 
     def add_arguments(self, parser: CommandParser) -> None:
         tasks = parser.add_subparsers(dest="task", required=True)
@@ -45,12 +50,16 @@ class Command(Examples):
                 task.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        stop = threading.Event()
+        self.watch = watch(stop, quiet=options["format"] == "json")
+        with heed_signals(stop):
             found = getattr(self, f"_{options['task']}")(options["map"], options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
         if options["format"] == "json":
             self.stdout.write(json.dumps(found))
+        elif options.get("dry_run"):
+            for sentence in would(options["task"], options["map"], found):
+                self.stdout.write(sentence)
+            self.stdout.write("nothing was touched")
         else:
             for line in found.get("buckets") or [found]:
                 self.stdout.write("  ".join(f"{name}={value}" for name, value in line.items()))
@@ -92,7 +101,14 @@ class Command(Examples):
             with connect(shard.alias, "shard") as conn:
                 install(conn, declared)
         plan = plan_of_adding(read_map(name), options["shard"])
-        return {"buckets": [self._moved(name, bucket.number, options["shard"], options) for bucket in plan]}
+        done: list[dict[str, Any]] = []
+        for bucket in plan:
+            self.watch.heed(
+                f"stopped; {len(done)} of {len(plan)} buckets are moved to {options['shard']!r}, the others are where "
+                "they were. Run the same command again to move them"
+            )
+            done.append(self._moved(name, bucket.number, options["shard"], options))
+        return {"buckets": done}
 
     def _move(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
         return self._moved(name, options["bucket"], options["to"], options)
@@ -103,7 +119,7 @@ class Command(Examples):
 
         if options["dry_run"]:
             return {"bucket": number, "from": read_map(name).by_number(number).shard, "to": to}
-        moved = move(name, number, to)
+        moved = move(name, number, to, watch=self.watch)
         held = round(moved.held_seconds * 1000, 1)
         return {"bucket": number, "from": moved.source, "to": to, "rows": moved.rows, "held_ms": held}
 

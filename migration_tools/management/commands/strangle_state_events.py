@@ -1,20 +1,18 @@
 """Publish what a stream's aggregates are now as events, so that read models can be built without older ones."""
 
 import json
-import sys
 import threading
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, Interrupted, StrangleError
+from migration_tools.errors import ExitCode
 from migration_tools.kernel.locks import LockClass
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.operation import heed_signals, watch
 from migration_tools.projections.state_events import CHUNK_ROWS, declared, publish_state
-from migration_tools.stores.postgres import advisory, connect, describe_failure, errors
+from migration_tools.stores.postgres import advisory, connect
 
 
 class Command(Examples):
@@ -34,34 +32,28 @@ class Command(Examples):
         if options["chunk_rows"] < 1:
             raise CommandError("--chunk-rows is 1 or more", returncode=ExitCode.USAGE)
         stop = threading.Event()
-        try:
-            with heed_signals(stop):
-                result = self._plan(options) if options["dry_run"] else self._publish(options, stop)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
-        except (DatabaseFailure, errors.Error) as error:
-            raise CommandError(
-                f"the database failed: {describe_failure(error)}; what is committed is kept. Run the same command again"
-            ) from error
+        with heed_signals(stop):
+            result = self._plan(options) if options["dry_run"] else self._publish(options, stop)
         self.stdout.write(json.dumps(result) if options["format"] == "json" else result["message"])
 
     def _plan(self, options: dict[str, Any]) -> dict[str, Any]:
-        alias = settings().DATABASE
-        counts = {kind.event_type: kind.queryset().using(alias).count() for kind in declared(options["stream"])}
+        counts = _counts(options["stream"])
         said = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "nothing is declared"
         return {"stream": options["stream"], "rows": counts, "message": f"would publish {said}; nothing was touched"}
 
     def _publish(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
-        stream, quiet = options["stream"], options["format"] == "json"
+        stream, watched = options["stream"], watch(stop, quiet=options["format"] == "json")
         with connect(settings().DATABASE, f"state events {stream}") as conn:
             if not advisory.try_hold(conn, LockClass.REBUILD, f"state {stream}"):
                 who = advisory.holder(conn, LockClass.REBUILD, f"state {stream}")
                 raise CommandError(f"{who} publishes the state of {stream!r} now", returncode=ExitCode.LOCKED)
-            for progress in publish_state(stream, chunk_rows=options["chunk_rows"]):
-                if not quiet:
-                    print(f"{progress.rows} events", file=sys.stderr, flush=True)
-                if stop.is_set() and not progress.done:
-                    raise Interrupted(f"interrupted after {progress.rows} events; run the same command again to go on")
+            steps = publish_state(stream, chunk_rows=options["chunk_rows"])
+            progress = next(steps)
+            with watched.progress(f"publish {stream}", sum(_counts(stream).values()), progress.rows) as bar:
+                while not progress.done:
+                    watched.heed(f"interrupted after {progress.rows} events; run the same command again to go on")
+                    before, progress = progress, next(steps)
+                    bar.advance(progress.rows - before.rows)
         return {
             "stream": stream,
             "rows": progress.rows,
@@ -69,3 +61,8 @@ class Command(Examples):
             "message": f"{progress.rows} events say the state of {stream!r}; when the relay has numbered them, read "
             f"models can be built with: strangle_rebuild NAME --after {stream}={progress.head}",
         }
+
+
+def _counts(stream: str) -> dict[str, int]:
+    """How many rows there are to publish, by event type."""
+    return {kind.event_type: kind.queryset().using(settings().DATABASE).count() for kind in declared(stream)}

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from migration_tools.errors import ExitCode
 from migration_tools.management.operation import RENDERED, Operation
-from migration_tools.management.reports import render
+from migration_tools.management.reports import REVEAL_NEEDS_REASON, render
 from migration_tools.phases.gates import clean_streak
 from migration_tools.phases.machine import missing_evidence, operating
 from migration_tools.phases.repairing import plan_repair, run_repair
@@ -50,7 +51,7 @@ class Command(Operation):
         parser.add_argument(
             "--reveal",
             action="store_true",
-            help="show values in reports (journalled); default: their shape only",
+            help="show values in reports; journalled, and needs --reason. Default: their shape only",
         )
         parser.add_argument(
             "--watch", action="store_true", help="go on: changed keys at once, all others in turn, until Ctrl-C"
@@ -60,6 +61,8 @@ class Command(Operation):
         parser.add_argument("--directory", help="where reports go (default var/reports/<context>)")
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+        if options["reveal"] and not options["reason"].strip():
+            raise CommandError(REVEAL_NEEDS_REASON, returncode=ExitCode.USAGE)
         with self.surroundings(options, stop) as env:
             if options["dry_run"]:
                 tables = [
