@@ -7,7 +7,7 @@ from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.stores.postgres import describe_failure, errors
 
 #: All that becomes a sentence; anything else is a fault of ours and shows where it happened.
-FAILURES = (StrangleError, KeyboardInterrupt, DatabaseFailure, errors.Error)
+FAILURES = (StrangleError, KeyboardInterrupt, DatabaseFailure, errors.Error, OSError)
 KEPT = "what is committed is kept. When it answers again, run the same command again"
 UNDEFINED_TABLE = "42P01"
 
@@ -20,6 +20,12 @@ def command_error(error: BaseException, left: str = KEPT) -> CommandError:
         return CommandError(
             "interrupted at once; what is committed is kept. Run the same command again",
             returncode=ExitCode.INTERRUPTED,
+        )
+    if isinstance(error, OSError):
+        return CommandError(
+            f"the system refused a file or a connection: {error}; what is committed is kept. Mend that, then run the "
+            "same command again",
+            returncode=ExitCode.ERROR,
         )
     if _code(error) == UNDEFINED_TABLE:
         return CommandError(

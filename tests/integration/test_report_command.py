@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
+from migration_tools.errors import ExitCode
 from migration_tools.messaging.models import DeadLetter, DeadLetterLog
 from migration_tools.reports.kinds import Format, Kind, schema_of
 from migration_tools.state.journal import read_context, record
@@ -87,6 +88,16 @@ def test_each_kind_is_printed_in_each_format_and_holds_no_value(road: None, tmp_
         again, once = (re.sub(r"\d\d:\d\d:\d\d[.\d]*", "", each) for each in (place.read_text(), text))
         assert again == once
     assert "41.5 ms" in report("cutover")[1]
+
+
+def test_a_verification_shows_values_to_who_says_why_alone(road: None) -> None:
+    """Else its entry in the journal would fail the audit for good."""
+    for words in ((), ("--reason", " ")):
+        with pytest.raises(CommandError, match="--reveal needs --reason: who shows values says why") as refused:
+            call_command("strangle_verify", "orders", "--reveal", *words)
+        assert refused.value.returncode == ExitCode.USAGE
+    assert not JournalEntry.objects.filter(step="revealed").exists()
+    assert report("audit")[0] == 0
 
 
 def test_values_are_shown_to_who_says_why_and_that_is_journalled(road: None, tmp_path: Path) -> None:

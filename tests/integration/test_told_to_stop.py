@@ -36,7 +36,12 @@ CHANGES = 400
 
 def cutting_off(conn: psycopg.Connection[Any], backend: int) -> Callable[[], None]:
     """What ends a session, as a failover does."""
-    return lambda: conn.execute("SELECT pg_terminate_backend(%s)", [backend]) and None
+
+
+    def end() -> None:
+        conn.execute("SELECT pg_terminate_backend(%s)", [backend])
+
+    return end
 
 
 def test_an_ingestion_stops_after_what_it_has_read_and_all_of_it_again_is_each_change_once(
