@@ -37,7 +37,6 @@ CHANGES = 400
 def cutting_off(conn: psycopg.Connection[Any], backend: int) -> Callable[[], None]:
     """What ends a session, as a failover does."""
 
-
     def end() -> None:
         conn.execute("SELECT pg_terminate_backend(%s)", [backend])
 
