@@ -34,6 +34,9 @@ STATISTICS_SECONDS = 1.5
 IDLE_STATISTICS_SECONDS = 11.0
 LOOK_SECONDS = 0.25
 AT_ONE_SITTING = dt.timedelta(minutes=10)
+# A write that was under way, or came by an old route, is refused once and tried again at the owner. Who is refused in a
+# watch as long as this goes on trying.
+REFUSALS_COUNT_FROM = dt.timedelta(minutes=1)
 STEP = "watched"
 # Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
 # Autovacuum, which has no role, uses nothing.
@@ -119,7 +122,7 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
         _remember(env, after)
         raise StillWatching("the server's statistics were lost meanwhile, so the watch begins anew; run this again")
     used = _written(caught) if readers else _used(tables, before, after, caught)
-    used += _refused(env, before, after, tables) if long or readers else []
+    used += _refused(env, before, after, tables) if quiet >= REFUSALS_COUNT_FROM or readers else []
     if used:
         if long:
             _remember(env, after)

@@ -24,6 +24,16 @@ ELSEWHERE = {
         )
         for point in ("rebuild.before_begun", "rebuild.batch", "rebuild.before_swap", "rebuild.swapped")
     },
+    "exports.read": (
+        "tests/integration/test_told_to_stop.py",
+        "test_an_export_stops_and_what_it_had_begun_does_not_count",
+        "an export is told to stop after a piece was read, then run again",
+    ),
+    "replication.page": (
+        "tests/integration/test_told_to_stop.py",
+        "test_a_copy_of_others_data_stops_between_two_pages_and_is_learned_again",
+        "a copy of others' data is told to stop between two pages, then learned anew",
+    ),
     "state.chunk": (
         "tests/integration/test_read_model_rebuild.py",
         "test_history_before_the_events_comes_from_published_state",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from migration_tools.kernel import points
 from tests.integration.test_foreign import crm, die, site
@@ -76,7 +77,7 @@ def test_an_event_has_debeziums_shape(mirror: Any, tmp_path: Any) -> None:
 
 def test_a_tail_killed_before_it_acknowledges_repeats_and_nothing_is_applied_twice(mirror: Any, tmp_path: Any) -> None:
     mirror.execute("INSERT INTO crm_customer (id, email) VALUES (1, 'once')")
-    with points.on("tail.handed_out", die), pytest.raises(ConnectionError):
+    with points.on("tail.handed_out", die), pytest.raises(CommandError, match="killed"):
         carried(tmp_path / "first")
     call_command("strangle_ingest", "mirror", "--file", str(tmp_path / "first"), stdout=io.StringIO())
     assert len(carried(tmp_path / "second")) == 1

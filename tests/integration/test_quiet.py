@@ -90,6 +90,34 @@ def test_a_watch_of_days_is_kept_begins_anew_without_statistics_and_names_who_co
 
 
 @pytest.mark.thorough
+def test_who_is_refused_all_the_time_is_a_writer_left(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    road.go(*ROAD[:5])
+    stop, tried = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with road.pair.connect("shop", "shop_app", application_name="nightly export") as conn:
+            while not stop.wait(0.05):
+                with pytest.raises(psycopg.Error, match="is not owned here"):
+                    conn.execute("UPDATE orders_order SET note = 'late' WHERE id = 1")
+                tried.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert tried.wait(20)
+        monkeypatch.setattr("migration_tools.phases.quiet.REFUSALS_COUNT_FROM", dt.timedelta(0))
+        error = road.refused("strangle_decommission")
+    finally:
+        stop.set()
+        writer.join()
+    assert error.returncode == 4
+    assert "somebody still tries" in str(error)
+    assert "shop_app" in str(error)
+    assert phase_of("orders") == "cutover"
+    road.go("strangle_decommission")
+
+
+@pytest.mark.thorough
 def test_autovacuum_is_nobody_s_use() -> None:
     slowly = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
     at_work = """SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)

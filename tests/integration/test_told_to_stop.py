@@ -1,5 +1,7 @@
 """Tools that are told to stop in the middle, or whose database goes away: a sentence, a code, and they go on."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,7 +20,7 @@ from migration_tools.exports.parquet import current_rows
 from migration_tools.kernel import points
 from migration_tools.replication.declaration import Copy
 from tests.conftest import ROOT, SMALL_SHOP, Pair
-from tests.examples.served import Served, command
+from tests.examples.served import Served
 from tests.integration.replication_rig import keeper, kept, rows
 from tests.integration.test_foreign import DEBEZIUM, crm, emails, event, site
 from tests.integration.test_phases import Road, road
@@ -41,6 +43,11 @@ def cutting_off(conn: psycopg.Connection[Any], backend: int) -> Callable[[], Non
         conn.execute("SELECT pg_terminate_backend(%s)", [backend])
 
     return end
+
+
+def terminate() -> None:
+    """Send SIGTERM to this process, as its operator does."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_an_ingestion_stops_after_what_it_has_read_and_all_of_it_again_is_each_change_once(
@@ -95,17 +102,16 @@ def test_an_ingestion_whose_database_goes_away_keeps_its_totals(crm: Any, tmp_pa
 
 
 def test_a_copy_of_others_data_stops_between_two_pages_and_is_learned_again(
-    keeper: Served, users: Any, settings: Any, tmp_path: Path
+    customers: Copy, users: Any, capsys: Any
 ) -> None:
-    env = {**keeper.environment, "USERS_URL": settings.MIGRATION_TOOLS["SERVICES"]["users"]}
-    keeper.rows("TRUNCATE gateway_user")
-    learning = command(keeper.side, "strangle_replicate", "rebuild", "users")
-    done = told_to_stop(learning, env, "replication.page", tmp_path)
-    assert_stopped(done, "rows of copy 'users'", "Run the same command again: it begins anew")
-    again = finished(learning, env)
-    assert again.returncode == 0, again.stderr
-    assert "learn copy 'users': 60" in again.stderr
-    assert keeper.rows("SELECT count(*), count(DISTINCT id) FROM gateway_user") == [(60, 60)]
+    with points.on("replication.page", terminate), pytest.raises(CommandError) as stopped:
+        call_command("strangle_replicate", "rebuild", "customers")
+    assert stopped.value.returncode == ExitCode.INTERRUPTED
+    assert "rows of copy 'customers'" in str(stopped.value)
+    assert "Run the same command again: it begins anew" in str(stopped.value)
+    call_command("strangle_replicate", "rebuild", "customers")
+    assert "learn copy 'customers': 60" in capsys.readouterr().err
+    assert rows("SELECT count(*), count(DISTINCT id) FROM customer") == [(60, 60)]
 
 
 def test_a_copy_says_in_a_sentence_what_would_be_done_and_that_its_database_went_away(

@@ -29,7 +29,11 @@ def test_a_relay_that_begins_again_publishes_from_where_the_broker_confirmed_not
         second = write(stage)
         again = Publication(STREAM, publisher, alias="default")
         assert again.step(conn)
-        assert received(subscription, 2) == [(0, first), (first, second)]
+        found = received(subscription, 1)
+        if found[-1][1] < second:
+            found += received(subscription, 1)
+        # What has come may be given as one.
+        assert found in ([(0, second)], [(0, first), (first, second)])
 
 
 def test_a_stream_restored_from_before_what_was_published_is_published_from_its_slowest_consumer(

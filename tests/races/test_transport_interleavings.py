@@ -113,7 +113,9 @@ def test_publication_goes_on_from_the_last_confirmed_position_after_an_outage(
                 return False
 
         assert eventually(published, 60)
-        batches = received(subscription, 2)
+        batches = received(subscription, 1)
+        while batches[-1][1] < heads[-1]:
+            batches += received(subscription, 1)
         assert batches[0][0] == 0
         assert batches[-1][1] == heads[-1]
         assert all(after[0] <= before[1] for before, after in pairwise(batches)), batches
