@@ -10,7 +10,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -152,8 +152,9 @@ def _story(
 
 def _serve_until_interrupted(supervisor: Supervisor) -> None:
     pause = threading.Event()
-    while not pause.wait(0.5):
-        supervisor.check()
+    with suppress(KeyboardInterrupt):
+        while not pause.wait(0.5):
+            supervisor.check()
 
 
 def _addresses(stack: Stack, operator_file: Path, supervisor: Supervisor) -> list[tuple[str, str]]:

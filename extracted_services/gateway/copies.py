@@ -1,5 +1,6 @@
 """Which entities of other services the gateway keeps, and what becomes of them when they are deleted there."""
 
+from migration_tools.replication.asking import HttpSource
 from migration_tools.replication.declaration import Copy, OnDelete, Target
 
 USERS = Copy(
@@ -12,6 +13,7 @@ USERS = Copy(
     targets=[
         Target(table="gateway_user", key="id", columns={"name": "name"}, on_delete=OnDelete.CASCADE, own_row=True)
     ],
+    source=HttpSource(service="users", path="/api/users/", names={"user_id": "id"}),
 )
 
 PRODUCTS = Copy(

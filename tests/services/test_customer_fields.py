@@ -169,13 +169,13 @@ def test_customers_who_were_there_before_the_ids_get_them_in_batches_and_the_way
 
     with psycopg.connect(cluster.dsn(database), autocommit=True) as conn:
         try:
-            migrate("0001")
+            migrate("0002")
             conn.execute(COME.encode(), [-3, 12_000])
             for _ in range(2):
-                migrate("0002")
+                migrate("0003")
                 found = conn.execute("SELECT count(*), count(DISTINCT public_id) FROM people_public_id").fetchone()
                 assert found == (12_004, 12_004)
-                migrate("0001")
+                migrate("0002")
         finally:
             conn.close()
             with psycopg.connect(cluster.dsn(), autocommit=True) as server:
