@@ -36,7 +36,7 @@ up: $(STAMP) ## Start the demo's servers, print their addresses and leave them r
 test: $(STAMP) ## Run the tests, two at a time (ARGS go to pytest: a path, -k WORD, -n 0 …)
 	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-thorough: $(STAMP) ## Run the tests that take long: marked so, and more seeds of others (ARGS go to pytest; PART=2/4)
+test-thorough: $(STAMP) ## Run the tests that take long: marked so, and more seeds of others (ARGS go to pytest; PART=2/8)
 	STRANGLE_THOROUGH=$(PART) $(PYTHON) -m pytest -n 2 --dist worksteal -m thorough $(ARGS)
 
 chaos: $(STAMP) ## Kill everything at random while a context moves, and compare (RUNS, SEED, CELL, MINUTES, ARGS)

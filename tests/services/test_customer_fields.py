@@ -82,6 +82,7 @@ def mistakes(schemas: dict[str, Columns], declared: dict[str, Any]) -> Iterator[
             )
 
 
+@pytest.mark.thorough
 def test_each_service_keeps_what_is_declared_of_a_customer_and_nothing_else(
     schemas: dict[str, Columns], declared: dict[str, Any]
 ) -> None:

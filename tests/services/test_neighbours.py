@@ -63,6 +63,7 @@ def follow() -> None:
         feed.close()
 
 
+@pytest.mark.thorough
 def test_what_another_service_wrote_and_was_carried_back_reaches_the_replica(catalogue: tuple[Road, Pair]) -> None:
     way, pair = catalogue
     price = "SELECT price_cents FROM sales_product WHERE id = 3"

@@ -153,6 +153,7 @@ def leaving(cluster: Cluster, templates: tuple[str, str], django_db_blocker: Any
         yield way
 
 
+@pytest.mark.thorough
 def test_all_who_sign_up_while_customers_leave_come_back_and_leave_are_on_both_sides(leaving: Road) -> None:
     acknowledged: list[int] = []
 
