@@ -3,7 +3,7 @@
 `python -m tests.chaos.page` walks every move, notes the points passed, and writes passages.json and the page.
 """
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -337,7 +337,11 @@ def main(again: bool) -> None:
 
 
 if __name__ == "__main__":
-    if "--render" in sys.argv[1:]:
+    asked = argparse.ArgumentParser(prog="python -m tests.chaos.page", description="Measure passages, write the page.")
+    asked.add_argument("--render", action="store_true", help="write the page of what is known; measure nothing")
+    asked.add_argument("--forget", action="store_true", help="forget what was measured before")
+    options = asked.parse_args()
+    if options.render:
         PAGE.write_text(render())
     else:
-        main("--forget" in sys.argv[1:])
+        main(options.forget)
