@@ -26,7 +26,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("users_service", "0002_public_ids")]
+    dependencies = [("users_service", "0003_public_ids")]
     operations = [migrations.RenameField("person", "given_name", "forename")]
 '''
 SECOND = '''
@@ -38,6 +38,7 @@ class UserRenamedByParts:
 
     user_id: int
     name: str
+    version: int = 0
     forename: str
 
 
@@ -96,7 +97,7 @@ class NextRelease:
         self.users = place / "extracted_services" / "users"
         for path in self.users.glob("*.py"):
             path.write_text(path.read_text().replace("given_name", "forename"))
-        (self.users / "migrations" / "0003_forename.py").write_text(RENAME)
+        (self.users / "migrations" / "0004_forename.py").write_text(RENAME)
 
     def manage(self, service: RunningService, *args: str, ends: int = 0) -> str:
         """Run manage.py of this release on the service's database, as its owner, to its expected end."""
@@ -142,7 +143,7 @@ def test_a_column_of_users_is_renamed_and_orders_hear_old_and_new_events_untouch
         with users.browser(number) as browser:
             assert browser.patch("/api/accounts/me/", json={"first_name": "Augusta"}).status_code == 200
         old, version = last_event(users)
-        assert (old, version) == ({"user_id": number, "name": "Augusta Lovelace"}, 1)
+        assert (old, version) == ({"user_id": number, "name": "Augusta Lovelace", "version": 2}, 1)
         orders.rows(ORDER, number)
         assert orders_hear(old, version).returncode == 0
         assert orders.rows(NAMES, number) == [("Augusta Lovelace", "Augusta Lovelace")]
@@ -157,7 +158,7 @@ def test_a_column_of_users_is_renamed_and_orders_hear_old_and_new_events_untouch
             release.manage(users, "strangle_contracts", "check", *api, "--directory", "playbooks/contracts")
         release.manage(users, "shell", "-v0", "-c", RENAMED.format(number=number, column="forename", name="Byron"))
         new, version = last_event(users)
-        assert (new, version) == ({"user_id": number, "name": "Byron Lovelace"}, 1)
+        assert (new, version) == ({"user_id": number, "name": "Byron Lovelace", "version": 3}, 1)
         assert orders_hear(new, version).returncode == 0
         assert orders.rows(NAMES, number) == [("Byron Lovelace", "Byron Lovelace")]
 
