@@ -237,6 +237,20 @@ def test_keys_drawn_to_and_fro_are_never_drawn_twice(live: Any) -> None:
     arrived(live)
 
 
+def test_the_service_that_owns_drops_a_column_of_its_own_and_who_follows_it_is_unaffected(live: Any) -> None:
+    live.orders.execute("ALTER TABLE sales_order ADD COLUMN own_note text DEFAULT 'ours'")
+    move(Side.TARGET)
+    with live.pair.connect("orders", "orders_app") as app:
+        wide = app.execute(NEW_SALE, ["wide"]).fetchone()[0]
+        until(lambda: both(live, "wide") == (1, 1), "the monolith follows")
+        live.orders.execute("ALTER TABLE sales_order DROP COLUMN own_note")
+        app.execute(NEW_SALE, ["narrow"])
+        app.execute("UPDATE sales_order SET remark = 'and on' WHERE id = %s", [wide])
+    until(lambda: both(live, "narrow") == (1, 1), "the monolith still follows")
+    note = "SELECT note FROM orders_order WHERE id = %s"
+    until(lambda: live.shop.execute(note, [wide]).fetchone() == ("and on",), "changes of older rows too")
+
+
 def test_without_moving_the_sequences_keys_are_drawn_twice(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "_advance_sequences", lambda *_: None)
     move(Side.TARGET)

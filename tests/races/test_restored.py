@@ -149,6 +149,28 @@ def test_a_service_that_goes_back_to_a_backup_catches_up_from_the_stream(copied:
     assert copied.differences() == []
 
 
+def test_a_service_restored_from_a_dump_hears_again_what_came_after_it_and_is_equal(copied: Any) -> None:
+    pair = copied.pair
+    tools = next(Path(next(iter(_binaries()))).glob("pg_dump")).parent
+    dump = subprocess.run(
+        [tools / "pg_dump", "-Fc", pair.cluster.dsn(pair.orders)], capture_output=True, check=True
+    ).stdout
+    rename(copied, "after the dump", 1, 2)
+    copied.shop.execute("DELETE FROM orders_orderline WHERE order_id = (SELECT min(id) + 5 FROM orders_order)")
+    copied.shop.execute("DELETE FROM orders_order WHERE id = (SELECT min(id) + 5 FROM orders_order)")
+    copied.settle()
+    assert copied.differences() == []
+    _leave(copied, "orders")
+    recreate(pair.cluster, pair.orders, owner="orders_owner")
+    target = ["-d", pair.cluster.dsn(pair.orders), "--exit-on-error"]
+    subprocess.run([tools / "pg_restore", *target], input=dump, capture_output=True, check=True)
+    copied.orders = pair.connect("orders")
+    rename(copied, "after the restore", 2, 3)
+    assert len(copied.differences()) > 3, "what came after the dump is not there"
+    copied.settle()
+    assert copied.differences() == []
+
+
 @contextmanager
 def elsewhere(stage: Any) -> Iterator[None]:
     """The owner's database, loaded from a dump into a cluster that has just begun counting its transactions."""

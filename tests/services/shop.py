@@ -95,10 +95,28 @@ class Shop:
         for name in names:
             until(lambda name=name: self._answers(name), f"{name} answers", SECONDS)  # type: ignore[misc]
 
+    def ready(self, name: str) -> int:
+        """What a service answers to who asks whether it is ready."""
+        return httpx2.get(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=10).status_code
+
     def _answers(self, name: str) -> bool:
         with contextlib.suppress(httpx2.HTTPError):
-            return httpx2.get(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=5).status_code == 200
+            return self.ready(name) == 200
         return False
+
+    @contextmanager
+    def database_away(self, name: str) -> Iterator[None]:
+        """Shut a service's database to everybody but the test for the block; its processes go on."""
+        database, mine = self.databases[name], self.conns[name].info.backend_pid
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s"
+        with psycopg.connect(self.cluster.dsn(), autocommit=True) as operator:
+            shut = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format
+            operator.execute(shut(sql.Identifier(database), sql.SQL("false")))
+            try:
+                operator.execute(end, [database, mine])
+                yield
+            finally:
+                operator.execute(shut(sql.Identifier(database), sql.SQL("true")))
 
     # Customers and staff.
 

@@ -1,13 +1,22 @@
 """The order saga over orders, inventory and payments as services, conducted and by events: all of it or nothing."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from migration_tools.testing.postgres import EmbeddedPostgres
 from tests.races.scene import until
+from tests.services.rig import RunningService
 from tests.services.shop import SECONDS, Shop, opened
+
+pytest_plugins = ["tests.services.rig"]
+
+SHELVED = """
+    WITH made AS (INSERT INTO shelf_category (title) VALUES ('things') RETURNING id)
+    INSERT INTO shelf_product (id, code, title, price_cents, currency, category_id, features, on_sale)
+    OVERRIDING SYSTEM VALUE SELECT %s, 'S' || %s, 'A thing', 1500, 'EUR', id, '{}', true FROM made
+"""
 
 # Both kinds pass the same scenarios; the second takes as long as the first.
 KINDS = ["orchestrated", pytest.param("choreographed", marks=pytest.mark.thorough)]
@@ -76,6 +85,30 @@ def test_while_payments_are_away_purchases_are_pending_and_one_is_withdrawn(shop
     assert shop.one("payments", refunds, customer) == "refunded"
     with shop.browser("orders", customer) as browser:
         assert browser.post(f"/api/orders/checkouts/{bought}/withdraw/").status_code == 409
+
+
+@pytest.mark.thorough
+def test_while_the_payments_database_is_away_orders_are_accepted_and_the_catalogue_is_served(
+    shop: Shop, running: Callable[[str], RunningService]
+) -> None:
+    """One database less is one service less: purchases are pending, and confirmed when it is back."""
+    product, customer, catalog = shop.product(10), shop.customer(), running("catalog")
+    catalog.rows(SHELVED, product, product)
+    with shop.database_away("payments"):
+        until(lambda: shop.ready("payments") == 503, "payments have no database", SECONDS)
+        bought = shop.buy(customer, product)
+        assert bought is not None, "the order is accepted"
+        until(lambda: shop.shelf(product) == (10, 2), "it is reserved", SECONDS)
+        with catalog.browser(None) as browser:
+            pages = ("/api/products/", f"/api/products/{product}/")
+            assert [browser.get(page).status_code for page in pages] == [200, 200]
+        assert (shop.ready("orders"), shop.ready("inventory")) == (200, 200)
+        with shop.browser("orders", customer) as browser:
+            assert browser.get(f"/api/orders/checkouts/{bought}/").json()["status"] == "pending"
+        assert shop.one("payments", "SELECT count(*) FROM billing_payment WHERE payer_id = %s", customer) == 0
+    assert shop.ended(bought) == "confirmed"
+    assert (shop.shelf(product), shop.balance(customer)) == ((8, 0), "30.00")
+    assert shop.ready("payments") == 200, "the process has come through it"
 
 
 # Where a service dies, and whether the checkout in its hands may be paid.

@@ -1,5 +1,6 @@
 """A database each or a schema each, by one setting: roles are confined, and one that is down takes nobody with it."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -63,6 +64,28 @@ def test_with_a_database_each_a_role_gets_into_its_own_alone(
         else:
             with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
                 psycopg.connect(dsn)
+
+
+@pytest.mark.thorough
+def test_four_services_are_started_and_each_gets_into_its_own_database_alone(running: Get) -> None:
+    """The roles by which they were started, on the databases that they serve from: of 16 only the diagonal works."""
+    services = {name: running(name) for name in NAMES}
+    with httpx2.Client(timeout=30) as client:
+        assert {client.get(f"{each.url}/readyz").status_code for each in services.values()} == {200}
+    let_in = set()
+    for name in NAMES:
+        for other, there in services.items():
+            with contextlib.suppress(psycopg.OperationalError):
+                there.rows(f"SELECT count(*) FROM {TABLES[other]}", user=f"{name}_app")
+                let_in.add((name, other))
+    assert let_in == {(name, name) for name in NAMES}
+    # By the service's own settings too, and not only by its role.
+    name, other = NAMES[0], NAMES[1]
+    look = "from django.db import connection; connection.ensure_connection()"
+    pointed = {f"{name.upper()}_DB_NAME": services[other].database, f"{name.upper()}_DB_USER": f"{name}_app"}
+    done = services[name].manage("shell", "-v0", "-c", look, **pointed)
+    assert done.returncode != 0
+    assert "permission denied for database" in done.stderr
 
 
 @pytest.fixture(scope="module")
