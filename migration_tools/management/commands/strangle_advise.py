@@ -13,7 +13,6 @@ from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.database import DatabaseFacts, read_facts, read_shares
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
-from migration_tools.errors import StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.stores.postgres import connect
 
@@ -37,20 +36,17 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            contexts = load_contexts()
-            traces = [Path(each) for each in options["trace"]]
-            facts, regions = DatabaseFacts(), None
-            if options["no_database"] and options["region"]:
-                raise CommandError("--region asks the database; leave out --no-database")
-            if not options["no_database"]:
-                with connect(settings().DATABASE, "advise") as conn:
-                    facts = read_facts(conn)
-                    regions = read_shares(conn, options["region"]) if options["region"] else None
-            evidence = Evidence(trace=Trace.read(traces, contexts) if traces else None, facts=facts)
-            given = advise(analyse(contexts, evidence), options["context"], regions)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        contexts = load_contexts()
+        traces = [Path(each) for each in options["trace"]]
+        facts, regions = DatabaseFacts(), None
+        if options["no_database"] and options["region"]:
+            raise CommandError("--region asks the database; leave out --no-database")
+        if not options["no_database"]:
+            with connect(settings().DATABASE, "advise") as conn:
+                facts = read_facts(conn)
+                regions = read_shares(conn, options["region"]) if options["region"] else None
+        evidence = Evidence(trace=Trace.read(traces, contexts) if traces else None, facts=facts)
+        given = advise(analyse(contexts, evidence), options["context"], regions)
         if options["format"] == "json":
             self.stdout.write(json.dumps({"context": options["context"], "advice": [asdict(each) for each in given]}))
             return

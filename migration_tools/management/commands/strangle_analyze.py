@@ -18,7 +18,7 @@ from migration_tools.analysis.render_text import headline
 from migration_tools.analysis.split import render_split, split_of
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
-from migration_tools.errors import AnalysisError, NotWritten, StrangleError
+from migration_tools.errors import AnalysisError, NotWritten
 from migration_tools.management.examples import Examples
 from migration_tools.management.reports import render
 from migration_tools.reports.kinds import Format, Kind
@@ -53,27 +53,24 @@ class Command(Examples):
         parser.add_argument("--no-database", action="store_true", help="leave the database alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            contexts = load_contexts()
-            traces = [Path(each) for each in options["trace"]]
-            trace = Trace.read(traces, contexts) if traces else None
-            if options["impact"]:
-                found = impact_of(options["impact"], contexts, trace)
-                self._write(render_impact(found, options["format"]), options["output"], found.column)
-                return
-            if options["split"]:
-                self._split(contexts, trace, options)
-                return
-            if options["call_sites"]:
-                sites = call_sites(options["call_sites"], contexts)
-                text = render_call_sites(options["call_sites"], sites, options["format"])
-                self._write(text, options["output"], f"{len(sites)} call sites")
-                return
-            facts, relays = self._facts(options)
-            what_if = [each.split("+") for each in options["what_if"]]
-            report = analyse(contexts, Evidence(trace=trace, facts=facts, relays=relays), what_if=what_if)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        contexts = load_contexts()
+        traces = [Path(each) for each in options["trace"]]
+        trace = Trace.read(traces, contexts) if traces else None
+        if options["impact"]:
+            found = impact_of(options["impact"], contexts, trace)
+            self._write(render_impact(found, options["format"]), options["output"], found.column)
+            return
+        if options["split"]:
+            self._split(contexts, trace, options)
+            return
+        if options["call_sites"]:
+            sites = call_sites(options["call_sites"], contexts)
+            text = render_call_sites(options["call_sites"], sites, options["format"])
+            self._write(text, options["output"], f"{len(sites)} call sites")
+            return
+        facts, relays = self._facts(options)
+        what_if = [each.split("+") for each in options["what_if"]]
+        report = analyse(contexts, Evidence(trace=trace, facts=facts, relays=relays), what_if=what_if)
         form = options["format"]
         text = FURTHER[form](report) if form in FURTHER else render(Kind.ANALYZE, report, form)
         self._write(text, options["output"], headline(report))

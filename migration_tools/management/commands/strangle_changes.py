@@ -5,10 +5,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.messaging.foreign.envelopes import Message
@@ -36,18 +35,15 @@ class Command(Examples):
     def handle(self, *args: Any, **options: Any) -> None:
         tail = LogTail(options["name"], prefix=options["prefix"] or settings().SIDE)
         stop = threading.Event()
-        try:
-            with heed_signals(stop), connect(settings().DATABASE, f"changes {tail.name}") as conn:
-                if options["drop"]:
-                    tail.drop(conn)
-                elif options["create"]:
-                    tail.create(conn, options["table"])
-                else:
+        with heed_signals(stop), connect(settings().DATABASE, f"changes {tail.name}") as conn:
+            if options["drop"]:
+                tail.drop(conn)
+            elif options["create"]:
+                tail.create(conn, options["table"])
+            else:
+                tail.step(conn, self._write)
+                while options["follow"] and not stop.wait(POLL_SECONDS):
                     tail.step(conn, self._write)
-                    while options["follow"] and not stop.wait(POLL_SECONDS):
-                        tail.step(conn, self._write)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
 
     def _write(self, messages: Sequence[Message]) -> None:
         for each in messages:

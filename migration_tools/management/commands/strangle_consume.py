@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import connections
 
 from migration_tools.conf import settings
@@ -43,12 +43,9 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        try:
-            with heed_signals(stop):
-                consumers = [self._made(stream, options) for stream in dict.fromkeys(options["stream"])]
-                together([each.run for each in consumers], stop)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        with heed_signals(stop):
+            consumers = [self._made(stream, options) for stream in dict.fromkeys(options["stream"])]
+            together([each.run for each in consumers], stop)
 
     def _made(self, stream: str, options: dict[str, Any]) -> Consumer:
         group = options["group"]

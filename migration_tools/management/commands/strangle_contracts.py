@@ -18,7 +18,7 @@ from migration_tools.contracts.declaration import Contract, contracts
 from migration_tools.contracts.http_api import api_breaks, read_api
 from migration_tools.contracts.releasing import number_rows, release, write_drafts
 from migration_tools.contracts.validation import available
-from migration_tools.errors import ContractError, ExitCode, StrangleError
+from migration_tools.errors import ContractError, ExitCode
 from migration_tools.management.examples import Examples
 from migration_tools.messaging.handlers import registered
 from migration_tools.playbook.registry import load
@@ -50,14 +50,11 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            if not available():
-                raise ContractError(
-                    "contracts need jsonschema-rs, which is not installed; pip install 'django-strangler[contracts]'"
-                )
-            result = self._act(options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        if not available():
+            raise ContractError(
+                "contracts need jsonschema-rs, which is not installed; pip install 'django-strangler[contracts]'"
+            )
+        result = self._act(options)
         if options["action"] == "asyncapi":
             self.stdout.write(json.dumps(result["document"], indent=2, ensure_ascii=False))
             return

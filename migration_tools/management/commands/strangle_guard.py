@@ -16,7 +16,7 @@ from migration_tools.analysis.roles import sequences, statements
 from migration_tools.analysis.trace import Trace
 from migration_tools.analysis.traced import find_traced
 from migration_tools.conf import settings
-from migration_tools.errors import AnalysisError, ExitCode, StrangleError
+from migration_tools.errors import AnalysisError, ExitCode
 from migration_tools.management.examples import Examples
 from migration_tools.stores.postgres import connect
 
@@ -44,16 +44,13 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            contexts = load_contexts()
-            if options["action"] == "contracts":
-                self.stdout.write(render_contracts(contexts), ending="")
-            elif options["action"] == "roles":
-                self._roles(contexts, options)
-            else:
-                self._ratchet(contexts, options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        contexts = load_contexts()
+        if options["action"] == "contracts":
+            self.stdout.write(render_contracts(contexts), ending="")
+        elif options["action"] == "roles":
+            self._roles(contexts, options)
+        else:
+            self._ratchet(contexts, options)
 
     def _ratchet(self, contexts: ContextMap, options: dict[str, Any]) -> None:
         if not options["trace"]:

@@ -4,9 +4,8 @@ import sys
 import threading
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from migration_tools.errors import StrangleError
 from migration_tools.management.operation import Examples, heed_signals
 from migration_tools.overview.running import RequestRunner
 
@@ -23,13 +22,8 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        try:
-            with heed_signals(stop):
-                RequestRunner(every=options["every"], say=lambda text: print(text, file=sys.stderr, flush=True)).run(
-                    stop
-                )
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        with heed_signals(stop):
+            RequestRunner(every=options["every"], say=lambda text: print(text, file=sys.stderr, flush=True)).run(stop)
 
 
 def _say(text: str) -> None:

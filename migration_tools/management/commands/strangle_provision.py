@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, StrangleError
+from migration_tools.errors import ExitCode
 from migration_tools.management.examples import Examples
 from migration_tools.stores.postgres import Connection, connect, errors, sql
 from migration_tools.stores.postgres import provisioning as rights
@@ -46,8 +46,6 @@ class Command(Examples):
         if options["apply"] and not options["dry_run"]:
             try:
                 self._apply(database, side, options)
-            except StrangleError as error:
-                raise CommandError(str(error), returncode=error.exit_code) from error
             except errors.InsufficientPrivilege as error:
                 raise CommandError(
                     f"{str(error).splitlines()[0]}; run it as a role with CREATEDB and CREATEROLE, or give what "

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from migration_tools.errors import StrangleError
 from migration_tools.management.examples import Examples
 
 
@@ -38,7 +37,4 @@ class Command(Examples):
                 f"the proxy application cannot be imported: {error}; run the command in the checkout "
                 f"that holds proxy/, with pip install 'django-strangler[proxy]'"
             ) from error
-        try:
-            control.run(listen=options["listen"], directory=options["directory"])
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        control.run(listen=options["listen"], directory=options["directory"])

@@ -4,7 +4,7 @@ import json
 import threading
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.conf import settings
@@ -30,28 +30,25 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            streams = options["streams"] or sorted({*settings().FEEDS, *load()})
-            if not streams:
-                raise StrangleError(
-                    "MIGRATION_TOOLS names no stream; set FEEDS or PLAYBOOKS, or name streams on the command line"
-                )
-            if options["once"]:
-                self._once(streams, options["format"])
-                return
-            stop = threading.Event()
-            with heed_signals(stop):
-                relays = [Relay(name, RelationProjector(), publisher=open_publisher(name)) for name in streams]
-                threads = [threading.Thread(target=_run, args=(relay, stop), name=relay.stream) for relay in relays]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    while thread.is_alive():
-                        thread.join(0.2)
-            if any(relay.failed for relay in relays):
-                raise StrangleError("a relay ended by an error; see the log above")
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        streams = options["streams"] or sorted({*settings().FEEDS, *load()})
+        if not streams:
+            raise StrangleError(
+                "MIGRATION_TOOLS names no stream; set FEEDS or PLAYBOOKS, or name streams on the command line"
+            )
+        if options["once"]:
+            self._once(streams, options["format"])
+            return
+        stop = threading.Event()
+        with heed_signals(stop):
+            relays = [Relay(name, RelationProjector(), publisher=open_publisher(name)) for name in streams]
+            threads = [threading.Thread(target=_run, args=(relay, stop), name=relay.stream) for relay in relays]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.2)
+        if any(relay.failed for relay in relays):
+            raise StrangleError("a relay ended by an error; see the log above")
 
     def _once(self, streams: list[str], form: str) -> None:
         with connect(settings().DATABASE, "relay") as conn:

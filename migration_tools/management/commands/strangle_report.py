@@ -50,11 +50,8 @@ class Command(Examples):
         context, kind, reveal = options["context"], Kind(options["kind"]), options["reveal"]
         if reveal and not options["reason"].strip():
             raise CommandError(REVEAL_NEEDS_REASON, returncode=ExitCode.USAGE)
-        try:
-            get(context)
-            report = _read(kind, context)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        get(context)
+        report = _read(kind, context)
         if reveal:
             record(context, "report", "revealed", {"kind": str(kind)}, options["reason"])
         self._write(render(kind, report, options["format"], reveal=reveal), options["output"], private=reveal)

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import CommandError
 
 from migration_tools.conf import settings
-from migration_tools.errors import RoutingError, StrangleError
+from migration_tools.errors import RoutingError
 from migration_tools.management import route_planes
 from migration_tools.management.examples import Examples
 from migration_tools.management.rehearsal import rolled_back
@@ -108,10 +107,7 @@ class Command(Examples):
             "follow": route_planes.follow,
             "drain": self._drain,
         }
-        try:
-            actions.get(options["action"], self._change)(options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        actions.get(options["action"], self._change)(options)
 
     def _show(self, options: dict[str, Any]) -> None:
         table, proxies = publishing.current(), publishing.live_proxies()

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.utils import Error as DatabaseFailure
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, StoreError, StrangleError
+from migration_tools.errors import ExitCode, StoreError
 from migration_tools.management.examples import Examples
 from migration_tools.management.operation import heed_signals
 from migration_tools.stores.postgres import describe_failure, errors
@@ -34,8 +34,6 @@ class Command(Examples):
         try:
             with heed_signals(stop):
                 result = _status() if only_looks else _move(stop)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
         except (DatabaseFailure, errors.Error) as error:
             raise CommandError(
                 f"the database failed: {describe_failure(error)}; nobody is logged out, run the same command again",

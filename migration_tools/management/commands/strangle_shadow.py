@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, NotWritten, StrangleError
+from migration_tools.errors import ExitCode, NotWritten
 from migration_tools.management.examples import Examples
 from migration_tools.management.rehearsal import rolled_back
 from migration_tools.management.reports import render
@@ -81,11 +81,8 @@ class Command(Examples):
             "approve": self._decide,
             "reject": self._decide,
         }
-        try:
-            with rolled_back(settings().DATABASE) if options.get("dry_run") else nullcontext():
-                actions[options["action"]](options)
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        with rolled_back(settings().DATABASE) if options.get("dry_run") else nullcontext():
+            actions[options["action"]](options)
 
     def _run(self, options: dict[str, Any]) -> None:
         wrong = [name for name in ("workers", "waiting", "timeout_seconds") if options[name] <= 0]

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.system_of_record import Record, systems_of_record
-from migration_tools.errors import StrangleError
 from migration_tools.management.examples import Examples
 from migration_tools.playbook.registry import load
 from migration_tools.state.journal import phase_of
@@ -27,16 +26,13 @@ class Command(Examples):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            playbooks = load()
-            phases = {context: phase_of(context) for context in playbooks}
-            records = [
-                each
-                for each in systems_of_record(load_contexts(), playbooks, phases)
-                if options["context"] in (None, each.context)
-            ]
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        playbooks = load()
+        phases = {context: phase_of(context) for context in playbooks}
+        records = [
+            each
+            for each in systems_of_record(load_contexts(), playbooks, phases)
+            if options["context"] in (None, each.context)
+        ]
         if options["format"] == "json":
             self.stdout.write(json.dumps({"records": [asdict(each) for each in records]}))
             return

@@ -5,9 +5,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from migration_tools.errors import StrangleError
 from migration_tools.management.operation import Examples, heed_signals
 from migration_tools.management.progress import duration
 from migration_tools.overview.observing import observe
@@ -37,17 +36,14 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        try:
-            playbooks = [get(name) for name in options["contexts"]] or list(load().values())
-            with heed_signals(stop):
-                if options["format"] == "json":
-                    self.stdout.write(json.dumps([observe(each) for each in playbooks], default=str))
-                elif options["once"] or not sys.stdout.isatty():
-                    self._print([observe(each) for each in playbooks])
-                else:
-                    self._live(playbooks, stop, options["every"])
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        playbooks = [get(name) for name in options["contexts"]] or list(load().values())
+        with heed_signals(stop):
+            if options["format"] == "json":
+                self.stdout.write(json.dumps([observe(each) for each in playbooks], default=str))
+            elif options["once"] or not sys.stdout.isatty():
+                self._print([observe(each) for each in playbooks])
+            else:
+                self._live(playbooks, stop, options["every"])
 
     def _print(self, seen: list[dict[str, Any]]) -> None:
         from rich.console import Console
