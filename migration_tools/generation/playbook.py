@@ -22,7 +22,7 @@ def _lines(context: str, shapes: list[Shape], copies: Sequence[Shape], target: s
     yield "from migration_tools.playbook import Gates, Playbook, Projection, Route, minutes, seconds"
     yield ""
     yield ""
-    yield f"class {_class_name(context)}(Playbook):"
+    yield f"class {class_name(context)}(Playbook):"
     yield f'    """From {len(shapes)} models, by strangle_init; rename columns and routes as the service has them."""'
     yield ""
     yield f"    context = {_quoted(context)}"
@@ -65,7 +65,8 @@ def _note(column: Column) -> str:
     return f"  # a key of {column.leads_outside}" if column.leads_outside else ""
 
 
-def _class_name(context: str) -> str:
+def class_name(context: str) -> str:
+    """Of the playbook."""
     return "".join(part.title() for part in context.replace("-", "_").replace("+", "_").split("_"))
 
 

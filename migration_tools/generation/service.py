@@ -7,6 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from migration_tools.generation.shape import Column, Shape
+from migration_tools.generation.suites import render_service_tests
 
 JSON_TYPES: Mapping[str, dict[str, Any]] = {
     "BooleanField": {"type": "boolean"},
@@ -32,6 +33,7 @@ def render_service(context: str, package: str, shapes: list[Shape]) -> dict[str,
         "settings.py": _settings(context, package),
         "migrations/__init__.py": f'"""Schema migrations of {context}."""\n',
         **{f"contracts/{shape.table}.json": _contract(shape) for shape in shapes},
+        **render_service_tests(context, package, shapes),
     }
 
 
@@ -116,13 +118,16 @@ def _api(context: str, shapes: list[Shape]) -> str:
     text = [
         f'"""The read API of {context}; writes are commands, to be added with their rules."""\n\n'
         "from typing import Any\n\n"
-        f"from rest_framework import viewsets\n\n{_import('.models', models)}\n{_import('.serializers', serializers)}\n"
+        "from rest_framework import viewsets\nfrom rest_framework.pagination import CursorPagination\n\n"
+        f"{_import('.models', models)}\n{_import('.serializers', serializers)}\n\n\n"
+        'class ByKey(CursorPagination):\n    """Pages in the order of keys."""\n\n    ordering = "pk"\n'
     ]
     for shape in shapes:
         text.append(
             f"\n\nclass {shape.name}View(viewsets.ReadOnlyModelViewSet[Any]):\n"
             f'    """Rows of {shape.table}, by key."""\n\n'
             f'    queryset = {shape.name}.objects.order_by("pk")\n    serializer_class = {shape.name}Serializer\n'
+            "    pagination_class = ByKey\n"
         )
     return "".join(text)
 
@@ -193,7 +198,6 @@ def _settings(context: str, package: str) -> str:
             "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
             "DEFAULT_AUTHENTICATION_CLASSES": [],
             "UNAUTHENTICATED_USER": None,
-            "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
             "PAGE_SIZE": 50,
         }}
         SPECTACULAR_SETTINGS = {{"TITLE": "{context}", "VERSION": "1"}}
@@ -229,8 +233,8 @@ def _contract(shape: Shape) -> str:
 
 def _json_type(column: Column) -> dict[str, Any]:
     options = dict(column.options)
-    kind = column.kind
-    if column.refers_to or kind.endswith(("IntegerField", "AutoField")):
+    kind = column.held or column.kind
+    if kind.endswith(("IntegerField", "AutoField")):
         found: dict[str, Any] = {"type": "integer"}
     else:
         found = dict(JSON_TYPES.get(kind, {"type": "string"}))

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import models as django_models
 from django.db.models import ForeignKey, Model
 
 from migration_tools.analysis.context_map import ContextMap, model_of_table
@@ -22,7 +23,8 @@ SIZED = {"CharField", "SlugField", "EmailField", "URLField", "FileField", "Image
 class Column:
     """One column. `code` is the field's declaration; `refers_to` names the model of the same context it leads to.
 
-    `withheld`: the service gets a constant in its place, since the value is a secret.
+    `held`: the kind of a key's values. `withheld`: the service gets a constant in its place, since the value is a
+    secret.
     """
 
     field: str
@@ -32,6 +34,7 @@ class Column:
     options: tuple[tuple[str, Any], ...]
     refers_to: str = ""
     leads_outside: str = ""
+    held: str = ""
     withheld: bool = False
 
     @property
@@ -116,12 +119,19 @@ def _refuse_composite(models: list[type[Model]]) -> None:
 
 
 def _shape(context: str, model: type[Model], name: str, names: Mapping[type[Model], str], *, keep_names: bool) -> Shape:
+    columns = tuple(_columns(model, names))
+    strange = [f"{each.source} ({each.kind})" for each in columns if not hasattr(django_models, each.kind)]
+    if strange:
+        raise AnalysisError(
+            f"{model._meta.label} has columns that django.db.models has no field for: {', '.join(strange)}; let their "
+            "fields say by get_internal_type() which one is the same, or write this context's service by hand"
+        )
     return Shape(
         name=name,
         table=model._meta.db_table if keep_names else f"{_slug(context)}_{name.lower()}",
         source=_source(model),
         source_table=model._meta.db_table,
-        columns=tuple(_columns(model, names)),
+        columns=columns,
         unique=tuple(_unique(model, names)),
     )
 
@@ -176,7 +186,14 @@ def _columns(model: type[Model], names: Mapping[type[Model], str]) -> Iterator[C
         if other in names and field.target_field.primary_key:
             one = "OneToOneField" if field.unique else "ForeignKey"
             kept = tuple(each for each in options if each[0] in ("null", "blank", "primary_key"))
-            yield Column(field=field.name, kind=one, options=kept, refers_to=names[other], **common)
+            yield Column(
+                field=field.name,
+                kind=one,
+                options=kept,
+                refers_to=names[other],
+                held=_plain_kind(target),
+                **common,
+            )
         else:
             indexed = options if field.unique else (*options, ("db_index", True))
             yield Column(

@@ -9,6 +9,7 @@ from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.trace import Trace, Written
 from migration_tools.analysis.traced import touched
 from migration_tools.errors import SagaError
+from migration_tools.generation.formatting import tidied
 
 HEAD = '''"""A draft from observed transactions: order the steps, name the pivot, say what each compensation does."""
 
@@ -37,6 +38,7 @@ def draft_result(traces: list[Path]) -> dict[str, Any]:
         for each in found
     ]
     lines = [HEAD, *(line for each in found for line in draft(each, contexts))] if found else []
+    lines = tidied("\n".join([*lines, ""]), "sagas.py").splitlines() if lines else []
     return {"sites": sites, "lines": lines, "message": f"# {len(found)} transactions over several contexts"}
 
 
@@ -76,8 +78,12 @@ def draft(written: Written, contexts: ContextMap) -> Iterator[str]:
     for context, tables in wrote.items():
         if context != home:
             yield f"            # writes {', '.join(tables)}"
-            yield f'            Step("{context}", command="{context}.{action}", compensation="{context}.undo_{action}",'
-            yield f'                 replies="{context}"),'
+            yield "            Step("
+            yield f'                "{context}",'
+            yield f'                command="{context}.{action}",'
+            yield f'                compensation="{context}.undo_{action}",'
+            yield f'                replies="{context}",'
+            yield "            ),"
     yield '            Step("confirm", local=todo),'
     yield "        ),"
     yield "    )"

@@ -42,7 +42,6 @@ class Generated:
 
 def generate(
     conn: Connection,
-    query: str,
     shape: JoinShape,
     *,
     name: str,
@@ -53,7 +52,6 @@ def generate(
 
     Args:
         conn: the database whose tables the query names.
-        query: the query as it was given, for the test.
         shape: what `read_join` made of it.
         name: of the read model and its view.
         streams: which stream tells of which table.
@@ -70,7 +68,7 @@ def generate(
     if mistakes:
         raise UnfitJoin(mistakes)
     kind = "".join(word.capitalize() for word in name.split("_"))
-    return Generated(module=_module(kind, name, parts, shape), test=_test(kind, name, query, parts, names, module))
+    return Generated(module=_module(kind, name, parts, shape), test=_test(kind, name, shape.bare, parts, names, module))
 
 
 def _parts(

@@ -33,13 +33,15 @@ class JoinShape:
     """A JOIN along foreign keys: `tables` by alias, the first of them its rows' own.
 
     `links` has for each other alias the (alias, column) that refers to it and the column that is referred to. `wanted`
-    are columns that the query compares with a value: they are shown too and have an index.
+    are columns that the query compares with a value: they are shown too and have an index. `bare` is the query without
+    these comparisons, order and limit, which is what the read model shows.
     """
 
     tables: dict[str, str]
     links: dict[str, tuple[str, str, str]]
     shown: list[Shown]
     wanted: list[Shown] = field(default_factory=list)
+    bare: str = ""
 
     @property
     def root(self) -> str:
@@ -66,7 +68,7 @@ def read_join(query: str) -> JoinShape:
     links = _links(tables, equalities, mistakes)
     if mistakes:
         raise UnfitJoin(mistakes)
-    return JoinShape(tables=tables, links=links, shown=_distinct(shown), wanted=compared)
+    return JoinShape(tables=tables, links=links, shown=_distinct(shown), wanted=compared, bare=_bare(select))
 
 
 def _forms(select: exp.Select) -> Iterator[str]:
@@ -112,7 +114,7 @@ def _conditions(select: exp.Select, tables: dict[str, str], mistakes: list[str])
     equal: list[Equality] = []
     compared: dict[tuple[str, str], Shown] = {}
     for part in parts:
-        for condition in part.unnest().flatten() if isinstance(part.unnest(), exp.And) else [part]:
+        for condition in _all_of(part):
             columns = [(_alias(each, tables, mistakes) or "", each.name) for each in condition.find_all(exp.Column)]
             if isinstance(condition.unnest(), exp.EQ) and len(columns) == 2:
                 equal.append((columns[0], columns[1]))
@@ -124,6 +126,35 @@ def _conditions(select: exp.Select, tables: dict[str, str], mistakes: list[str])
                     f"it has the condition {condition.sql('postgres')!r}; join by one equality of two columns"
                 )
     return equal, list(compared.values())
+
+
+def _all_of(part: exp.Expression) -> list[exp.Expression]:
+    """The conditions that AND joins."""
+    inner = part.unnest()
+    return list(inner.flatten()) if isinstance(inner, exp.And) else [part]
+
+
+def _bare(select: exp.Select) -> str:
+    """The query with its joins alone."""
+    made = select.copy()
+    for name in ("order", "limit", "offset", "locks"):
+        made.set(name, None)
+    for join in made.args.get("joins") or []:
+        if join.args.get("on"):
+            join.set("on", _equalities(join.args["on"]) or exp.true())
+    if made.args.get("where"):
+        kept = _equalities(made.args["where"].this)
+        made.set("where", exp.Where(this=kept) if kept else None)
+    return made.sql("postgres", pretty=True)
+
+
+def _equalities(part: exp.Expression) -> exp.Expression | None:
+    kept = [
+        each.copy()
+        for each in _all_of(part)
+        if isinstance(each.unnest(), exp.EQ) and len(list(each.find_all(exp.Column))) == 2
+    ]
+    return exp.and_(*kept) if kept else None
 
 
 def _links(tables: dict[str, str], equalities: list[Equality], mistakes: list[str]) -> dict[str, tuple[str, str, str]]:

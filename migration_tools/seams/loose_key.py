@@ -11,6 +11,7 @@ from django.db.models import Model
 from migration_tools.errors import SeamError
 
 BATCH = 1000
+TYPES = {16: "SmallIntegerField", 32: "IntegerField", 64: "BigIntegerField"}
 
 
 class OnGone(StrEnum):
@@ -22,14 +23,16 @@ class OnGone(StrEnum):
 
 
 class LooseForeignKey(models.BigIntegerField):  # type: ignore[type-arg]  # subscripting it needs the stubs at run time
-    """A bigint column with the key of `to`, "app_label.Model" of another context, which need not be installed here.
+    """An integer column with the key of `to`, "app_label.Model" of another context, which need not be installed here.
 
-    `on_gone` is carried out by `follow_deletions`, which a handler of the owner's event calls. RESTRICT cannot stop a
+    Of 64 bits, unless `bits` says 16 or 32, as the column that a foreign key leaves behind may have. `on_gone` is
+    carried out by `follow_deletions`, which a handler of the owner's event calls. RESTRICT cannot stop a
     deletion that has happened: it refuses the event, which is parked until somebody decides.
     """
 
-    def __init__(self, to: str = "", *, on_gone: OnGone | str = OnGone.RESTRICT, **options: Any):
+    def __init__(self, to: str = "", *, on_gone: OnGone | str = OnGone.RESTRICT, bits: int = 64, **options: Any):
         self.to = to
+        self.bits = bits
         self.on_gone = OnGone(on_gone)
         options.setdefault("db_index", True)
         super().__init__(**options)
@@ -38,7 +41,13 @@ class LooseForeignKey(models.BigIntegerField):  # type: ignore[type-arg]  # subs
         """For schema migrations, which need not know what an event does."""
         name, path, args, options = super().deconstruct()
         options |= {"to": self.to, "on_gone": self.on_gone.value}
+        if self.bits != 64:
+            options["bits"] = self.bits
         return name, path, args, options
+
+    def get_internal_type(self) -> str:
+        """The type of the column."""
+        return TYPES.get(self.bits, "BigIntegerField")
 
     def check(self, **options: Any) -> list[Any]:
         """Look at the declaration.

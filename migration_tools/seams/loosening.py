@@ -16,7 +16,8 @@ class LoosenForeignKey(Operation):
 
     Use it in a migration with `atomic = False`, beside `SeparateDatabaseAndState`, whose state takes the new field.
     Each statement waits two seconds for its lock at most: run the migration again when it gives up. Back, rows that
-    refer to nothing make the validation fail; the constraint then holds for new rows, and `orphans` names the old ones.
+    refer to nothing make the validation fail; the constraint then holds for new rows, `strangle_loose_key orphans`
+    names the old ones, and the migration back can be run again.
     """
 
     reversible = True
@@ -31,27 +32,32 @@ class LoosenForeignKey(Operation):
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         """Drop what references there are on the column."""
         quote = schema_editor.quote_name
-        with schema_editor.connection.cursor() as cursor:
-            cursor.execute(_CONSTRAINT, [quote(self.table), self.column])
-            names = [name for (name,) in cursor.fetchall()]
-        for name in names:
+        for name in self._constraints(schema_editor):
             self._briefly(schema_editor, f"ALTER TABLE {quote(self.table)} DROP CONSTRAINT {quote(name)}")
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        """Add the reference without reading the table, then validate it."""
+        """Add the reference without reading the table, where it is not there yet, then validate it."""
         quote = schema_editor.quote_name
-        name = quote(f"{self.table}_{self.column}_fk"[-63:])
         table = quote(self.table)
-        self._briefly(
-            schema_editor,
-            f"ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({quote(self.column)}) REFERENCES "
-            f"{quote(self.to)} ({quote(self.to_column)}) DEFERRABLE INITIALLY DEFERRED NOT VALID",
-        )
-        self._briefly(schema_editor, f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+        names = self._constraints(schema_editor)
+        if not names:
+            names = [f"{self.table}_{self.column}_fk"[-63:]]
+            self._briefly(
+                schema_editor,
+                f"ALTER TABLE {table} ADD CONSTRAINT {quote(names[0])} FOREIGN KEY ({quote(self.column)}) REFERENCES "
+                f"{quote(self.to)} ({quote(self.to_column)}) DEFERRABLE INITIALLY DEFERRED NOT VALID",
+            )
+        for name in names:
+            self._briefly(schema_editor, f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote(name)}")
 
     def describe(self) -> str:
         """For `migrate` and `sqlmigrate`."""
         return f"Let {self.table}.{self.column} refer to {self.to} without a constraint"
+
+    def _constraints(self, schema_editor: Any) -> list[str]:
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(_CONSTRAINT, [schema_editor.quote_name(self.table), self.column])
+            return [name for (name,) in cursor.fetchall()]
 
     def _briefly(self, schema_editor: Any, statement: str) -> None:
         schema_editor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")

@@ -19,6 +19,8 @@ BY_SENTENCE: dict[tuple[int, str], list[str]] = {
         "strangle_guard baseline --trace var/traces",
         "strangle_guard baseline --trace var/traces --accept",
         "strangle_guard check --trace var/traces",
+        "strangle_projection new order_list --trace var/traces --join 1",
+        "strangle_projection observed --trace var/traces",
         "strangle_sagas draft --trace var/traces",
     ],
     (3, "there is no dump in var/archive/orders"): [

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -13,38 +11,38 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from legacy_monolith.orders.models import Order
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.errors import AnalysisError, SeamError
+from migration_tools.generation import formatting
 from migration_tools.generation.shape import shapes_of
 from migration_tools.playbook import Playbook
 from migration_tools.playbook.registry import get
 from migration_tools.playbook.validation import find_static_mistakes
 from migration_tools.routing.middleware import is_fenced
 from migration_tools.seams.own_code import OwnCodeRouter, moved
+from tests import fresh_project
 from tests.architecture.tree import ROOT
 from tests.conftest import SMALL_SHOP, Pair
+from tests.fresh_project import PYTEST, pytest_in, run
+from tests.sagas.test_drafts import PURCHASE
 from tests.stage import Stage
 
 # The example service has the app label that "orders" would give, and its schema migrations are recorded already.
 PACKAGE = "written.sales"
-
-
-def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A program of the virtual environment, with the generated package importable."""
-    program = [sys.executable, "-W", "ignore", "-m", *args]
-    found = os.pathsep.join([str(cwd), str(ROOT)])
-    return subprocess.run(
-        program, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": found, **env}
-    )
+JOIN = """
+    SELECT o.id, o.total, o.status, u.email FROM orders_order o JOIN accounts_user u ON u.id = o.user_id
+    WHERE o.status = 'placed' ORDER BY o.placed_at LIMIT 20
+"""
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a generated service and a generated playbook."""
-    root = tmp_path_factory.mktemp("generated")
+    root = fresh_project.begin(tmp_path_factory.mktemp("generated"), settings=f"{PACKAGE}.settings")
     (root / "written").mkdir()
     (root / "written" / "__init__.py").write_text('"""Generated."""\n')
     call_command("strangle_service", "new", "orders", package=PACKAGE, root=str(root), stdout=StringIO())
@@ -62,23 +60,37 @@ def generated_playbook(root: Path) -> type[Playbook]:
     return found
 
 
-def test_it_passes_the_linter_as_generated(written: Path) -> None:
-    options = ["--config", str(ROOT / "pyproject.toml")]
-    checked = run("ruff", "check", *options, ".", cwd=written)
-    assert checked.returncode == 0, checked.stdout
-    # The schema migration is as Django's own makemigrations writes it.
-    formatted = run("ruff", "format", "--check", "--diff", "--exclude", "migrations", *options, ".", cwd=written)
-    assert formatted.returncode == 0, formatted.stdout + formatted.stderr
+def test_it_passes_the_projects_own_linter_and_formatter_as_generated(written: Path) -> None:
+    fresh_project.lint(written)
 
 
 @pytest.mark.thorough
-def test_it_passes_the_type_checker_as_generated(written: Path) -> None:
-    (written / "mypy.ini").write_text(
-        "[mypy]\nstrict = True\nplugins = mypy_django_plugin.main\nfollow_imports = silent\n"
-        f"[mypy.plugins.django-stubs]\ndjango_settings_module = {PACKAGE}.settings\n"
-    )
-    checked = run("mypy", "--config-file", "mypy.ini", "written", "playbook.py", cwd=written, ORDERS_SECRET_KEY="x")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_what_every_generator_writes_passes_lint_types_and_its_own_tests(written: Path, pair: Pair) -> None:
+    with override_settings(MIGRATION_TOOLS={"SIDE": "monolith"}):
+        call_command("strangle_projection", "new", "mine", "--from-sql", JOIN, to=str(written), stdout=StringIO())
+    trace, draft = written / "trace.json", StringIO()
+    trace.write_text(json.dumps({"version": 1, "sent": [], "written": [PURCHASE]}))
+    call_command("strangle_sagas", "draft", "--trace", str(trace), stdout=draft)
+    (written / "draft.py").write_text(draft.getvalue())
+    fresh_project.lint(written)
+    env = {"SHOP_DB_NAME": pair.shop, "ORDERS_DB_NAME": pair.orders, "ORDERS_SECRET_KEY": "x"}
+    typed = run("mypy", "written", *sorted(each.name for each in written.glob("*.py")), cwd=written, **env)
+    assert typed.returncode == 0, typed.stdout + typed.stderr
+    for where, settings, passed in (
+        ("written", f"{PACKAGE}.settings", 6),
+        (".", "legacy_monolith.settings", 3),
+    ):
+        skipped = ["--ignore", "written"] if where == "." else []
+        assert pytest_in(written, where, *skipped, settings=settings, **env).startswith(f"{passed} passed")
+    models = written / "written" / "sales" / "models.py"
+    right = models.read_text()
+    models.write_text(right.replace("max_digits=12", "max_digits=5"))
+    try:
+        done = run(*PYTEST, "--ds", f"{PACKAGE}.settings", "written", cwd=written, **env)
+        assert "makemigrations" in done.stdout
+        assert "2 failed" in done.stdout, "neither is the document true now, nor are the schema migrations"
+    finally:
+        models.write_text(right)
 
 
 def test_the_playbook_has_no_mistake_and_no_key_of_the_models_leads_outside(written: Path) -> None:
@@ -156,7 +168,11 @@ def test_own_code_on_tables_of_other_names_is_refused_with_every_mistake() -> No
         moved(get("orders"))
 
 
-def test_tables_keep_their_names_and_copies_come_without_secrets(tmp_path: Path) -> None:
+def test_tables_keep_their_names_and_copies_come_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where no ruff is installed: lines of 120, and the schema migration as Django writes it.
+    monkeypatch.setattr(formatting, "_ruff", lambda: None)
     asked = {"keep_names": True, "copies": "accounts.User,catalog.Product", "stdout": StringIO()}
     call_command("strangle_init", "payments", output=str(tmp_path / "playbook.py"), **asked)
     call_command("strangle_service", "new", "payments", package="paid", root=str(tmp_path), **asked)

@@ -1,15 +1,21 @@
 """Loose keys: the constraint goes and comes back under short locks, deletions follow by events, orphans are named."""
 
+import json
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection, models
 from django.test.utils import isolate_apps
 
+from migration_tools.errors import SeamError
 from migration_tools.seams.loose_key import LooseForeignKey, OnGone, StillReferred, follow_deletions, orphans
 from migration_tools.seams.loosening import LoosenForeignKey
+from migration_tools.seams.owners import by_api, in_database, token_of
+from migration_tools.stores.postgres import connect
 from tests.conftest import SMALL_SHOP, Pair
 
 REFERENCES = """
@@ -100,6 +106,42 @@ def test_a_way_back_with_orphans_holds_for_new_rows_and_orphans_name_the_old(sho
         conn.execute("UPDATE payments_payment SET order_id = 999999 WHERE order_id = 8")
     field: Any = paying(OnGone.RESTRICT)._meta.get_field("order")
     assert list(orphans(field, existing_in(shop))) == [5, 7]
+
+
+@pytest.mark.thorough
+def test_an_owner_is_asked_by_its_table_or_its_api(shop: Pair) -> None:
+    with connect("default", "test") as conn:
+        for ask in (in_database(conn, "orders.Order"), in_database(conn, "a.B", "public.orders_order", "id")):
+            assert sorted(ask([1, 2, 301, 999])) == [1, 2]
+        with pytest.raises(SeamError, match=r"a\.B is not installed here; name its owner's table"):
+            in_database(conn, "a.B")
+    asked: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            ids = parse_qs(urlsplit(self.path).query)["ids"][0].split(",")
+            asked.append(f"{self.headers['Authorization']} {len(ids)}")
+            there = [{"id": int(each)} for each in ids if int(each) % 7]
+            body = json.dumps({"results": there} if len(asked) % 2 else there).encode()
+            self.send_response(200 if self.path.startswith("/api/") else 503)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        migrate()
+        lost = list(orphans(paying(OnGone.CASCADE)._meta.get_field("order"), by_api(f"{url}/api/", token="t")))  # type: ignore[arg-type]
+        assert lost == list(range(7, 301, 7))
+        assert asked == ["Bearer t 100"] * 3, "a hundred at a time"
+        with pytest.raises(SeamError, match="did not answer which rows there are: HTTPStatusError"):
+            list(by_api(f"{url}/none/")([1]))
+        server.shutdown()
+    with pytest.raises(SeamError, match="the environment variable 'NOT_SET_HERE' is empty"):
+        token_of("NOT_SET_HERE")
 
 
 def existing_in(shop: Pair) -> Any:

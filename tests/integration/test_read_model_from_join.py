@@ -1,7 +1,7 @@
 """A read model written from a JOIN passes lint and its own test as written, and says why when none can be made."""
 
 import importlib
-import subprocess
+import json
 import sys
 from io import StringIO
 from pathlib import Path
@@ -15,7 +15,8 @@ from migration_tools.messaging import handlers
 from migration_tools.projections import registry
 from migration_tools.projections.joins import read_join
 from migration_tools.testing.joins import JoinDiffers
-from tests.conftest import ROOT, Pair
+from tests import fresh_project
+from tests.conftest import Pair
 
 # The seeds' own query, in this shop's names; what Django's ORM sends; and a chain of references with a filter.
 SEED = """
@@ -51,25 +52,24 @@ def new(tmp_path: Path, query: str, *args: str, module: str = "made") -> str:
 
 
 @pytest.mark.parametrize(
-    "query", [SEED, pytest.param(UNFILTERED, marks=pytest.mark.thorough), CHAIN], ids=["seed", "orm", "chain"]
+    "query", [SEED, ORM, pytest.param(CHAIN, marks=pytest.mark.thorough)], ids=["seed", "orm", "chain"]
 )
 def test_what_is_written_passes_lint_and_equals_the_join_on_random_data(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     monkeypatch.setattr(handlers, "_registry", {})
     monkeypatch.setattr(registry, "_registry", {})
+    fresh_project.begin(tmp_path)
     module = f"made_{tmp_path.name.replace('-', '_')}"
     assert "run the test, then strangle_rebuild order_list" in new(tmp_path, query, module=module)
-    for command in (["check", "--ignore", "S101"], ["format", "--check"]):
-        lint = [sys.executable, "-m", "ruff", *command, "--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
-        done = subprocess.run(lint, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr
+    fresh_project.lint(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     test: Any = importlib.import_module("test_order_list")
     try:
         test.test_order_list_equals_the_join(None)
-        wrong = query.replace("u.last_name", "u.first_name").replace('"total"', '"id"').replace("l.quantity", "l.id")
-        assert wrong != query
+        wrong = test.QUERY.replace("u.last_name", "u.first_name").replace('"total"', '"id"')
+        wrong = wrong.replace("l.quantity", "l.id")
+        assert wrong != test.QUERY
         with pytest.raises((JoinDiffers, Exception)) as told:
             test.assert_equals_join(f"{module}.OrderList", wrong, test.SOURCES, shows=test.SHOWS)
         assert told.type.__name__ in {"JoinDiffers", "UndefinedColumn"}
@@ -124,3 +124,59 @@ def test_a_query_of_which_none_can_be_made_is_refused_with_every_reason(pair: Pa
 def test_a_shape_names_the_rows_and_what_they_refer_to() -> None:
     shape = read_join(SEED)
     assert (shape.root, shape.links["u"], shape.links["o"]) == ("l", ("o", "user_id", "id"), ("l", "order_id", "id"))
+
+
+SENT = {
+    "context": "orders",
+    "function": "legacy_monolith.orders.pages.mine",
+    "place": {"file": "legacy_monolith/orders/pages.py", "line": 12},
+    "count": 7,
+    "most": 1,
+}
+SHAPE = " ".join(ORM.replace("'placed'", "$1").replace("20", "$1").split())
+COUNTED = "SELECT COUNT(*) FROM orders_order o JOIN accounts_user u ON u.id = o.user_id"
+
+
+def trace_of(path: Path, *shapes: str) -> str:
+    """A trace's file, as the listeners write it; the first shape is sent from two lines."""
+    sent: list[dict[str, Any]] = [{**SENT, "shape": shape} for shape in shapes]
+    sent += [{**sent[0], "place": {"file": "legacy_monolith/orders/api.py", "line": 3}, "count": 4}]
+    path.write_text(json.dumps({"version": 1, "sent": sent, "written": []}))
+    return str(path)
+
+
+def asked(*args: str) -> str:
+    out = StringIO()
+    with override_settings(MIGRATION_TOOLS={"SIDE": "monolith"}):
+        call_command("strangle_projection", *args, stdout=out)
+    return out.getvalue()
+
+
+def test_an_observed_join_becomes_a_read_model_by_its_number_or_id(pair: Pair, tmp_path: Path) -> None:
+    trace = trace_of(tmp_path / "trace.json", SHAPE, COUNTED)
+    told = json.loads(asked("observed", "--trace", trace, "--format", "json"))["joins"]
+    assert [(each["count"], bool(each["mistakes"])) for each in told] == [(11, False), (7, True)]
+    assert told[0]["id"].startswith("SFA201-")
+    text = asked("observed", "--trace", trace)
+    assert "accounts_user ⋈ orders_order  11 times" in text
+    assert "no read model: it shows 'COUNT(*)'" in text
+    assert "2 JOINs over several contexts; a read model can be made of 1" in text
+    by_id = asked("new", "mine", "--trace", trace, "--join", told[0]["id"], "--dry-run")
+    assert 'name="mine_accounts_user"' in by_id
+    assert by_id == asked("new", "mine", "--trace", trace, "--dry-run"), "the only one that fits need not be named"
+    with pytest.raises(CommandError, match="it shows 'COUNT"):
+        asked("new", "mine", "--trace", trace, "--join", "2")
+    with pytest.raises(CommandError, match="no observed JOIN is '3'"):
+        asked("new", "mine", "--trace", trace, "--join", "3")
+    with pytest.raises(CommandError, match="of 2 observed JOINs a read model can be made; choose one with --join"):
+        asked("new", "mine", "--trace", trace_of(tmp_path / "two.json", SHAPE, " ".join(SEED.split())))
+    with pytest.raises(CommandError, match="give either --from-sql, or --trace or --report"):
+        asked("new", "mine", "--trace", trace, "--from-sql", SEED)
+
+
+def test_the_report_of_an_analysis_holds_the_same_joins(pair: Pair, tmp_path: Path) -> None:
+    trace, report = trace_of(tmp_path / "trace.json", SHAPE, COUNTED), str(tmp_path / "report.json")
+    call_command("strangle_analyze", "--trace", trace, "--no-database", "--format", "json", "--output", report)
+    assert asked("observed", "--report", report) == asked("observed", "--trace", trace)
+    with pytest.raises(CommandError, match="is no report; make one with"):
+        asked("observed", "--report", trace)

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from migration_tools.errors import AnalysisError, StrangleError
+from migration_tools.errors import AnalysisError
+from migration_tools.generation.formatting import tidy
 from migration_tools.generation.service import render_service, secret_of
 from migration_tools.management.examples import Examples
 from migration_tools.management.shape_options import add_shape_options, read_shapes
@@ -33,17 +34,18 @@ class Command(Examples):
 
     def handle(self, *args: Any, **options: Any) -> None:
         context, package = options["context"], options["package"]
-        try:
-            own, copies = read_shapes(context, options)
-            files = render_service(context, package, [*own, *copies])
-            folder = _free(Path(options["root"]), package)
-            if not options["dry_run"]:
-                _write(folder, files)
-                _make_migrations(Path(options["root"]), package, secret_of(context))
-        except StrangleError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        own, copies = read_shapes(context, options)
+        files = render_service(context, package, [*own, *copies])
+        folder = _free(Path(options["root"]), package)
+        if not options["dry_run"]:
+            _write(folder, files)
+            _make_migrations(Path(options["root"]), package, secret_of(context))
+            tidy([folder])
         names = sorted([*files, "migrations/0001_initial.py"])
-        told = f"{len(names)} files are written to {folder}; set its settings' environment, then migrate"
+        told = (
+            f"{len(names)} files are written to {folder}; set its settings' environment, then migrate, and run its "
+            f"tests: pytest --ds {package}.settings {folder}"
+        )
         if options["dry_run"]:
             told = f"{len(names)} files would be written to {folder}; nothing was touched"
         if options["format"] == "json":
