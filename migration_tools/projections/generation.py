@@ -110,18 +110,14 @@ def _types(rows: list[Any]) -> dict[str, str]:
 
 def _fill(shape: JoinShape, parts: dict[str, _Part]) -> list[str]:
     """Put columns, copies and references into the parts; the view's column for each output of the query."""
-    root, names = parts[shape.root], []
+    root = parts[shape.root]
     for alias, (inner, column, _) in shape.links.items():
         holder = parts[inner]
         holder.references[column] = alias
         if column != holder.key:
             holder.own[column] = column
-    for shown in [*shape.shown, *shape.wanted]:
-        place = _place(shape, parts, shown)
-        if shown in shape.wanted:
-            root.indexes.append(place)
-        else:
-            names.append(place)
+    names = [_place(shape, parts, shown) for shown in shape.shown]
+    root.indexes += [_place(shape, parts, wanted) for wanted in shape.wanted]
     return names
 
 

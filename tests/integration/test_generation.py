@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
+from django.db.models import CharField
 from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
@@ -18,7 +19,8 @@ from legacy_monolith.orders.models import Order
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.errors import AnalysisError, SeamError
 from migration_tools.generation import formatting
-from migration_tools.generation.shape import shapes_of
+from migration_tools.generation.service import render_service
+from migration_tools.generation.shape import Column, Shape, shapes_of
 from migration_tools.playbook import Playbook
 from migration_tools.playbook.registry import get
 from migration_tools.playbook.validation import find_static_mistakes
@@ -189,6 +191,33 @@ def test_tables_keep_their_names_and_copies_come_without_secrets(
     for labels, message in (("accounts.Usre", "no model is called"), ("payments.Payment", "moves with 'payments'")):
         with pytest.raises(CommandError, match=message):
             call_command("strangle_init", "payments", copies=labels, stdout=StringIO())
+
+
+def test_a_contract_says_of_a_key_what_its_values_are() -> None:
+    def column(field: str, kind: str, **more: Any) -> Column:
+        return Column(field=field, source=field, column=field, kind=kind, **{"options": (), **more})
+
+    columns = (
+        column("id", "UUIDField", options=(("primary_key", True),)),
+        column("parent", "ForeignKey", refers_to="Node", held="UUIDField", options=(("null", True),)),
+        column("number", "OneToOneField", refers_to="Node", held="BigIntegerField"),
+    )
+    shape = Shape(name="Node", table="tree_node", source="tree.Node", source_table="tree_node", columns=columns)
+    contract = json.loads(render_service("tree", "tree", [shape])["contracts/tree_node.json"])
+    assert contract["properties"] == {
+        "id": {"type": "string", "format": "uuid"},
+        "parent": {"type": ["string", "null"], "format": "uuid"},
+        "number": {"type": "integer"},
+    }
+    assert contract["required"] == ["id", "number", "parent"]
+
+
+def test_a_column_that_django_has_no_field_for_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = type("PointField", (CharField,), {"get_internal_type": lambda self: "PointField"})(max_length=3)
+    strange.set_attributes_from_name("place")
+    monkeypatch.setattr(Order._meta, "local_concrete_fields", [*Order._meta.local_concrete_fields, strange])
+    with pytest.raises(AnalysisError, match=r"orders\.Order has columns.*no field for: place \(PointField\)"):
+        shapes_of("orders", load_contexts())
 
 
 def rows(pair: Pair, side: str, table: str) -> list[Any]:
