@@ -81,10 +81,10 @@ def loosen(label: str, *, on_gone: str = "", stream: str = "", event: str = "") 
 
 
 def _key_of(label: str) -> Any:
-    parts = label.split(".")
+    place, _, name = label.rpartition(".")
     try:
-        model: type[Model] = apps.get_model(*parts[:2])
-        field: Any = model._meta.get_field(".".join(parts[2:]))
+        model: type[Model] = apps.get_model(place)
+        field: Any = model._meta.get_field(name)
     except (LookupError, ValueError, TypeError, FieldDoesNotExist) as error:
         raise AnalysisError(f"no field is called {label!r}; write app_label.Model.field: {error}") from error
     if isinstance(field, LooseForeignKey):
@@ -168,7 +168,8 @@ def _leaf(field: Any) -> tuple[str, str]:
     leaves = MigrationLoader(None, ignore_no_migrations=True).graph.leaf_nodes(label)
     if len(leaves) != 1:
         raise AnalysisError(f"the app {label!r} has {len(leaves)} last schema migrations; it must have one")
-    return leaves[0]
+    found: tuple[str, str] = leaves[0]
+    return found
 
 
 def _next_migration(field: Any) -> Path:

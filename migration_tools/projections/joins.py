@@ -128,7 +128,7 @@ def _conditions(select: exp.Select, tables: dict[str, str], mistakes: list[str])
     return equal, list(compared.values())
 
 
-def _all_of(part: exp.Expression) -> list[exp.Expression]:
+def _all_of(part: Any) -> list[Any]:
     """The conditions that AND joins."""
     inner = part.unnest()
     return list(inner.flatten()) if isinstance(inner, exp.And) else [part]
@@ -148,7 +148,7 @@ def _bare(select: exp.Select) -> str:
     return made.sql("postgres", pretty=True)
 
 
-def _equalities(part: exp.Expression) -> exp.Expression | None:
+def _equalities(part: Any) -> Any:
     kept = [
         each.copy()
         for each in _all_of(part)

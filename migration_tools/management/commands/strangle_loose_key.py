@@ -134,8 +134,8 @@ def _as_it_was(path: Path, text: str) -> str:
 
 def _difference(path: Path, text: str) -> str:
     had = path.read_text() if path.exists() else ""
-    lines = (each.splitlines(keepends=True) for each in (had, text))
-    return "".join(difflib.unified_diff(*lines, _shown(path), _shown(path)))
+    before, after = (each.splitlines(keepends=True) for each in (had, text))
+    return "".join(difflib.unified_diff(before, after, _shown(path), _shown(path)))
 
 
 def _shown(path: Path) -> str:
