@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 from migration_tools.analysis.context_map import ContextMap
@@ -12,14 +12,18 @@ from migration_tools.analysis.locations import shown_path
 
 @dataclass(frozen=True)
 class Frame:
-    """One call of the monolith's code. `identity` tells two calls of the same function apart while both run."""
+    """One call of the monolith's code. `call` tells two calls of the same function apart.
+
+    It is the interpreter's own frame and not its address, which the next call is given as soon as this one ends. It
+    keeps the call's local variables, so frames are kept no longer than their transaction's request (`forget`).
+    """
 
     context: str | None
     function: str
     file: str
     line: int
     first_line: int
-    identity: int
+    call: FrameType = field(repr=False)
 
     @property
     def place(self) -> Place:
@@ -47,7 +51,7 @@ def frames_of(contexts: ContextMap) -> tuple[Frame, ...]:
                     file=code.co_filename,
                     line=frame.f_lineno,
                     first_line=code.co_firstlineno,
-                    identity=id(frame),
+                    call=frame,
                 )
             )
         frame = frame.f_back
@@ -63,7 +67,7 @@ def shared(one: Sequence[Frame], other: Sequence[Frame]) -> tuple[Frame, ...]:
     """The calls that both stacks began with: the last of them coordinates the two."""
     together = []
     for a, b in zip(one, other, strict=False):
-        if a.identity != b.identity or a.function != b.function:
+        if a.call is not b.call:
             break
         together.append(a)
     return tuple(together)

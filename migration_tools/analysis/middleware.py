@@ -21,8 +21,31 @@ from migration_tools.conf import settings
 SAVE_SECONDS = 5.0
 
 
-class TraceMiddleware(MiddlewareMixin):
-    """Observes all connections of the process from the first request on; a request is a scope."""
+class _Watching(MiddlewareMixin):
+    """Each request runs in a scope of its own."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Run the view within its scope."""
+        if self.async_mode:
+            return self._answer_async(request)
+        with scope(f"{request.method} {request.path}"):
+            response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
+        self.answered()
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        with scope(f"{request.method} {request.path}"):
+            answer: Any = self.get_response(request)
+            response: HttpResponseBase = await answer
+        self.answered()
+        return response
+
+    def answered(self) -> None:
+        """A request is over."""
+
+
+class TraceMiddleware(_Watching):
+    """Observes all connections of the process from the first request on, and saves what it saw now and then."""
 
     def __init__(self, get_response: Any):
         super().__init__(get_response)
@@ -33,23 +56,8 @@ class TraceMiddleware(MiddlewareMixin):
         self._saved_at = 0.0
         self._saving = threading.Lock()
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Run the view within a scope of its own, then save if it is time."""
-        if self.async_mode:
-            return self._answer_async(request)
-        with scope(f"{request.method} {request.path}"):
-            response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
-        self._save()
-        return response
-
-    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        with scope(f"{request.method} {request.path}"):
-            answer: Any = self.get_response(request)
-            response: HttpResponseBase = await answer
-        self._save()
-        return response
-
-    def _save(self) -> None:
+    def answered(self) -> None:
+        """Save if it is time."""
         if time.monotonic() - self._saved_at < SAVE_SECONDS or not self._saving.acquire(blocking=False):
             return
         try:
@@ -59,7 +67,7 @@ class TraceMiddleware(MiddlewareMixin):
             self._saving.release()
 
 
-class GuardMiddleware(MiddlewareMixin):
+class GuardMiddleware(_Watching):
     """Installs the guard on all connections of the process, by GUARD of the settings; `off` costs nothing."""
 
     def __init__(self, get_response: Any):

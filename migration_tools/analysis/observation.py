@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from django.core.signals import request_started
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -94,17 +95,26 @@ class Observer:
             listener(seen)
 
     def install(self) -> None:
-        """Wrap the connections that there are in this thread, and every one that is made from now on."""
+        """Wrap the connections that there are in this thread, and every one that is made from now on.
+
+        Those that another thread has had before are wrapped when it begins a request: an asynchronous site loads its
+        middleware in its loop's thread, and runs its views in another.
+        """
         connection_created.connect(self._created, weak=False, dispatch_uid=id(self))
-        for connection in connections.all(initialized_only=True):
-            self._wrap(connection)
+        request_started.connect(self._adopt, weak=False, dispatch_uid=id(self))
+        self._adopt()
 
     def uninstall(self) -> None:
         """Leave every connection that this thread can reach."""
         connection_created.disconnect(self._created, dispatch_uid=id(self))
+        request_started.disconnect(self._adopt, dispatch_uid=id(self))
         for connection in connections.all(initialized_only=True):
             if self in connection.execute_wrappers:
                 connection.execute_wrappers.remove(self)
+
+    def _adopt(self, **kwargs: Any) -> None:
+        for connection in connections.all(initialized_only=True):
+            self._wrap(connection)
 
     def _created(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
         self._wrap(connection)
@@ -123,6 +133,14 @@ def scope(name: str) -> Iterator[Scope]:
         yield made
     finally:
         _scope.reset(token)
+        _forget()
+
+
+def _forget() -> None:
+    """Let go of this thread's transactions that are over, and so of the calls that they were made by."""
+    held: dict[str, tuple[Any, Unit]] = _state.__dict__.get("units", {})
+    for alias in [alias for alias in held if not connections[alias].in_atomic_block]:
+        del held[alias]
 
 
 def _unit_of(connection: BaseDatabaseWrapper) -> Unit:
@@ -133,7 +151,10 @@ def _unit_of(connection: BaseDatabaseWrapper) -> Unit:
     if before is not None and key is not None and before[0] == key:
         return before[1]
     made = Unit()
-    held[connection.alias] = (key, made)
+    if key is None:
+        held.pop(connection.alias, None)
+    else:
+        held[connection.alias] = (key, made)
     return made
 
 
