@@ -3,21 +3,23 @@
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from django.conf import settings as django_settings
 
 from migration_tools.analysis.code import find_in_code
 from migration_tools.analysis.context_map import ContextMap, model_of_table
-from migration_tools.analysis.database import DatabaseFacts, TableFacts, find_unseen
+from migration_tools.analysis.database import DatabaseFacts, TableFacts
 from migration_tools.analysis.findings import Finding
 from migration_tools.analysis.imports import find_imports
 from migration_tools.analysis.listeners import find_admin, find_signals
 from migration_tools.analysis.plan import clusters_of, coupling, pairs_of, plan_of, verdict_of
 from migration_tools.analysis.relations import find_relations
-from migration_tools.analysis.report import Analysis, ContextFacts
+from migration_tools.analysis.report import Analysis, ContextFacts, Size
 from migration_tools.analysis.trace import Trace
 from migration_tools.analysis.traced import find_traced
+from migration_tools.analysis.unseen import find_unseen
 from migration_tools.errors import AnalysisError
 
 
@@ -46,8 +48,9 @@ def analyse(contexts: ContextMap, evidence: Evidence, *, what_if: Sequence[Seque
     facts = tuple(_context_facts(merged, evidence.facts))
     relevant = coupling(findings, merged)
     candidates = [each.name for each in merged.candidates]
-    pairs = pairs_of(relevant)
-    plan = plan_of(relevant, candidates)
+    sizes = partial(_size, merged, evidence.facts)
+    pairs = pairs_of(relevant, sizes)
+    plan = plan_of(relevant, candidates, sizes)
     return Analysis(
         project=str(django_settings.ROOT_URLCONF).partition(".")[0],
         made_at=dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
@@ -90,6 +93,11 @@ def _findings(contexts: ContextMap, evidence: Evidence) -> Iterable[Finding]:
         yield from find_unseen(evidence.facts, evidence.trace, contexts)
 
 
+def _size(contexts: ContextMap, facts: DatabaseFacts, names: Sequence[str], tables: Iterable[str] | None) -> Size:
+    own = {table for name in names for table in contexts.contexts[name].tables}
+    return facts.size(own if tables is None else own.intersection(tables))
+
+
 def _context_facts(contexts: ContextMap, facts: DatabaseFacts) -> Iterable[ContextFacts]:
     for context in contexts.contexts.values():
         known = [facts.tables[table] for table in context.tables if table in facts.tables]
@@ -101,11 +109,9 @@ def _context_facts(contexts: ContextMap, facts: DatabaseFacts) -> Iterable[Conte
             services=context.services,
             framework=context.framework,
             tables=context.tables,
-            rows=sum(each.rows for each in known),
-            bytes=sum(each.bytes for each in known),
             scans=sum(each.scans for each in known),
             written=sum(each.written for each in known),
-            writes_per_second=round(sum(facts.rate(table) for table in context.tables), 6),
+            **asdict(facts.size(context.tables)),
         )
 
 

@@ -12,22 +12,18 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db.models import Model
 
+from migration_tools.analysis.blind_spots import find_blind_spots
 from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.findings import Finding, Place
 from migration_tools.analysis.locations import shown_path
 from migration_tools.analysis.statements import parse, shape_of
 
 _SQL = re.compile(
-    r"^\s*(?:--[^\n]*\n\s*)*(SELECT\s|INSERT\s+INTO\s|UPDATE\s|DELETE\s+FROM\s|WITH\s|TRUNCATE\s)", re.IGNORECASE
+    r"^\s*(?:--[^\n]*\n\s*)*(SELECT\s|INSERT\s+INTO\s|UPDATE\s|DELETE\s+FROM\s|WITH\s|TRUNCATE\s|COPY\s|MERGE\s+INTO\s)",
+    re.IGNORECASE,
 )
-WRITES = {"create", "bulk_create", "bulk_update", "update", "delete", "update_or_create", "get_or_create", "save"}
-BLIND_CALLS = {
-    "copy": "COPY through the driver",
-    "copy_expert": "COPY through the driver",
-    "copy_from": "COPY through the driver",
-    "copy_to": "COPY through the driver",
-    "callproc": "a stored procedure",
-}
+_WRITES = {"create", "bulk_create", "bulk_update", "update", "delete", "update_or_create", "get_or_create", "save"}
+WRITES = _WRITES | {f"a{name}" for name in _WRITES}
 MANAGERS = {"objects", "_default_manager", "_base_manager"}
 SKIPPED = {"migrations", "tests", "test", "testing", "conftest"}
 
@@ -87,15 +83,26 @@ class Module:
 
     def findings(self) -> Iterator[Finding]:
         """All three kinds."""
-        docstrings = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Expr)}
+        # A docstring is no SQL, and the constant parts of an f-string are told with it.
+        told = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Expr)}
+        told |= {id(part) for node in ast.walk(self.tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
                 yield from self._raw_sql(node.value, node.lineno)
             elif isinstance(node, ast.JoinedStr):
                 text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
                 yield from self._raw_sql(text, node.lineno)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 yield from self._call(node, node.func)
+        for line, what in find_blind_spots(self.tree):
+            yield Finding(
+                rule="SFA113",
+                source=self.here,
+                target=self.here,
+                message=f"{self.name} uses {what}",
+                place=self.place(line),
+                detail={"key": what},
+            )
 
     def _raw_sql(self, text: str, line: int) -> Iterator[Finding]:
         if not _SQL.match(text):
@@ -130,14 +137,6 @@ class Module:
                     tables=(model._meta.db_table,),
                     detail={"call": function.attr, "key": f"{function.attr}:{model._meta.label}"},
                 )
-        what = BLIND_CALLS.get(function.attr)
-        if what and "cursor" in ast.unparse(function.value).lower():
-            yield self._blind(node.lineno, f"{self.name} uses {what}")
-        if function.attr == "cursor" and ast.unparse(function.value).endswith("connection.connection"):
-            yield self._blind(node.lineno, f"{self.name} takes a cursor of the driver, past Django")
-
-    def _blind(self, line: int, message: str) -> Finding:
-        return Finding(rule="SFA113", source=self.here, target=self.here, message=message, place=self.place(line))
 
     def place(self, line: int) -> Place:
         """Where that line of the file is."""

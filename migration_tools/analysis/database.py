@@ -1,14 +1,10 @@
-"""What the database itself knows: sizes, reads and writes of tables, and the statements that no trace saw."""
+"""What the database itself knows: sizes, reads and writes of tables, the statements that it ran and its routines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from migration_tools.analysis.context_map import ContextMap
-from migration_tools.analysis.findings import Finding
-from migration_tools.analysis.statements import fingerprint, is_control, parse, shape_of
-from migration_tools.analysis.trace import Trace
-from migration_tools.analysis.traced import touched
+from migration_tools.analysis.report import Size
 from migration_tools.errors import AnalysisError
 from migration_tools.stores.postgres import Connection
 
@@ -25,6 +21,12 @@ SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM coalesce(
 _STATEMENTS = """
 SELECT query, sum(calls)::bigint, sum(rows)::bigint, string_agg(DISTINCT pg_get_userbyid(userid), ', ')
 FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY query
+"""
+_ROUTINES = """
+SELECT p.proname, coalesce(nullif(p.prosrc, ''), pg_get_function_sqlbody(p.oid), '')
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE l.lanname IN ('sql', 'plpgsql') AND n.nspname = ANY (current_schemas(false))
+    AND p.prorettype <> 'trigger'::regtype AND p.proname !~ '^strangle'
 """
 
 _SHARES = """
@@ -54,17 +56,30 @@ class TableFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseFacts:
-    """One reading; `seconds` is how long the counters had been counting, or the time since another reading."""
+    """One reading; `seconds` is how long the counters had been counting, or the time since another reading.
+
+    `statements` are (text, calls, roles) of pg_stat_statements, `routines` the bodies of functions that those may call.
+    """
 
     at: float = 0.0
     seconds: float = 0.0
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
     statements: tuple[tuple[str, int, str], ...] | None = None
+    routines: Mapping[str, str] = field(default_factory=dict)
 
     def rate(self, table: str) -> float:
         """Rows written a second."""
         facts = self.tables.get(table)
         return facts.written / self.seconds if facts is not None and self.seconds > 0 else 0.0
+
+    def size(self, tables: Iterable[str]) -> Size:
+        """All of some tables."""
+        known = [table for table in tables if table in self.tables]
+        return Size(
+            rows=sum(self.tables[table].rows for table in known),
+            bytes=sum(self.tables[table].bytes for table in known),
+            writes_per_second=round(sum(map(self.rate, known)), 6),
+        )
 
 
 def read_facts(conn: Connection) -> DatabaseFacts:
@@ -83,9 +98,11 @@ def read_facts(conn: Connection) -> DatabaseFacts:
         for name, estimate, live, size, scans, inserted, updated, deleted in conn.execute(_TABLES)
     }
     statements = None
+    routines = {}
     if conn.execute("SELECT to_regclass('pg_stat_statements') IS NOT NULL").fetchone() == (True,):
         statements = tuple((str(query), int(calls), str(roles)) for query, calls, _, roles in conn.execute(_STATEMENTS))
-    return DatabaseFacts(at=now, seconds=max(now - since, 0.0), tables=tables, statements=statements)
+        routines = {str(name): str(body) for name, body in conn.execute(_ROUTINES)}
+    return DatabaseFacts(at=now, seconds=max(now - since, 0.0), tables=tables, statements=statements, routines=routines)
 
 
 def read_shares(conn: Connection, column: str) -> dict[str, float]:
@@ -123,31 +140,8 @@ def since(facts: DatabaseFacts, earlier: Mapping[str, Any]) -> DatabaseFacts:
         seconds=max(facts.at - float(earlier["measured_at"]), 0.0),
         tables={name: less(name, now) for name, now in facts.tables.items()},
         statements=facts.statements,
+        routines=facts.routines,
     )
-
-
-def find_unseen(facts: DatabaseFacts, trace: Trace, contexts: ContextMap) -> Iterator[Finding]:
-    """SFA206: the database ran a statement across contexts that the trace does not have; who, is said by role."""
-    seen = {fingerprint(sent.shape) for sent in trace.sent.values()}
-    for query, calls, roles in facts.statements or ():
-        if is_control(query) and not query.lstrip().upper().startswith("CALL"):
-            continue
-        shape = shape_of(query)
-        statement = parse(shape)
-        across = touched(statement.tables, contexts)
-        if len(across) < 2 or fingerprint(shape) in seen:
-            continue
-        home, *others = sorted(across, key=lambda name: (not set(across[name]) & statement.writes, name))
-        for there in others:
-            yield Finding(
-                rule="SFA206",
-                source=home,
-                target=there,
-                message=f"role {roles} sent {calls} times: {shape[:200]}",
-                tables=tuple(sorted(table for tables in across.values() for table in tables)),
-                weight=calls,
-                detail={"shape": shape, "roles": roles, "key": shape[:80]},
-            )
 
 
 def has_relayed(conn: Connection) -> bool:

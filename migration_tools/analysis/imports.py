@@ -18,7 +18,7 @@ def find_imports(contexts: ContextMap) -> Iterator[Finding]:
     graph = load("grimp").build_graph(*roots, cache_dir=None)
     for module in sorted(graph.modules):
         here = contexts.of_module(module)
-        if here is None or SKIPPED & set(module.split(".")):
+        if here is None or contexts.is_framework(here) or SKIPPED & set(module.split(".")):
             continue
         for imported in sorted(graph.find_modules_directly_imported_by(module)):
             there = contexts.of_module(imported)

@@ -1,52 +1,119 @@
 """Signals and admin pages that reach into another context, read from what is registered in this process."""
 
+import ast
+import inspect
+import sys
+import weakref
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
 from django.db.models import Model, signals
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields.reverse_related import ForeignObjectRel
+from django.dispatch import Signal
 
+from migration_tools.analysis.code import modules
 from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.findings import Finding
 from migration_tools.analysis.locations import place_of
 
 SIGNALS = ("pre_init", "post_init", "pre_save", "post_save", "pre_delete", "post_delete", "m2m_changed")
+ANY = id(None)  # how Django keeps "of whatever sender"
 PATHS = ("list_display", "list_filter", "search_fields", "list_select_related", "ordering")
 KEYS = ("raw_id_fields", "autocomplete_fields", "filter_horizontal", "filter_vertical")
 
 
 def find_signals(contexts: ContextMap) -> Iterator[Finding]:
-    """SFA108: code of one context runs inside the transaction of another's write."""
+    """SFA108: code of one context runs inside another's, most of all inside the transaction of its write."""
+    yield from _of_models(contexts)
+    for here, name, signal in own_signals(contexts):
+        for _, function in receivers_of(signal):
+            yield from _heard(function, name, here, contexts, what=f"every {name}", signal=name)
+
+
+def _of_models(contexts: ContextMap) -> Iterator[Finding]:
     models = {id(model): model for model in apps.get_models(include_auto_created=True)}
     for name in SIGNALS:
-        for (_, sender), receiver, *_ in getattr(signals, name).receivers:
-            function = receiver() if type(receiver).__name__ in ("weakref", "ReferenceType", "WeakMethod") else receiver
-            module = getattr(function, "__module__", "")
-            here = contexts.of_module(module)
+        for sender, function in receivers_of(getattr(signals, name)):
             model = models.get(sender)
-            there = contexts.of_model(model) if model is not None else None
-            if here is None or there is None or here == there:
-                continue
-            yield Finding(
-                rule="SFA108",
-                source=here,
-                target=there,
-                message=f"{module}.{function.__qualname__} runs at every {name} of {model._meta.label}",  # type: ignore[union-attr]
-                place=place_of(function),
-                tables=(model._meta.db_table,),  # type: ignore[union-attr]
-                detail={"signal": name, "key": f"{name}:{function.__qualname__}"},
-            )
+            if model is not None:
+                there, table = contexts.of_model(model), model._meta.db_table
+                what = f"every {name} of {model._meta.label}"
+                yield from _heard(function, name, there, contexts, what=what, signal=name, tables=(table,))
+            elif sender == ANY:
+                for context in contexts.candidates:
+                    what = f"every {name} of any model, those of {context.name!r} too"
+                    yield from _heard(function, name, context.name, contexts, what=what, signal=f"any {name}")
+
+
+def receivers_of(signal: Signal) -> Iterator[tuple[int, Any]]:
+    """(id of the sender that it is bound to, function) of each receiver that still lives; without a sender, `ANY`."""
+    for (_, sender), receiver, *_ in signal.receivers:
+        function = receiver() if isinstance(receiver, weakref.ReferenceType) else receiver
+        while isinstance(function, partial):
+            function = function.func
+        if function is not None:
+            yield sender, function
+
+
+def own_signals(contexts: ContextMap) -> Iterator[tuple[str, str, Signal]]:
+    """(context, name, signal) of every signal that loaded code of a context defines; what it imports is another's."""
+    inner: list[tuple[str, str, Signal]] = []
+    told = set()
+    for name, path in modules(contexts):
+        here = contexts.of_module(name)
+        held = vars(sys.modules[name]) if name in sys.modules else {}
+        if here is None:
+            continue
+        signals = {key: each for key, each in held.items() if isinstance(each, Signal)}
+        for key in sorted(signals.keys() & (set(_called(path)) if signals else set())):
+            told.add(id(signals[key]))
+            yield here, f"{name}.{key}", signals[key]
+        for each in [each for each in held.values() if isinstance(each, type) and each.__module__ == name]:
+            found = {key: value for key, value in vars(each).items() if isinstance(value, Signal)}
+            inner += [(here, f"{name}.{each.__qualname__}.{key}", value) for key, value in found.items()]
+    # A class may have its own, or another name for one of a module.
+    yield from (each for each in inner if id(each[2]) not in told)
+
+
+def _called(path: Path) -> Iterator[str]:
+    """The names that a module gives to what a call returns."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def _heard(
+    function: Any, name: str, there: str | None, contexts: ContextMap, *, what: str, signal: str, tables: Any = ()
+) -> Iterator[Finding]:
+    """The finding, if the receiver is another context's code."""
+    module = getattr(function, "__module__", "")
+    called = getattr(function, "__qualname__", type(function).__qualname__)
+    here = contexts.of_module(module)
+    if here is None or there is None or here == there or (contexts.is_framework(here) and not tables):
+        return
+    yield Finding(
+        rule="SFA108",
+        source=here,
+        target=there,
+        message=f"{module}.{called} runs at {what}",
+        place=place_of(inspect.unwrap(function) if inspect.isroutine(function) else type(function)),
+        tables=tables,
+        detail={"signal": signal, "key": f"{name}:{called}"},
+    )
 
 
 def find_admin(contexts: ContextMap) -> Iterator[Finding]:
     """SFA109: an admin page shows, searches or edits another context's rows."""
     if not apps.is_installed("django.contrib.admin"):
         return
-    from django.contrib import admin
+    from django.contrib.admin.sites import all_sites
 
-    for model, page in admin.site._registry.items():
+    pages = [(model, page) for site in all_sites for model, page in site._registry.items()]
+    for model, page in sorted(pages, key=lambda each: (each[0]._meta.label, type(each[1]).__qualname__)):
         here = contexts.of_model(model)
         if here is None:
             continue

@@ -1,12 +1,13 @@
 """The cut plan: what each context and pair costs, in which order it costs least, and whether to cut at all."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.extra import load
 from migration_tools.analysis.findings import Finding
-from migration_tools.analysis.report import ContextFacts, Cut, Pair, Verdict
+from migration_tools.analysis.report import ContextFacts, Cut, Pair, Size, Verdict
 
 PARTS = ("schema", "code", "queries", "writers", "transactions")
 
@@ -16,6 +17,14 @@ FEW_ROWS = 1_000_000
 FEW_WRITES_PER_SECOND = 20.0
 # A cheapest cut that costs more than this share of all coupling cuts through the middle of something.
 ENTANGLED = 0.75
+
+#: Gives the size of the tables of some contexts: of those named, or of all for None.
+Sizes = Callable[[Sequence[str], Iterable[str] | None], Size]
+
+
+def unmeasured(contexts: Sequence[str], tables: Iterable[str] | None) -> Size:
+    """The sizes where no database was read."""
+    return Size()
 
 
 def cost_of(findings: Iterable[Finding]) -> dict[str, int]:
@@ -52,7 +61,7 @@ def coupling(findings: Iterable[Finding], contexts: ContextMap) -> list[Finding]
     ]
 
 
-def pairs_of(findings: Sequence[Finding]) -> tuple[Pair, ...]:
+def pairs_of(findings: Sequence[Finding], sizes: Sizes = unmeasured) -> tuple[Pair, ...]:
     """Each two contexts that are coupled, the dearest first."""
     grouped: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
@@ -60,15 +69,15 @@ def pairs_of(findings: Sequence[Finding]) -> tuple[Pair, ...]:
         grouped.setdefault((one, other), []).append(finding)
     pairs = []
     for names, found in grouped.items():
-        parts = cost_of(found)
         counts: dict[str, int] = {}
         for finding in found:
             counts[finding.rule] = counts.get(finding.rule, 0) + 1
-        pairs.append(Pair(contexts=names, cost=sum(parts.values()), parts=parts, counts=dict(sorted(counts.items()))))
+        size = sizes(names, {table for finding in found for table in finding.tables})
+        pairs.append(Pair(contexts=names, counts=dict(sorted(counts.items())), **asdict(size), **_work(found)))
     return tuple(sorted(pairs, key=lambda pair: (-pair.cost, pair.contexts)))
 
 
-def plan_of(findings: Sequence[Finding], candidates: Sequence[str]) -> tuple[Cut, ...]:
+def plan_of(findings: Sequence[Finding], candidates: Sequence[str], sizes: Sizes = unmeasured) -> tuple[Cut, ...]:
     """The candidates in the order that costs least at each step: what is out already need not be paid for again."""
     left, done = list(candidates), set[str]()
     plan: list[Cut] = []
@@ -78,37 +87,40 @@ def plan_of(findings: Sequence[Finding], candidates: Sequence[str]) -> tuple[Cut
         name = min(left, key=lambda each: (then[each], each))
         left.remove(name)
         done.add(name)
-        plan.append(replace(cut_of(findings, name), step=len(plan) + 1, cost_then=then[name]))
+        plan.append(replace(cut_of(findings, name, sizes), step=len(plan) + 1, cost_then=then[name]))
     return tuple(plan)
 
 
-def cut_of(findings: Sequence[Finding], name: str) -> Cut:
+def cut_of(findings: Sequence[Finding], name: str, sizes: Sizes = unmeasured) -> Cut:
     """What it takes to cut one context out of everything that there is now."""
-    found = _touching(findings, name)
+    return Cut(context=name, **asdict(sizes([name], None)), **_work(_touching(findings, name)))
+
+
+def _work(found: Sequence[Finding]) -> dict[str, Any]:
+    """Cost, parts and what has to be built, as both a cut and a pair have them."""
     parts = cost_of(found)
     joined = [each for each in found if each.rule == "SFA201"]
-    return Cut(
-        context=name,
-        cost=sum(parts.values()),
-        parts=parts,
-        sagas=_sorted(str(each.detail.get("entry", "")) for each in found if each.rule == "SFA202"),
-        projections=_sorted(" ⋈ ".join(sorted(each.tables)) for each in joined),
-        contracts=_sorted(
-            _contract(each, name) for each in found if each.rule in ("SFA203", "SFA204", "SFA205", "SFA108")
+    return {
+        "cost": sum(parts.values()),
+        "parts": parts,
+        "sagas": _sorted(str(each.detail.get("entry", "")) for each in found if each.rule == "SFA202"),
+        "projections": _sorted(" ⋈ ".join(sorted(each.tables)) for each in joined),
+        "contracts": _sorted(
+            _contract(each) for each in found if each.rule in ("SFA203", "SFA204", "SFA205", "SFA108")
         ),
-        loose_keys=_sorted(
+        "loose_keys": _sorted(
             f"{each.detail.get('model')}.{each.detail.get('field')}"
             for each in found
             if each.rule in ("SFA101", "SFA103")
         ),
-    )
+    }
 
 
-def _contract(finding: Finding, name: str) -> str:
+def _contract(finding: Finding) -> str:
     """What one side must offer to the other: named by who offers and who asks."""
     offers, asks = finding.target, finding.source
     what = "command" if finding.rule == "SFA203" else "event" if finding.rule == "SFA108" else "query"
-    return f"{offers} → {asks} ({what}: {', '.join(finding.tables)})"
+    return f"{offers} → {asks} ({what}: {', '.join(finding.tables) or finding.detail.get('signal', '')})"
 
 
 def _touching(findings: Iterable[Finding], name: str) -> list[Finding]:

@@ -7,7 +7,7 @@ from migration_tools.analysis.findings import Finding
 from migration_tools.analysis.heat_map import anchor, draw, order_by_clusters
 from migration_tools.analysis.plan import PARTS, cost_of
 from migration_tools.analysis.render_text import headline, size
-from migration_tools.analysis.report import VERSION, Analysis, Cut, Pair, by_rule
+from migration_tools.analysis.report import VERSION, Analysis, Cut, Pair, Work, by_rule
 from migration_tools.analysis.rules import RULES
 from migration_tools.analysis.style_sheet import STYLE
 
@@ -34,6 +34,7 @@ def _page(analysis: Analysis) -> Iterator[str]:
     yield from _cuts(analysis)
     yield from _contexts(analysis)
     yield from _pairs(analysis)
+    yield from _alone(analysis)
     yield f"</main><footer>django-strangler, analysis version {VERSION}, {escape(analysis.made_at)}.</footer>"
     yield "</body></html>\n"
 
@@ -78,8 +79,9 @@ def _matrix(analysis: Analysis) -> Iterator[str]:
     yield "<p class=legend><span>cheap</span><span class=scale></span><span>dear</span></p>"
     together = [each for each in analysis.clusters if len(each) > 1]
     if together:
-        groups = "; ".join(" + ".join(group) for group in together)
-        yield f"<p class=note>Hang together more than with the rest: {escape(groups)}.</p>"
+        yield "<p class=note>Hang together more than with the rest:</p><ul class=groups>"
+        yield from (f"<li>{escape(' + '.join(group))}</li>" for group in together)
+        yield "</ul>"
 
 
 def _summary(found: Sequence[Finding]) -> str:
@@ -101,40 +103,50 @@ def _cuts(analysis: Analysis) -> Iterator[str]:
         '</p><div class=scroll tabindex=0 role=region aria-label="Order of cuts"><table><thead><tr>'
         "<th scope=col>Context<th scope=col class=n>Cost at its step<th scope=col class=n>Cost now<th scope=col>By part"
         "<th scope=col class=n>Sagas<th scope=col class=n>Read models<th scope=col class=n>Contracts"
-        "<th scope=col class=n>Loose keys</tr></thead><tbody>"
+        "<th scope=col class=n>Loose keys<th scope=col class=n>Rows<th scope=col class=n>Size"
+        "<th scope=col class=n>Written/s</tr></thead><tbody>"
     )
     for cut in analysis.plan:
         yield (
             f"<tr><th scope=row>{cut.step}. {escape(cut.context)}<td class=n>{cut.cost_then}<td class=n>{cut.cost}"
             f"<td class=bar>{_bar(cut.parts, most)}<td class=n>{len(cut.sagas)}<td class=n>{len(cut.projections)}"
-            f"<td class=n>{len(cut.contracts)}<td class=n>{len(cut.loose_keys)}</tr>"
+            f"<td class=n>{len(cut.contracts)}<td class=n>{len(cut.loose_keys)}<td class=n>{cut.rows:,}"
+            f"<td class=n>{size(cut.bytes)}<td class=n>{cut.writes_per_second:.2f}</tr>"
         )
     yield "</tbody></table></div>"
     for cut in analysis.plan:
         yield from _needs(cut)
 
 
-def _needs(cut: Cut) -> Iterator[str]:
+def _needs_of(work: Work) -> dict[str, tuple[str, ...]]:
+    """What has to be built, by kind, where there is any."""
     needs = {
-        "Sagas": cut.sagas,
-        "Read models": cut.projections,
-        "Contracts": cut.contracts,
-        "Loose keys": cut.loose_keys,
+        "Sagas": work.sagas,
+        "Read models": work.projections,
+        "Contracts": work.contracts,
+        "Loose keys": work.loose_keys,
     }
-    told = ", ".join(f"{what.lower()} {len(items)}" for what, items in needs.items() if items)
+    return {what: items for what, items in needs.items() if items}
+
+
+def _told(work: Work) -> str:
+    return ", ".join(f"{what.lower()} {len(items)}" for what, items in _needs_of(work).items())
+
+
+def _needs(cut: Cut) -> Iterator[str]:
+    told = _told(cut)
     if not told:
         return
     yield (
         f"<details><summary><b>{escape(cut.context)}</b><span class=what>to build: {told}</span>"
         f"<span class=points>{cut.cost}</span></summary><div class=body>"
     )
-    for what, items in needs.items():
-        if items:
-            yield f"<h3>{what}</h3><ul>"
-            yield "".join(f"<li><code>{escape(item)}</code></li>" for item in items[:LISTED_AT_MOST])
-            if len(items) > LISTED_AT_MOST:
-                yield f"<li>… and {len(items) - LISTED_AT_MOST} more</li>"
-            yield "</ul>"
+    for what, items in _needs_of(cut).items():
+        yield f"<h3>{what}</h3><ul>"
+        yield "".join(f"<li><code>{escape(item)}</code></li>" for item in items[:LISTED_AT_MOST])
+        if len(items) > LISTED_AT_MOST:
+            yield f"<li>… and {len(items) - LISTED_AT_MOST} more</li>"
+        yield "</ul>"
     yield "</div></details>"
 
 
@@ -165,20 +177,38 @@ def _pairs(analysis: Analysis) -> Iterator[str]:
         yield text
 
 
+def _alone(analysis: Analysis) -> Iterator[str]:
+    """What concerns one context by itself: where the tracer is blind, and what only the database has seen of it."""
+    found = [each for each in analysis.findings if each.source == each.target]
+    if not found:
+        return
+    yield "<h2>Unseen</h2><p class=note>Calls past the tracer, and statements that the trace does not have.</p>"
+    for rule, each in by_rule(found).items():
+        yield f"<details><summary><b>{RULES[rule].name}</b><span class=what>{escape(RULES[rule].remedy)}</span>"
+        yield f"<span class=points>{len(each)}</span></summary><div class=body><ul>"
+        yield from _listed(each, LISTED_AT_MOST)
+        yield "</ul></div></details>"
+
+
+def _listed(found: Sequence[Finding], most: int) -> Iterator[str]:
+    for finding in found[:most]:
+        yield f"<li>{escape(finding.message[:300])}<br><code>{escape(str(finding.place))}</code></li>"
+    if len(found) > most:
+        yield f"<li>… and {len(found) - most} more; the JSON form has all</li>"
+
+
 def _pair(pair: Pair, found: Sequence[Finding], most: int) -> Iterator[str]:
     one, other = pair.contexts
     yield (
         f'<details id="{anchor(one, other)}"><summary><b>{escape(one)} ↔ {escape(other)}</b>'
         f"<span class=what>{escape(_summary(found))}</span><span class=points>{pair.cost}</span></summary>"
-        "<div class=body>"
+        f"<div class=body><p class=note>To build: {_told(pair) or 'nothing of its own'}. The tables that it names: "
+        f"{pair.rows:,} rows, {size(pair.bytes)}, {pair.writes_per_second:.2f} written a second.</p>"
     )
     for rule, each in by_rule(found).items():
         yield f"<h3>{RULES[rule].name} <small>{rule} · {len(each)}</small></h3>"
         yield f"<p class=remedy>{escape(RULES[rule].remedy)}</p><ul>"
-        for finding in each[:most]:
-            yield f"<li>{escape(finding.message[:300])}<br><code>{escape(str(finding.place))}</code></li>"
-        if len(each) > most:
-            yield f"<li>… and {len(each) - most} more; the JSON form has all</li>"
+        yield from _listed(each, most)
         yield "</ul>"
     yield "</div></details>"
 

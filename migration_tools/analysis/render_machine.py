@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from migration_tools.analysis.report import Analysis
 from migration_tools.analysis.rules import RULES
@@ -43,7 +44,7 @@ def render_sarif(analysis: Analysis) -> str:
                 "locations": [
                     {
                         "physicalLocation": {
-                            "artifactLocation": {"uri": each.place.file},
+                            "artifactLocation": {"uri": quote(each.place.file)},
                             "region": {"startLine": max(each.place.line, 1)},
                         }
                     }
@@ -61,8 +62,8 @@ def render_dot(analysis: Analysis) -> str:
     """A directed graph: an arrow from who depends to what it depends on, thicker where it costs more."""
     lines = ["digraph contexts {", "  rankdir=LR;", '  node [shape=box, style="rounded,filled", fillcolor="#f5f3ef"];']
     for context in analysis.shown:
-        label = f"{context.name}\\n{len(context.tables)} tables, {context.rows:,} rows"
-        lines.append(f'  {_name(context.name)} [label="{label}"];')
+        label = f"{context.name}\n{len(context.tables)} tables, {context.rows:,} rows"
+        lines.append(f"  {_name(context.name)} [label={_name(label)}];")
     shown = {each.name for each in analysis.shown}
     costs: dict[tuple[str, str], int] = {}
     for finding in analysis.findings:
@@ -76,5 +77,7 @@ def render_dot(analysis: Analysis) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _name(context: str) -> str:
-    return json.dumps(context)
+def _name(text: str) -> str:
+    """A quoted string of DOT, which knows no other escapes than these."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

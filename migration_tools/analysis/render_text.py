@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from migration_tools.analysis.plan import PARTS
-from migration_tools.analysis.report import Analysis, Cut, by_rule
+from migration_tools.analysis.report import Analysis, Cut, Work, by_rule
 from migration_tools.analysis.rules import RULES
 from migration_tools.reports.letters import printable
 
@@ -13,6 +13,7 @@ ANSWERS = {
     "prepare": "Prepare before you cut",
     "cut": "Cut",
 }
+WORK = (*PARTS, "sagas", "read models", "contracts", "loose keys", "rows", "size", "written/s")
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], Iterator[str]]
 
 
@@ -70,18 +71,15 @@ def _lines(analysis: Analysis, heading: Callable[[str], list[str]], table: Table
     )
     yield from heading("Order of cuts")
     yield from table(
-        ("step", "context", "cost then", "cost now", *PARTS, "sagas", "read models"),
-        [_cut_row(cut) for cut in analysis.plan],
+        ("step", "context", "cost then", "cost now", *WORK),
+        [(str(cut.step), cut.context, str(cut.cost_then), str(cut.cost), *_work(cut)) for cut in analysis.plan],
     )
     for cut in analysis.plan[:1]:
         yield from _needs(cut)
     yield from heading("Pairs")
     yield from table(
-        ("contexts", "cost", *PARTS),
-        [
-            (" ↔ ".join(pair.contexts), str(pair.cost), *(str(pair.parts[part]) for part in PARTS))
-            for pair in analysis.pairs[:SHOWN_AT_MOST]
-        ],
+        ("contexts", "cost", *WORK),
+        [(" ↔ ".join(pair.contexts), str(pair.cost), *_work(pair)) for pair in analysis.pairs[:SHOWN_AT_MOST]],
     )
     frameworks = {each.name for each in analysis.contexts if each.framework}
     for rule, found in by_rule(analysis.findings).items():
@@ -97,17 +95,10 @@ def _lines(analysis: Analysis, heading: Callable[[str], list[str]], table: Table
             yield f"* … and {len(shown) - SHOWN_AT_MOST} more; --format json has all"
 
 
-def _cut_row(cut: Cut) -> tuple[str, ...]:
-    parts = (str(cut.parts[part]) for part in PARTS)
-    return (
-        str(cut.step),
-        cut.context,
-        str(cut.cost_then),
-        str(cut.cost),
-        *parts,
-        str(len(cut.sagas)),
-        str(len(cut.projections)),
-    )
+def _work(work: Work) -> tuple[str, ...]:
+    parts = (str(work.parts[part]) for part in PARTS)
+    built = (str(len(each)) for each in (work.sagas, work.projections, work.contracts, work.loose_keys))
+    return (*parts, *built, f"{work.rows:,}", size(work.bytes), f"{work.writes_per_second:.2f}")
 
 
 def _needs(cut: Cut) -> Iterator[str]:

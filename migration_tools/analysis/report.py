@@ -12,7 +12,16 @@ VERSION = VERSIONS[Kind.ANALYZE]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextFacts:
+class Size:
+    """How much some tables have and are written."""
+
+    rows: int = 0
+    bytes: int = 0
+    writes_per_second: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextFacts(Size):
     """One context as it is: who answers for it and how much of everything it has."""
 
     name: str
@@ -22,35 +31,36 @@ class ContextFacts:
     services: tuple[str, ...] = ()
     framework: bool = False
     tables: tuple[str, ...] = ()
-    rows: int = 0
-    bytes: int = 0
     scans: int = 0
     written: int = 0
-    writes_per_second: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
-    """What it costs to take one context out, and what has to be built. `parts` are points by kind of coupling."""
+class Work(Size):
+    """What it takes to undo some couplings: points, `parts` by kind, and what has to be built."""
 
-    context: str
     cost: int
     parts: Mapping[str, int]
     sagas: tuple[str, ...] = ()
     projections: tuple[str, ...] = ()
     contracts: tuple[str, ...] = ()
     loose_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut(Work):
+    """Taking one context out of everything that there is now. Its size is that of the tables that move."""
+
+    context: str
     step: int = 0
     cost_then: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """The coupling of two contexts in both directions, by kind."""
+class Pair(Work):
+    """Taking two contexts apart, in both directions. Its size is that of the two's tables that the couplings name."""
 
     contexts: tuple[str, str]
-    cost: int
-    parts: Mapping[str, int]
     counts: Mapping[str, int]
 
 

@@ -22,12 +22,15 @@ _SYSTEM = ("pg_", "information_schema")
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """Names of tables and (table, column) pairs. `joins` are pairs of columns that are compared across two tables."""
+    """Names of tables and (table, column) pairs. `joins` are pairs of columns that are compared across two tables;
+    `columns_sought` are those read elsewhere than in the list of what is selected.
+    """
 
     verb: str
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     columns_read: frozenset[tuple[str, str]] = frozenset()
+    columns_sought: frozenset[tuple[str, str]] = frozenset()
     columns_written: frozenset[tuple[str, str]] = frozenset()
     joins: frozenset[tuple[tuple[str, str], tuple[str, str]]] = frozenset()
     parsed: bool = True
@@ -71,6 +74,7 @@ def parse(shape: str) -> Statement:
         reads=frozenset().union(*(part.reads for part in parts)),
         writes=frozenset().union(*(part.writes for part in parts)),
         columns_read=frozenset().union(*(part.columns_read for part in parts)),
+        columns_sought=frozenset().union(*(part.columns_sought for part in parts)),
         columns_written=frozenset().union(*(part.columns_written for part in parts)),
         joins=frozenset().union(*(part.joins for part in parts)),
     )
@@ -124,6 +128,7 @@ class _Reading:
             reads=frozenset(reads),
             writes=frozenset(writes),
             columns_read=frozenset(read_columns - written_columns),
+            columns_sought=frozenset(self._columns_sought() - written_columns),
             columns_written=frozenset(written_columns),
             joins=frozenset(self._joins()),
         )
@@ -145,22 +150,32 @@ class _Reading:
             if isinstance(target, self.exp.Table) and target.name not in self.names:
                 self.written[id(change)] = target.name
                 self.targets.add(id(target))
+        for copy in self.tree.find_all(self.exp.Copy):
+            target = copy.this.this if isinstance(copy.this, self.exp.Schema) else copy.this
+            if copy.args.get("kind") and isinstance(target, self.exp.Table):  # COPY … FROM
+                self.written[id(copy)] = target.name
+                self.targets.add(id(target))
         if isinstance(self.tree, self.exp.TruncateTable):
             for table in self._tables(self.tree):
                 self.written[id(table)] = table.name
                 self.targets.add(id(table))
 
     def _columns_written(self) -> Iterator[tuple[str, str]]:
-        for change in self.tree.find_all(self.exp.Update, self.exp.Insert):
+        for change in self.tree.find_all(self.exp.Update, self.exp.Insert, self.exp.Copy):
             table = self.written.get(id(change))
             if table is None:
                 continue
-            if isinstance(change, self.exp.Insert) and isinstance(change.this, self.exp.Schema):
+            if not isinstance(change, self.exp.Update) and isinstance(change.this, self.exp.Schema):
                 for column in change.this.expressions:
                     yield table, column.name
             elif isinstance(change, self.exp.Update):
                 for assignment in change.expressions:
                     yield table, assignment.this.name
+
+    def _columns_sought(self) -> set[tuple[str, str]]:
+        listed = {id(each.unalias()) for each in self.tree.selects} if isinstance(self.tree, self.exp.Select) else set()
+        columns = (column for column in self.tree.find_all(self.exp.Column) if id(column) not in listed)
+        return {place for column in columns for place in self._place(column)}
 
     def _place(self, column: Any) -> Iterator[tuple[str, str]]:
         """The table that a column is of, found in the nearest scope that knows its qualifier."""

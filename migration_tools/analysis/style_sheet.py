@@ -13,6 +13,7 @@ code{font:.88em/1.5 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",mon
 a{color:inherit;text-underline-offset:3px;text-decoration-color:var(--soft)}
 :focus-visible{outline:2px solid var(--schema);outline-offset:2px;border-radius:4px}
 .eyebrow,.lede,.note{margin:0;color:var(--soft)}
+h1{overflow-wrap:anywhere}
 h1{margin:.1rem 0 .6rem;font-size:clamp(2.2rem,6vw,3.4rem);line-height:1.1;font-weight:650;letter-spacing:-.03em}
 .ground{margin:1.4rem 0 0;color:var(--soft)}
 .stay h1{color:var(--ok)}
@@ -31,7 +32,8 @@ letter-spacing:-.02em}
 .map .axis{fill:var(--soft);font-size:12px}
 .map .n{text-anchor:middle;dominant-baseline:central;font-variant-numeric:tabular-nums;font-size:12.5px;
 pointer-events:none}
-.map .hot{fill:var(--paper);font-weight:600}
+.map .n{fill:#000}.map .hot-light{fill:#fff}
+@media(prefers-color-scheme:dark){.map .n{fill:#fff}.map .hot-dark{fill:#000}}
 .map rect{rx:4;stroke:transparent;stroke-width:2;fill:color-mix(in oklab,var(--hot) var(--heat),var(--cold))}
 .map .self{fill:var(--line);opacity:.55}
 .map .none{fill:var(--card);stroke:var(--line);stroke-width:1}
@@ -48,7 +50,7 @@ thead th{color:var(--soft);font-size:.86em;white-space:nowrap}
 tbody tr{border-top:1px solid var(--line)}
 tbody th{font-weight:550;white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.bar{width:34%;vertical-align:middle}
+.bar{width:34%;min-width:9rem;vertical-align:middle}
 .bar svg{display:block;width:100%;height:12px;border-radius:3px;overflow:hidden}
 .bar rect{fill:var(--part)}
 .schema{--part:var(--schema)}.code{--part:var(--code)}.queries{--part:var(--queries)}
@@ -68,5 +70,6 @@ summary .points{font-variant-numeric:tabular-nums}
 .body li code{color:var(--soft)}
 .remedy{margin:0;color:var(--soft)}
 footer{margin-top:3.5rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--soft);font-size:.9em}
-@media(max-width:46rem){.bar{display:none}}
+@media(max-width:46rem){.bar{display:none}tbody th{white-space:normal;overflow-wrap:anywhere;min-width:8rem}}
+.groups{margin:.4rem 0 0;padding:0 0 0 1.1rem;color:var(--soft);overflow-wrap:anywhere}
 """

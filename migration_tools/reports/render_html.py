@@ -1,5 +1,6 @@
 """A sheet as one HTML file: no script, no request to anywhere, under a megabyte."""
 
+import re
 from collections.abc import Iterator
 from html import escape
 
@@ -10,6 +11,8 @@ from migration_tools.reports.style_sheet import STYLE
 BYTES_AT_MOST = 800_000
 LONGEST_CELL = 400
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+# An entity, as escaping makes it, has none of these.
+_JOINT = re.compile(r"([._/:])(?=\w)")
 _STYLE = """
 .checks{margin:2rem 0 0;padding:0;list-style:none;border:1px solid var(--line);border-radius:8px;background:var(--card)}
 .checks li{padding:.55rem .9rem}.checks li+li{border-top:1px solid var(--line)}
@@ -17,7 +20,7 @@ _STYLE = """
 .checks .good b{color:var(--ok)}.checks .wrong b{color:var(--bad)}.checks .idle b{color:var(--soft)}
 .checks small{display:block;margin-left:5rem;color:var(--soft);overflow-wrap:anywhere}
 section h2{display:block;margin:0 0 .5rem}section tbody tr{border-top:1px solid var(--line)}
-td{overflow-wrap:anywhere}
+td{overflow-wrap:break-word}
 """
 
 
@@ -72,7 +75,7 @@ def _table(table: Table, budget: int) -> str:
     ]
     shown = 0
     for row in table.rows:
-        drawn = "".join(f"<td{_number(table, place)}>{_text(cell)}" for place, cell in enumerate(row))
+        drawn = "".join(f"<td{_number(table, place)}>{_soft(cell)}" for place, cell in enumerate(row))
         budget -= len(drawn.encode()) + 10
         if budget <= 0:
             break
@@ -86,6 +89,11 @@ def _table(table: Table, budget: int) -> str:
 
 def _number(table: Table, place: int) -> str:
     return " class=n" if place in table.numbers else ""
+
+
+def _soft(text: str) -> str:
+    """A cell whose long words may be broken behind what joins their parts, and only there."""
+    return _JOINT.sub(r"\1<wbr>", _text(text))
 
 
 def _text(text: str) -> str:

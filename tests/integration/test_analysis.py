@@ -22,17 +22,14 @@ from legacy_monolith.payments.ledger import authorise
 from legacy_monolith.reporting.sales import sales_by_category, top_customers
 from legacy_monolith.testing import make_product
 from migration_tools.analysis.context_file import load_contexts
-from migration_tools.analysis.database import DatabaseFacts, find_unseen
 from migration_tools.analysis.findings import Finding
 from migration_tools.analysis.middleware import TraceMiddleware
 from migration_tools.analysis.observation import Observer, scope
 from migration_tools.analysis.trace import Trace
 from migration_tools.analysis.traced import find_traced
-from migration_tools.testing.postgres import EmbeddedPostgres
 from tests.architecture.tree import ROOT
 from tests.conftest import Pair
 
-DEBIAN = Path("/usr/lib/postgresql/15/lib/pg_stat_statements.so")
 PURCHASE = (
     "accounts_user",
     "inventory_movement",
@@ -242,6 +239,32 @@ def test_capacity_is_what_the_database_counted_between_two_reports(pair: Pair, t
     assert catalog["bytes"] > 0
 
 
+@pytest.mark.django_db
+def test_the_plan_says_what_each_cut_builds_and_begins_with_the_cheapest(tmp_path: Path) -> None:
+    user, product = customer(), make_product()
+    with tracing() as trace, scope("GET /"):
+        order = purchase(user, [Item(product_id=product.pk, quantity=1)])
+        cancel(user, order.public_id)
+        top_customers(3)
+    trace.save(tmp_path / "trace.json")
+    report = json.loads(run("--no-database", "--format", "json", "--trace", str(tmp_path)))
+    plan = {cut["context"]: cut for cut in report["plan"]}
+    assert [cut["step"] for cut in report["plan"]] == [1, 2, 3, 4, 5]
+    assert report["plan"][0]["cost_then"] == min(cut["cost"] for cut in report["plan"])
+    assert report["verdict"]["first"] == report["plan"][0]["context"] == "payments"
+    assert report["plan"][-1]["cost_then"] < report["plan"][-1]["cost"]
+    coordinators = ["legacy_monolith.orders.purchase.purchase", "legacy_monolith.orders.transitions.cancel"]
+    assert plan["payments"]["sagas"] == plan["orders"]["sagas"] == plan["inventory"]["sagas"] == coordinators
+    assert plan["accounts"]["sagas"] == coordinators[:1]
+    three = "accounts_user ⋈ orders_order ⋈ payments_payment"
+    assert [cut for cut in plan if three in plan[cut]["projections"]] == ["payments", "accounts", "orders"]
+    assert "accounts → orders (command: accounts_user)" in plan["accounts"]["contracts"]
+    assert "payments → reporting (query: payments_payment)" in plan["payments"]["contracts"]
+    pairs = {tuple(pair["contexts"]): pair for pair in report["pairs"]}
+    assert pairs["orders", "payments"]["sagas"] == coordinators
+    assert pairs["orders", "payments"]["loose_keys"] == ["payments.Payment.order"]
+
+
 def test_what_if_two_contexts_were_one(tmp_path: Path) -> None:
     apart = json.loads(run("--no-database", "--format", "json"))
     joined = json.loads(run("--no-database", "--format", "json", what_if=["orders+payments"]))
@@ -252,40 +275,3 @@ def test_what_if_two_contexts_were_one(tmp_path: Path) -> None:
     assert pair["cost"] == 7  # a foreign key, its cascade, and two imports
     with pytest.raises(CommandError, match="must join two contexts or more of"):
         run("--no-database", what_if=["orders+paiments"])
-
-
-STATEMENT = "UPDATE payments_payment SET status = {} FROM orders_order o WHERE o.id = order_id AND o.status = {}"
-
-
-def test_a_statement_that_only_the_database_saw_is_found_by_its_text() -> None:
-    contexts = load_contexts()
-    facts = DatabaseFacts(statements=((STATEMENT.format("$1", "$2"), 7, "nightly"), ("SELECT 1", 9, "x")))
-    trace = Trace(contexts)
-    (unseen,) = find_unseen(facts, trace, contexts)
-    assert (unseen.source, unseen.target, unseen.weight) == ("payments", "orders", 7)
-    assert "role nightly sent 7 times" in unseen.message
-    seen = {"shape": STATEMENT.format("$1", "$1"), "context": None, "function": "f", "count": 1, "most": 1}
-    trace.add({"sent": [{**seen, "place": {"file": "f.py", "line": 1}}], "written": []})
-    assert list(find_unseen(facts, trace, contexts)) == []
-
-
-@pytest.mark.skipif(
-    not DEBIAN.exists(), reason="pg_stat_statements comes with Debian's PostgreSQL 15, not with the wheel"
-)
-def test_a_statement_past_django_is_found_by_pg_stat_statements(django_db_blocker: Any) -> None:
-    """A driver's own cursor is a blind spot of the tracer, which the database is not."""
-    from migration_tools.analysis.database import read_facts
-
-    with EmbeddedPostgres(version=15, options={"shared_preload_libraries": "pg_stat_statements"}) as server:
-        import psycopg
-
-        with psycopg.connect(server.dsn(), autocommit=True) as conn:
-            conn.execute("CREATE EXTENSION pg_stat_statements")
-            conn.execute("CREATE TABLE orders_order (id int, status text)")
-            conn.execute("CREATE TABLE payments_payment (order_id int, status text)")
-            for _ in range(3):
-                conn.execute(STATEMENT.format("'x'", "'y'"))
-            contexts = load_contexts()
-            facts = read_facts(conn)
-            (unseen,) = find_unseen(facts, Trace(contexts), contexts)
-            assert (unseen.weight, unseen.detail["roles"]) == (3, "postgres")

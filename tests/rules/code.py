@@ -1,0 +1,201 @@
+"""Rows of the rules that code breaks, as it is written and as it is registered."""
+
+from tests.rules.row import Row
+
+#: What each file begins with.
+HEADS = {
+    "sales/receivers.py": """
+import functools
+from django.db.models.signals import post_delete, post_init, post_save
+from django.dispatch import Signal, receiver
+from people.signals import Moves, renamed  # SFA110
+from sales.models import Visit
+""",
+    "sales/admin.py": """
+from django.contrib import admin
+from sales.models import Booking, Visit
+""",
+    "sales/sql.py": "from django.db import connection\n",
+    "sales/writes.py": """
+from django.apps import apps
+from people.models import Person  # SFA110
+from sales.models import Visit
+""",
+    "sales/blind.py": """
+import copy
+import shutil
+import psycopg as driver
+from psycopg2 import connect
+from django.db import connection, connections
+from django.db.models.signals import post_save
+from psycopg_pool import ConnectionPool
+""",
+}
+
+ROWS = [
+    Row(
+        rule="SFA108",
+        file="sales/receivers.py",
+        planted="""
+@receiver(post_save, sender="people.Person")  # SFA108
+def greet(**kwargs):
+    pass
+
+@receiver(renamed)  # SFA108
+def rename(**kwargs):
+    pass
+
+@receiver(Moves.moved, sender=Visit)  # SFA108
+def move(**kwargs):
+    pass
+
+@receiver(post_delete)  # SFA108
+def forget_whatever_goes(**kwargs):
+    pass
+
+class Ledger:  # SFA108
+    def __call__(self, **kwargs):
+        pass
+
+LEDGER = Ledger()
+renamed.connect(LEDGER)
+
+def told(how, **kwargs):  # SFA108
+    pass
+
+BY_MAIL = functools.partial(told, "by mail")
+renamed.connect(BY_MAIL)
+""",
+        neighbour="""
+visited = Signal()
+
+@receiver(post_save, sender=Visit)
+def visit(**kwargs):
+    pass
+
+@receiver(visited)
+def thank(**kwargs):
+    pass
+
+def never_connected(**kwargs):
+    pass
+
+@receiver(renamed)
+def gone(**kwargs):
+    pass
+
+renamed.disconnect(gone)
+del gone
+""",
+    ),
+    Row(
+        rule="SFA109",
+        file="sales/admin.py",
+        planted="""
+@admin.register(Visit)  # SFA109
+class VisitAdmin(admin.ModelAdmin):
+    list_display = ["day", "seen_by__name"]
+
+class OfTheOffice(admin.ModelAdmin):  # SFA109
+    search_fields = ["seen_by__name"]
+
+OFFICE = admin.AdminSite("office")
+OFFICE.register(Visit, OfTheOffice)
+""",
+        neighbour="""
+@admin.register(Booking)
+class BookingAdmin(admin.ModelAdmin):
+    list_display = ["day"]
+    ordering = ["-day"]
+""",
+    ),
+    Row(
+        rule="SFA110",
+        file="sales/imports.py",
+        planted="""
+import people.signals  # SFA110
+from people import models as theirs  # SFA110
+""",
+        neighbour="""
+import json
+from sales import models
+""",
+    ),
+    Row(
+        rule="SFA111",
+        file="sales/sql.py",
+        planted="""
+CLEAN = "DELETE FROM people_person WHERE name = ''"  # SFA111
+
+def load(table, rows):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT name FROM people_person WHERE id IN ({rows})")  # SFA111
+        cursor.execute("COPY people_person (name) FROM '/dev/null'")  # SFA111
+        run = cursor.execute
+        run("MERGE INTO sales_visit v USING people_person p ON p.id = v.id WHEN MATCHED THEN DELETE")  # SFA111
+""",
+        neighbour='''
+OWN = "DELETE FROM sales_visit"
+SAID = "people_person is a table"
+
+def explain():
+    """SELECT name FROM people_person is what this does not do."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT day FROM sales_visit")
+''',
+    ),
+    Row(
+        rule="SFA112",
+        file="sales/writes.py",
+        planted="""
+Found = apps.get_model("people", "Person")
+
+async def enter(name):
+    Person.objects.create(name=name)  # SFA112
+    Person.objects.filter(name=name).exclude(pk=1).update(name="")  # SFA112
+    Found._default_manager.all().delete()  # SFA112
+    await Person.objects.acreate(name=name)  # SFA112
+""",
+        neighbour="""
+def look(name):
+    Visit.objects.create()
+    Visit.objects.filter(seen_by__name=name).update(day=None)
+    return Person.objects.filter(name=name).count(), {}.update(name=name)
+""",
+    ),
+    Row(
+        rule="SFA113",
+        file="sales/blind.py",
+        planted="""
+def load(statement, rows, unknown):
+    with connection.cursor() as c:
+        with c.copy(statement) as lines:  # SFA113
+            lines.write(rows)
+        c.callproc("close_day")  # SFA113
+        c.connection.execute("SELECT 1")  # SFA113
+    cur = connections["default"].cursor()
+    cur.copy_expert(statement, rows)  # SFA113
+    cur.stream(statement)  # SFA113
+    unknown.copy("COPY sales_visit FROM STDIN")  # SFA113
+    connection.cursor().copy(statement)  # SFA113
+    driver.connect("dbname=shop")  # SFA113
+    connect("dbname=shop")  # SFA113
+    ConnectionPool("dbname=shop")  # SFA113
+    connection.ensure_connection()
+    raw = connection.connection  # SFA113
+    mine = connections["default"]
+    mine.connection.execute("SELECT 1")  # SFA113
+""",
+        neighbour="""
+def keep(given, path, handler, socket):
+    with connection.cursor() as c:
+        c.execute("SELECT 1")
+    if connection.connection is None:
+        connection.connect()
+    post_save.connect(handler)
+    socket.connect(("127.0.0.1", 1))
+    shutil.copy(path, path)
+    return given.copy(), copy.copy(given), {}.copy(), given.stream(), driver.rows.dict_row, socket.connection
+""",
+    ),
+]
