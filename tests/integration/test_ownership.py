@@ -1,7 +1,9 @@
 """Who may write what, and which patterns a context needs: from map, playbooks, phases and figures."""
 
 import json
+import re
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -76,6 +78,29 @@ def test_what_is_said_is_what_the_fence_enforces(stage: Any) -> None:
     Context.objects.update_or_create(name="orders", defaults={"phase": Phase.CUTOVER})
     assert (told(), may_write()) == ({("orders", "fence")}, False)
     assert Order.objects.filter(note="x").count() == 1
+
+
+def test_the_page_names_one_writer_for_every_model_and_field(pair: Pair, tmp_path: Path) -> None:
+    Context.objects.update_or_create(name="orders", defaults={"phase": Phase.CUTOVER})
+    out, file = StringIO(), tmp_path / "new" / "writers.html"
+    call_command("strangle_sor", "--format", "html", "--output", str(file), stdout=out)
+    expected = [
+        [each.model, each.field, each.writer, "the fence" if each.enforced_by else "nothing", each.column]
+        for each in records(Phase.CUTOVER)
+    ]
+    assert out.getvalue() == f"{len(expected)} fields; written to {file}\n"
+    text = file.read_text().replace("<wbr>", "")
+    rows = [re.findall(r"<td>([^<]*)", row) for row in re.findall(r"<tr>(<td>.*?)</tr>", text)]
+    assert [row[:5] for row in rows] == expected
+    assert ["orders.Order", "status", "orders", "the fence", "orders_order.status", "orders:sales_order.state"] in rows
+    assert "orders, head of sales (sales), phase cutover</h2>" in text
+    assert "1 of 6 contexts has left the monolith" in text
+    assert not re.search(r"<script|<link|<img|https?:", text)
+    told = StringIO()
+    call_command("strangle_sor", "orders", "--format", "markdown", stdout=told)
+    assert "orders.Order" in told.getvalue()
+    with pytest.raises(CommandError, match="no context is called 'odrers'"):
+        call_command("strangle_sor", "odrers")
 
 
 def analysis(*findings: Finding, **figures: Any) -> Analysis:

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from migration_tools.analysis.analyse import Evidence, analyse
 from migration_tools.analysis.call_sites import call_sites, render_call_sites
@@ -18,8 +18,9 @@ from migration_tools.analysis.render_text import headline
 from migration_tools.analysis.split import render_split, split_of
 from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
-from migration_tools.errors import AnalysisError, NotWritten
+from migration_tools.errors import AnalysisError
 from migration_tools.management.examples import Examples
+from migration_tools.management.output import write_report
 from migration_tools.management.reports import render
 from migration_tools.reports.kinds import Format, Kind
 from migration_tools.stores.postgres import Connection, connect
@@ -97,12 +98,7 @@ class Command(Examples):
         if output is None:
             self.stdout.write(text, ending="")
             return
-        try:
-            Path(output).parent.mkdir(parents=True, exist_ok=True)
-            Path(output).write_text(text)
-        except OSError as error:
-            unwritten = NotWritten("the report", output, error, "name another file with --output, or none to print it")
-            raise CommandError(str(unwritten), returncode=unwritten.exit_code) from error
+        write_report(text, Path(output))
         self.stdout.write(f"{told}; written to {output}")
 
 

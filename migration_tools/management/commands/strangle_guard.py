@@ -1,6 +1,7 @@
 """Keep contexts apart that are not cut yet: a baseline of known couplings, import contracts, database roles."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from migration_tools.analysis.baseline import Baseline, Coupling, couplings_of, 
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.foreign_columns import ForeignColumn, foreign_columns, removed
 from migration_tools.analysis.guard import refusal
 from migration_tools.analysis.import_contracts import render_contracts
 from migration_tools.analysis.roles import sequences, statements
@@ -56,37 +58,45 @@ class Command(Examples):
         if not options["trace"]:
             raise AnalysisError("give --trace: a directory that pytest --strangle-trace or TraceMiddleware has written")
         trace = Trace.read([Path(each) for each in options["trace"]], contexts)
-        found = couplings_of(find_traced(trace))
+        found, columns = couplings_of(find_traced(trace)), foreign_columns(trace)
         before = Baseline.read(path_of_baseline())
         new = {each: finding for each, finding in found.items() if not before.accepts(each)}
         gone = before.couplings - set(found)
-        if options["action"] == "baseline" and (not new or options["accept"] or not before.couplings):
+        broken = removed(before.columns)
+        if options["action"] == "baseline" and (not (new or broken) or options["accept"] or not before.couplings):
             if not options["dry_run"]:
-                Baseline(frozenset(found)).save(path_of_baseline())
-            new = {}
+                Baseline(frozenset(found), columns).save(path_of_baseline())
+            new, broken = {}, []
             verb = "would be" if options["dry_run"] else "are"
             told = f"{len(found)} couplings {verb} accepted in {path_of_baseline().name}, {len(gone)} are gone"
         else:
             told = f"{len(found)} couplings, {len(new)} of them new; {len(gone)} of the baseline are gone"
-        self._tell(told, new, sorted(gone), options["format"])
-        if new:
+        self._tell(told, new, sorted(gone), broken, options["format"])
+        wrong = [f"{len(new)} couplings are new"] if new else []
+        wrong += [f"{len(broken)} uses by other contexts lost their column"] if broken else []
+        if wrong:
             raise CommandError(
-                f"{len(new)} couplings are new; undo them, or accept them with strangle_guard baseline --accept",
+                f"{' and '.join(wrong)}; undo that, or accept it with strangle_guard baseline --accept",
                 returncode=ExitCode.DIFFERENCES,
             )
 
-    def _tell(self, told: str, new: dict[Coupling, Finding], gone: list[Coupling], form: str) -> None:
+    def _tell(
+        self, told: str, new: dict[Coupling, Finding], gone: list[Coupling], broken: list[ForeignColumn], form: str
+    ) -> None:
         if form == "json":
             result = {
                 "message": told,
                 "new": [{**finding.to_json(), "coupling": str(each)} for each, finding in sorted(new.items())],
                 "gone": [str(each) for each in gone],
-                "exit_code": int(ExitCode.DIFFERENCES if new else ExitCode.DONE),
+                "removed": [asdict(each) for each in broken],
+                "exit_code": int(ExitCode.DIFFERENCES if new or broken else ExitCode.DONE),
             }
             self.stdout.write(json.dumps(result))
             return
         for coupling, finding in sorted(new.items()):
             self.stdout.write(refusal(coupling, finding))
+        for column in broken:
+            self.stdout.write(f"removed: {column}")
         for coupling in gone:
             self.stdout.write(f"gone: {coupling}")
         self.stdout.write(told)

@@ -7,8 +7,9 @@ from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
-from migration_tools.errors import ExitCode, NotWritten, StrangleError
+from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.management.examples import Examples
+from migration_tools.management.output import write_report
 from migration_tools.management.reports import REVEAL_NEEDS_REASON, render
 from migration_tools.overview.audit import read_audit
 from migration_tools.overview.hand_overs import read_hand_overs
@@ -63,17 +64,7 @@ class Command(Examples):
         if output is None:
             self.stdout.write(text, ending="")
             return
-        partial = output.with_name(f".{output.name}.partial")
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            partial.unlink(missing_ok=True)
-            partial.touch(mode=0o600 if private else 0o666)
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-            partial.replace(output)
-        except OSError as error:
-            remedy = "name another file with --output, or none to print it"
-            unwritten = NotWritten("the report", output, error, remedy)
-            raise CommandError(str(unwritten), returncode=unwritten.exit_code) from error
+        write_report(text, output, private=private)
         self.stdout.write(f"written to {output}")
 
 
