@@ -132,6 +132,26 @@ def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[che
 
 
 @checks.register("strangle")
+def check_columns(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E172: a column that another context uses, as the guard's baseline has it, is in no model any more."""
+    from migration_tools.analysis.baseline import Baseline, path_of_baseline
+    from migration_tools.analysis.foreign_columns import removed
+
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    path = path_of_baseline()
+    try:
+        known = Baseline.read(path).columns
+    except StrangleError as error:
+        return [checks.Error(str(error), id="strangle.E172")]
+    hint = (
+        "keep the column until that context does without it, or record a trace and take the removal in with "
+        "strangle_guard baseline --accept"
+    )
+    return [checks.Error(f"{path.name}: nothing has {each}", hint=hint, id="strangle.E172") for each in removed(known)]
+
+
+@checks.register("strangle")
 def check_extras(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """E140: the console is installed, but django-htmx is not.
 

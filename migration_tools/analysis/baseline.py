@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from migration_tools.analysis.context_file import path_in_project
 from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.foreign_columns import ForeignColumn
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError
 
@@ -34,9 +35,13 @@ class Coupling:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What is accepted. A transaction is accepted with fewer tables too: it is judged at each of its writes."""
+    """What is accepted. A transaction is accepted with fewer tables too: it is judged at each of its writes.
+
+    `columns` are those that other contexts use: what breaks if one is removed.
+    """
 
     couplings: frozenset[Coupling] = frozenset()
+    columns: frozenset[ForeignColumn] = frozenset()
 
     def accepts(self, coupling: Coupling, functions: Iterable[str] = ()) -> bool:
         """Whether a coupling is in it. `functions` are those on the stack, for a transaction that is not over yet."""
@@ -58,6 +63,7 @@ class Baseline:
                 {"rule": each.rule, "function": each.function, "tables": list(each.tables)}
                 for each in sorted(self.couplings)
             ],
+            "columns": [asdict(each) for each in sorted(self.columns)],
         }
 
     def save(self, path: Path) -> None:
@@ -79,7 +85,8 @@ class Baseline:
                 frozenset(
                     Coupling(rule=each["rule"], function=each["function"], tables=tuple(each["tables"]))
                     for each in document["couplings"]
-                )
+                ),
+                frozenset(ForeignColumn(**each) for each in document.get("columns", ())),
             )
         except FileNotFoundError:
             return cls()
