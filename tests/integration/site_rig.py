@@ -139,6 +139,15 @@ def site(pair: Pair, log: Path, **environment: str) -> Iterator[Site]:
         stack.callback(stage.close)
         stage.settle()
         stage.backfill()
+        table = ensure_context(RoutingTable(version=1), "orders", ["/api/orders/"], "orders")
+        yield stack.enter_context(serving(stage, log, with_reads(table, "orders", 100), **environment))
+
+
+@contextmanager
+def serving(stage: Stage, log: Path, table: RoutingTable, **environment: str) -> Iterator[Site]:
+    """Both sides' servers on a stage's databases, and the proxy before them with a table in force."""
+    pair = stage.pair
+    with ExitStack() as stack:
         of_monolith = {"ORDERS_DB_PORT": "1", "DJANGO_SETTINGS_MODULE": "legacy_monolith.settings"}
         monolith = Gunicorn(MONOLITH, pair.environment(user="shop_app") | of_monolith | environment, log)
         of_service = {"SHOP_DB_PORT": "1", "DJANGO_SETTINGS_MODULE": "extracted_services.orders.settings"}
@@ -149,7 +158,6 @@ def site(pair: Pair, log: Path, **environment: str) -> Iterator[Site]:
             server.start()
         directory = Path(tempfile.mkdtemp(prefix="sx"))
         stack.callback(shutil.rmtree, directory)
-        table = ensure_context(RoutingTable(version=1), "orders", ["/api/orders/"], "orders")
         rig = Rig(
             options=ProxyOptions(
                 directory=directory / "envoy",
@@ -158,7 +166,7 @@ def site(pair: Pair, log: Path, **environment: str) -> Iterator[Site]:
             ),
             old=None,  # type: ignore[arg-type]
             new=None,  # type: ignore[arg-type]
-            table=with_reads(table, "orders", 100),
+            table=table,
         )
         stack.callback(rig.stop)
         rig.start()
