@@ -39,5 +39,6 @@ class HttpMap:
             strategy=Strategy(document["strategy"]),
             version=document["version"],
             buckets=tuple(Bucket(**bucket) for bucket in document["buckets"]),
+            between=document.get("between", 0),
         )
         return self._known

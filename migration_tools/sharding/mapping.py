@@ -36,12 +36,16 @@ class Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardMap:
-    """A version of a map; ranges are in order of their lowest key, the first of which is the lowest of all."""
+    """A version of a map; ranges are in order of their lowest key, the first of which is the lowest of all.
+
+    `between` is how many keys no region serves at this moment, or two do: those that a relocation has not settled yet.
+    """
 
     name: str
     strategy: Strategy
     version: int
     buckets: tuple[Bucket, ...]
+    between: int = 0
 
     def locate(self, key: object, region: str = "") -> Bucket:
         """The bucket of a key.

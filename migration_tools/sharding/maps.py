@@ -12,7 +12,8 @@ from migration_tools.errors import ShardingError
 from migration_tools.sharding.mapping import Bucket, ShardMap, Strategy
 
 _READ: LiteralString = """
-    SELECT m.strategy, m.version, b.bucket, b.shard, b.epoch, b.low, b.region
+    SELECT m.strategy, m.version, (SELECT count(*) FROM strangle_shard_home h WHERE h.map = m.name AND NOT h.settled),
+        b.bucket, b.shard, b.epoch, b.low, b.region
     FROM strangle_shard_map m JOIN strangle_shard_bucket b ON b.map = m.name WHERE m.name = %s
     ORDER BY b.low NULLS FIRST, b.bucket"""
 _PLACE: LiteralString = """
@@ -34,9 +35,10 @@ def read_map(name: str) -> ShardMap:
         raise ShardingError(f"there is no map {name!r} yet; strangle_shard init {name} makes it")
     buckets = tuple(
         Bucket(number=number, shard=shard, epoch=epoch, low=low, region=region)
-        for _, _, number, shard, epoch, low, region in rows
+        for _, _, _, number, shard, epoch, low, region in rows
     )
-    return ShardMap(name=name, strategy=Strategy(rows[0][0]), version=rows[0][1], buckets=buckets)
+    strategy, version, between = rows[0][:3]
+    return ShardMap(name=name, strategy=Strategy(strategy), version=version, buckets=buckets, between=between)
 
 
 def write_map(made: ShardMap) -> None:

@@ -52,6 +52,45 @@ class Hold(models.Model):
         db_table = "strangle_shard_hold"
 
 
+class KeyState(models.TextChoices):
+    """What a shard does with one key of a bucket that it serves; absent is `open`. See sharding/relocating.py."""
+
+    OPEN = "open", "served: it came, or stayed after all"
+    CLOSED = "closed", "refused: its rows stand still and are copied to another region"
+    LEFT = "left", "refused: another region serves it, its rows here are seen by nobody"
+    GONE = "gone", "refused: another region serves it, and no row of it is here"
+    ARRIVING = "arriving", "refused: its rows come, and are seen by nobody"
+
+
+class Key(models.Model):
+    """On each shard: a key that was to move between regions, and by which relocation it stands where it does."""
+
+    pk = models.CompositePrimaryKey("map", "bucket", "key")
+    map = models.TextField()
+    bucket = models.IntegerField()
+    key = models.TextField()
+    state = models.TextField(choices=KeyState.choices)
+    relocation = models.TextField()
+
+    class Meta:
+        db_table = "strangle_shard_key"
+
+
+class Home(models.Model):
+    """Beside the map: where a key moved to, by which relocation and consent; not settled while nobody serves it."""
+
+    pk = models.CompositePrimaryKey("map", "key")
+    map = models.TextField()
+    key = models.TextField()
+    region = models.TextField()
+    relocation = models.TextField()
+    consent = models.TextField()
+    settled = models.BooleanField()
+
+    class Meta:
+        db_table = "strangle_shard_home"
+
+
 class Touched(models.Model):
     """A key that was written while its bucket was leaving."""
 

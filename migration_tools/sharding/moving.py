@@ -7,7 +7,6 @@ nobody serves the bucket. Then the target serves it, then the map says so. Kille
 before the flip it copies anew, after it it opens and publishes. There are never two who serve.
 """
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +15,17 @@ from functools import partial
 from typing import Any, LiteralString
 
 from migration_tools.conf import settings
-from migration_tools.errors import FenceBusy, ShardingError
+from migration_tools.errors import ShardingError
 from migration_tools.kernel import points
 from migration_tools.kernel.locks import LockClass
 from migration_tools.kernel.watch import UNWATCHED, Watch
+from migration_tools.sharding import keys
 from migration_tools.sharding.declaration import Shard, Sharding, sharding
+from migration_tools.sharding.locking import behind
 from migration_tools.sharding.mapping import Bucket
 from migration_tools.sharding.maps import publish, read_map
 from migration_tools.sharding.rows import apply_keys, copy_bucket, count_bucket, delete_bucket
-from migration_tools.stores.postgres import Connection, advisory, connect, errors, transaction
+from migration_tools.stores.postgres import Connection, advisory, connect, transaction
 
 FEW = 100
 TOUCHED_AT_ONCE = 5000
@@ -175,6 +176,7 @@ def _begin(road: _Road) -> None:
     name, bucket = road.declared.name, road.bucket
     road.target.execute(HOLD, [name, bucket.number, bucket.epoch, "arriving", ""])
     with held(road.source, name, bucket.number):
+        keys.refuse_under_way(road.source, name, bucket.number)
         road.source.execute("DELETE FROM strangle_shard_touched WHERE map = %s AND bucket = %s", [name, bucket.number])
         road.source.execute(HOLD, [name, bucket.number, bucket.epoch, "leaving", road.to.name])
 
@@ -185,6 +187,7 @@ def _flip(road: _Road) -> float:
     with held(road.source, name, bucket.number) as since:
         while _take_touched(road, TOUCHED_AT_ONCE):
             pass
+        keys.carry(road.source, road.target, name, bucket.number)
         points.reached("sharding.drained")
         road.source.execute(HOLD, [name, bucket.number, bucket.epoch + 1, "gone", road.to.name])
     return time.monotonic() - since
@@ -197,21 +200,13 @@ def held(conn: Connection, name: str, *numbers: int) -> Iterator[float]:
     Raises:
         FenceBusy: not within CUTOVER_BUDGET_SECONDS; nothing was changed.
     """
-    deadline = time.monotonic() + settings().CUTOVER_BUDGET_SECONDS
-    while True:
-        try:
-            with transaction(conn, lock_timeout_seconds=settings().LOCK_TIMEOUT_SECONDS):
-                for number in sorted(numbers):
-                    conn.execute(_LOCK, [int(LockClass.SHARD), name, number])
-                yield time.monotonic()
-            return
-        except errors.LockNotAvailable:
-            if time.monotonic() > deadline:
-                raise FenceBusy(
-                    f"bucket {numbers} of map {name!r} is written by a long transaction; "
-                    "nothing was changed, run the same command again"
-                ) from None
-            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  (no secret)
+
+    def take() -> None:
+        for number in sorted(numbers):
+            conn.execute(_LOCK, [int(LockClass.SHARD), name, number])
+
+    with behind(conn, take, f"bucket {numbers} of map {name!r}") as since:
+        yield since
 
 
 def _carry(road: _Road, at_most: int) -> int:

@@ -14,7 +14,8 @@ from migration_tools.conf import settings
 from migration_tools.errors import ShardingError
 from migration_tools.sharding.declaration import sharding
 from migration_tools.sharding.guard import WRONG_SHARD_SQLSTATE
-from migration_tools.sharding.mapping import Bucket
+from migration_tools.sharding.homes import home_of
+from migration_tools.sharding.mapping import Bucket, Strategy
 from migration_tools.sharding.maps import cached
 
 Result = TypeVar("Result")
@@ -28,11 +29,12 @@ class WrongShard(ShardingError):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a block works: the alias for `using`, and the bucket for new rows."""
+    """Where a block works: the alias for `using`, the bucket for new rows, and by geography the region."""
 
     map: str
     alias: str
     bucket: int
+    region: str = ""
 
 
 _place: ContextVar[Place | None] = ContextVar("strangle_shard_place", default=None)
@@ -46,24 +48,27 @@ def on_shard(name: str, key: object, *, region: str = "") -> Iterator[Place]:
         WrongShard: the map was old. Nothing was read or written; `at_shard` tries again by itself.
     """
     bucket = cached(name).get().locate(key, region)
-    with entered(name, bucket) as place:
+    with entered(name, bucket, str(key)) as place:
         yield place
 
 
 @contextmanager
-def entered(name: str, bucket: Bucket) -> Iterator[Place]:
-    """Work on one bucket as a map says it."""
+def entered(name: str, bucket: Bucket, key: str) -> Iterator[Place]:
+    """Work on a key of a bucket as a map says it."""
     alias = sharding(name).shard(bucket.shard).alias
-    place = Place(map=name, alias=alias, bucket=bucket.number)
+    place = Place(map=name, alias=alias, bucket=bucket.number, region=bucket.region)
     token = _place.set(place)
     try:
         with transaction.atomic(using=alias):
             with connections[alias].cursor() as cursor:
                 cursor.execute("SELECT strangle_shard_enter(%s, %s, %s)", [name, bucket.number, bucket.epoch])
+                if bucket.region:
+                    cursor.execute("SELECT strangle_shard_enter_key(%s, %s, %s)", [name, bucket.number, key])
             yield place
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) == WRONG_SHARD_SQLSTATE:
-            raise WrongShard(f"bucket {bucket.number} of map {name!r} is not on {bucket.shard!r} any more") from error
+            what = f"bucket {bucket.number} of map {name!r}"
+            raise WrongShard(f"{what}, or this key of it, is not on {bucket.shard!r} any more") from error
         raise
     finally:
         _place.reset(token)
@@ -75,9 +80,10 @@ def at_shard(
     """Do some work on a key's shard, again with a new map where it was refused.
 
     The work runs in one transaction, which a refusal undoes, so it may be repeated; what it does elsewhere is not.
+    Where the key has moved to another region it runs there, and `place.region` says so: keep it for the next time.
 
     Raises:
-        WrongShard: refused until patience ended: the bucket is moving and nobody finishes the move.
+        WrongShard: refused until patience ended: the bucket or the key is moving and nobody finishes the move.
     """
     deadline = time.monotonic() + patience_seconds
     pause = FIRST_PAUSE_SECONDS
@@ -90,7 +96,8 @@ def at_shard(
                 raise
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            cached(name).refresh()
+            if cached(name).refresh().strategy is Strategy.GEOGRAPHY:
+                region = home_of(name, key) or region
 
 
 class ShardRouter:

@@ -28,13 +28,13 @@ def copy_bucket(
 
     `passed` is told of rows as they go by; if it raises, nothing of this try is there.
     """
-    with _moving(target), transaction(source, repeatable=True):
+    with moving(target), transaction(source, repeatable=True):
         for table in reversed(declared.tables):
             target.execute(
                 sql.SQL("DELETE FROM {} WHERE {} = %s").format(_id(table.table), _id(table.bucket)), [number]
             )
         return sum(
-            _pipe(source, target, table, _of_bucket(table, number), table.table, passed) for table in declared.tables
+            pipe(source, target, table, _of_bucket(table, number), table.table, passed) for table in declared.tables
         )
 
 
@@ -43,7 +43,7 @@ def apply_keys(
 ) -> None:
     """Make the target's rows of these keys what the source's are now; call inside the source's transaction."""
     touched = [table for table in declared.tables if table.table in keys]
-    with _moving(target):
+    with moving(target):
         for table in touched:
             wanted = sorted(keys[table.table])
             staging = f"strangle_staged_{table.table}"
@@ -55,7 +55,7 @@ def apply_keys(
             condition = sql.SQL("{} AND {}::text = ANY ({})").format(
                 _of_bucket(table, number), _id(table.key), sql.Literal(wanted)
             )
-            _pipe(source, target, table, condition, staging)
+            pipe(source, target, table, condition, staging)
         for table in reversed(touched):
             target.execute(
                 sql.SQL(
@@ -80,12 +80,12 @@ def delete_bucket(conn: Connection, declared: Sharding, number: int, heed: Calla
         deleted = DELETED_AT_ONCE
         while deleted == DELETED_AT_ONCE:
             heed()
-            with _moving(conn):
+            with moving(conn):
                 deleted = conn.execute(statement, [number, DELETED_AT_ONCE]).rowcount
 
 
 @contextmanager
-def _moving(conn: Connection) -> Iterator[None]:
+def moving(conn: Connection) -> Iterator[None]:
     """A transaction whose writes the guard lets pass."""
     with transaction(conn):
         conn.execute("SELECT set_config('strangle.moving_bucket', 'on', true)")
@@ -93,7 +93,7 @@ def _moving(conn: Connection) -> Iterator[None]:
 
 
 def _merge(source: Connection, target: Connection, table: ShardedTable) -> None:
-    columns = _names(source, table)
+    columns = names_of(source, table)
     sets = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(_id(name)) for name in columns)
     target.execute(
         sql.SQL(
@@ -106,16 +106,20 @@ def _merge(source: Connection, target: Connection, table: ShardedTable) -> None:
     )  # fmt: skip
 
 
-def _pipe(
+def pipe(
     source: Connection,
     target: Connection,
     table: ShardedTable,
     condition: sql.Composed,
     into: str,
     passed: Callable[[int], None] = lambda _: None,
+    *,
+    label: int | None = None,
 ) -> int:
+    """Copy rows of a table as they are, or with another bucket; returns how many."""
     columns = _columns(source, table)
-    out = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(columns, _id(table.table), condition)
+    taken = columns if label is None else _labelled(source, table, label)
+    out = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT").format(taken, _id(table.table), condition)
     in_ = sql.SQL("COPY {} ({}) FROM STDIN").format(_id(into), columns)
     reader, writer = source.cursor(), target.cursor()
     with reader.copy(out) as read, writer.copy(in_) as write:
@@ -124,15 +128,21 @@ def _pipe(
     return writer.rowcount
 
 
+def _labelled(conn: Connection, table: ShardedTable, label: int) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.Literal(label) if name == table.bucket else _id(name) for name in names_of(conn, table)
+    )
+
+
 def _of_bucket(table: ShardedTable, number: int) -> sql.Composed:
     return sql.SQL("{} = {}").format(_id(table.bucket), sql.Literal(number))
 
 
 def _columns(conn: Connection, table: ShardedTable) -> sql.Composed:
-    return sql.SQL(", ").join(_id(name) for name in _names(conn, table))
+    return sql.SQL(", ").join(_id(name) for name in names_of(conn, table))
 
 
-def _names(conn: Connection, table: ShardedTable) -> list[str]:
+def names_of(conn: Connection, table: ShardedTable) -> list[str]:
     """The columns that are not computed from others."""
     rows = conn.execute(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"

@@ -8,6 +8,7 @@ from django.views import View
 from migration_tools.errors import ShardingError
 from migration_tools.messaging.feed import consumer_of
 from migration_tools.sharding.declaration import sharding
+from migration_tools.sharding.homes import home_of
 from migration_tools.sharding.mapping import Strategy
 from migration_tools.sharding.maps import read_map
 
@@ -38,7 +39,8 @@ class LocationView(_MapView):
             asked = int(key) if current.strategy is Strategy.RANGE else key
         except ValueError:
             return problem(400, "Bad Request", f"map {name!r} is by range; its keys are integers")
-        bucket = current.locate(asked, request.GET.get("region", ""))
+        region = request.GET.get("region", "")
+        bucket = current.locate(asked, (region and home_of(name, asked)) or region)
         return http.JsonResponse(
             {
                 "map": name,
@@ -48,6 +50,7 @@ class LocationView(_MapView):
                 "shard": bucket.shard,
                 "endpoint": sharding(name).shard(bucket.shard).endpoint,
             }
+            | ({"region": bucket.region} if bucket.region else {})
         )
 
 
@@ -66,6 +69,7 @@ class WholeView(_MapView):
                     "map": name,
                     "strategy": current.strategy.value,
                     "version": current.version,
+                    "between": current.between,
                     "buckets": [asdict(bucket) for bucket in current.buckets],
                 }
             )
