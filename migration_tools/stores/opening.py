@@ -16,6 +16,7 @@ ENGINES = {
     "mongodb": "migration_tools.stores.mongodb:MongoStore",
     "postgresql": "migration_tools.stores.postgres.replica:PostgresStore",
     "redis": "migration_tools.stores.redis:RedisStore",
+    "tantivy": "migration_tools.stores.tantivy:TantivyStore",
 }
 _KEYS = {"ENGINE", "URL", "OPTIONS"}
 

@@ -74,6 +74,7 @@ def test_the_toolkit_requires_django_alone() -> None:
                 "parquet",
                 "prometheus",
                 "redis",
+                "tantivy",
                 "demo",
                 "testing",
                 "analysis",

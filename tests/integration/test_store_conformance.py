@@ -1,4 +1,4 @@
-"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, MongoDB."""
+"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, Tantivy, MongoDB."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -113,3 +113,11 @@ class TestMongoDB(StoreConformance):
         from migration_tools.stores.mongodb import MongoStore
 
         return lambda: MongoStore(os.environ["MONGODB_URL"])
+
+
+class TestTantivy(StoreConformance):
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Opener:
+        from migration_tools.stores.tantivy import TantivyStore
+
+        return lambda: TantivyStore(str(tmp_path))
