@@ -28,7 +28,10 @@ from .serializers import (
     PurchaseSerializer,
     product_names,
     shown,
+    shown_checkouts,
 )
+
+CHECKOUTS_SHOWN = 20
 
 READ_PROBLEMS = described(HTTPStatus.UNAUTHORIZED)
 FIND_PROBLEMS = described(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
@@ -163,6 +166,12 @@ class CheckoutsView(APIView):
 
     consistency = "strong"
 
+    @extend_schema(operation_id="checkouts_list", responses={200: CheckoutSerializer(many=True)} | READ_PROBLEMS)
+    def get(self, request: Request) -> Response:
+        """List the customer's last twenty, newest first: what is pending, and what became of the others."""
+        mine = Checkout.objects.filter(customer_id=request.user.pk).order_by("-opened_at", "public_id")
+        return Response(shown_checkouts(mine[:CHECKOUTS_SHOWN]))
+
     @extend_schema(
         operation_id="checkouts_open",
         parameters=[CSRF_TOKEN],
@@ -177,7 +186,7 @@ class CheckoutsView(APIView):
             raise ValidationError({"lines": [str(refusal)]}) from refusal
         except IntakeClosed as refusal:
             raise Unavailable(str(refusal)) from refusal
-        return Response(CheckoutSerializer(made).data, status=HTTPStatus.ACCEPTED)
+        return Response(shown_checkouts([made])[0], status=HTTPStatus.ACCEPTED)
 
 
 class CheckoutView(APIView):
@@ -192,7 +201,7 @@ class CheckoutView(APIView):
             made = Checkout.objects.get(customer_id=request.user.pk, public_id=public_id)
         except Checkout.DoesNotExist:
             raise _no_such_checkout(public_id) from None
-        return Response(CheckoutSerializer(made).data)
+        return Response(shown_checkouts([made])[0])
 
 
 class WithdrawView(APIView):
@@ -214,7 +223,7 @@ class WithdrawView(APIView):
             raise _no_such_checkout(public_id) from None
         except checkout.TooLate as refusal:
             raise Conflict(str(refusal)) from refusal
-        return Response(CheckoutSerializer(made).data)
+        return Response(shown_checkouts([made])[0])
 
 
 class OrderedProductsView(APIView):

@@ -112,6 +112,14 @@ class OrderSerializer(serializers.Serializer[Order]):
     lines = OrderLineSerializer(source="items", many=True)
 
 
+class CheckoutLineSerializer(serializers.Serializer[Any]):
+    """One line of a purchase on its way; the name as in an order's line."""
+
+    product = serializers.IntegerField()
+    name = serializers.CharField(allow_blank=True)
+    quantity = serializers.IntegerField()
+
+
 class CheckoutSerializer(serializers.Serializer[Checkout]):
     """A purchase on its way; under the same id it is an order once it is confirmed."""
 
@@ -121,6 +129,16 @@ class CheckoutSerializer(serializers.Serializer[Checkout]):
     currency = serializers.CharField()
     opened_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField(allow_null=True)
+    lines = serializers.SerializerMethodField()
+
+    @extend_schema_field(CheckoutLineSerializer(many=True))
+    def get_lines(self, made: Checkout) -> list[dict[str, Any]]:
+        """Give products and quantities, names out of the one query made for all."""
+        names: dict[int, str] = self.context["product_names"]
+        return [
+            {"product": line["product"], "name": names.get(line["product"], ""), "quantity": line["quantity"]}
+            for line in made.lines
+        ]
 
 
 class OrderedProductSerializer(serializers.Serializer[Any]):
@@ -134,6 +152,13 @@ class OrderedProductSerializer(serializers.Serializer[Any]):
 def product_names(product_ids: Iterable[int]) -> dict[int, str]:
     """Give the names of products, by one query."""
     return dict(Product.objects.filter(id__in=set(product_ids)).values_list("id", "name"))
+
+
+def shown_checkouts(checkouts: Iterable[Checkout]) -> list[dict[str, Any]]:
+    """Give checkouts in the contract's shape; names cost one query for all."""
+    checkouts = list(checkouts)
+    names = product_names(line["product"] for made in checkouts for line in made.lines)
+    return CheckoutSerializer(checkouts, many=True, context={"product_names": names}).data
 
 
 def shown(orders: Iterable[Order]) -> list[dict[str, Any]]:

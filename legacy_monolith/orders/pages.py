@@ -1,4 +1,8 @@
-"""Pages of orders: they show no order themselves but fetch /api/orders/, whoever answers it."""
+"""Pages of orders: they show no order themselves but fetch /api/orders/, whoever answers it.
+
+Where orders, stock and payments have all left, a purchase is a checkout: pending until the three agree. A purchase that
+is still placed as an order takes the two roads of before.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET
 
 from legacy_monolith.catalog.cart import Cart
+from migration_tools.capture.ownership import owned_here
 
 
 @require_GET
@@ -26,6 +31,7 @@ def checkout(request: HttpRequest) -> HttpResponse:
             "total": sum(line.amount for line in lines),
             "cart": [{"product": line.product.pk, "quantity": line.quantity} for line in lines],
             "client_reference": f"page-{uuid.uuid4()}",
+            "is_saga": not any(map(owned_here, ("orders", "inventory", "payments"))),
         },
     )
 
@@ -34,4 +40,4 @@ def checkout(request: HttpRequest) -> HttpResponse:
 @login_required
 @ensure_csrf_cookie
 def my_orders(request: HttpRequest) -> HttpResponse:
-    return render(request, "orders/my_orders.html")
+    return render(request, "orders/my_orders.html", {"has_checkouts": not owned_here("orders")})

@@ -28,6 +28,7 @@ from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handling import handle
 from migration_tools.projections import registry, screens
 from migration_tools.projections.registry import register
+from migration_tools.testing.brokers import EmbeddedRedis
 from migration_tools.testing.deliveries import sample
 from migration_tools.testing.postgres import grant_side, provision
 from tests import identity_rig
@@ -70,7 +71,10 @@ def url(cluster: Cluster, django_db_blocker: Any) -> Iterator[str]:
             register(kind())
         try:
             apply(*EVENTS)
-            with served({**env, "DASHBOARD_DB_USER": "dashboard_app"}) as address:
+            with (
+                EmbeddedRedis() as redis,
+                served({**env, "DASHBOARD_DB_USER": "dashboard_app", "DASHBOARD_STORE_URL": redis.url}) as address,
+            ):
                 yield address
         finally:
             connections["default"].close()
@@ -219,6 +223,7 @@ def test_the_role_of_the_web_process_reads_the_views(url: str, cluster: Cluster)
         "/api/dashboard/",
         "/api/dashboard/orders/",
         "/api/dashboard/orders/{order_id}/",
+        "/api/dashboard/orders/{order_id}/status/",
         "/api/dashboard/statement/",
         "/api/feed/",
     ],

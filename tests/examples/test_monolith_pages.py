@@ -9,6 +9,7 @@ from django.test import Client
 
 from legacy_monolith.accounts.models import User
 from legacy_monolith.testing import Shopper, make_product
+from migration_tools.capture.models import Ownership, Side
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +52,21 @@ def test_pages_of_orders_fetch_the_api_so_that_any_side_may_answer(browser: Clie
     text = page.content.decode()
     assert "/api/orders/?page=" in text
     assert 'headers["X-CSRFToken"]' in text
+
+
+def test_a_purchase_is_a_checkout_where_orders_stock_and_payments_have_all_left(browser: Client) -> None:
+    """Anything less takes the two roads of before; what is pending is shown wherever the orders have left."""
+    browser.force_login(User.objects.create_user("ada@example.com", "long enough"))
+    submit(browser, "/", {"product": make_product().pk, "action": "add"}, action="/cart/")
+
+    def shown() -> tuple[bool, bool]:
+        checkout, orders = (browser.get(page).content.decode() for page in ("/checkout/", "/orders/"))
+        return 'data-to="/api/orders/checkouts/"' in checkout, 'id="purchases"' in orders
+
+    assert shown() == (False, False)
+    for context, expected in (("orders", (False, True)), ("inventory", (False, True)), ("payments", (True, True))):
+        Ownership.objects.create(context=context, side=Side.SOURCE, owner=Side.TARGET)
+        assert shown() == expected
 
 
 def test_a_customer_logs_in_by_any_case_of_the_address_and_out_again(browser: Client) -> None:
