@@ -20,7 +20,7 @@ from migration_tools.kernel import points
 from migration_tools.kernel.ids import uuid7
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import HandlerFunction
-from migration_tools.messaging.outbox import publish
+from migration_tools.messaging.outbox import publish, publish_many
 from migration_tools.messaging.stream import head
 from migration_tools.projections.declaration import ReadModel
 
@@ -157,16 +157,14 @@ def _chunk(alias: str, run: str, kind: StateOf, after: str | None, limit: int) -
         if after is not None:
             rows = rows.filter(pk__gt=after)
         taken = list(rows[:limit])
-        for each in taken:
-            publish(
-                kind.event_type,
-                aggregate_type=kind.aggregate_type,
-                aggregate_id=kind.aggregate_id(each),
-                payload=kind.payload(each),
-                version=kind.version,
-                stream=kind.stream,
-                using=alias,
-            )
+        publish_many(
+            kind.event_type,
+            ((kind.aggregate_id(each), kind.payload(each)) for each in taken),
+            aggregate_type=kind.aggregate_type,
+            version=kind.version,
+            stream=kind.stream,
+            using=alias,
+        )
         if taken:
             after = str(taken[-1].pk)
         with connections[alias].cursor() as cursor:
