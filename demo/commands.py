@@ -122,7 +122,7 @@ class Operator:
                 raise CommandFailed(_complaint(outcome))
             if outcome.message != told:
                 told = outcome.message
-                self._say(f"not yet: {told}")
+                self._say(f"not yet: {told.strip().removeprefix('- ')}")
             self._pause.wait(0.25)
 
     def status(self) -> dict[str, Any]:

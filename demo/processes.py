@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -135,7 +136,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 self.check()
                 if time.monotonic() > deadline:
-                    raise NotReady(f"{process.args!r} did not end in {seconds:.0f} s") from None
+                    said = process.args if isinstance(process.args, str) else shlex.join(map(str, process.args))
+                    raise NotReady(f"did not end in {seconds:.0f} s, as on a machine too busy: {said}") from None
             else:
                 return process.returncode, output, errors
 
