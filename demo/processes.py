@@ -136,7 +136,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 self.check()
                 if time.monotonic() > deadline:
-                    said = process.args if isinstance(process.args, str) else shlex.join(map(str, process.args))
+                    args = process.args
+                    said = shlex.join(map(str, args)) if isinstance(args, list | tuple) else str(args)
                     raise NotReady(f"did not end in {seconds:.0f} s, as on a machine too busy: {said}") from None
             else:
                 return process.returncode, output, errors

@@ -13,6 +13,7 @@ from tests import both_sides
 from tests.chaos import cells, page
 from tests.chaos.cells import Cell
 from tests.chaos.crossroads import Crossroads, opened
+from tests.chaos.elsewhere import ELSEWHERE
 from tests.chaos.trial import hold, run_cell, settle
 from tests.chaos.world import BACK, eventually
 from tests.conftest import ROOT
@@ -94,7 +95,7 @@ def points_of_the_code() -> set[str]:
 
 def missing_cells(points: set[str], measured: dict[str, dict[str, int]]) -> list[str]:
     """Points of the code that no cell cuts off; a name made at run time counts by its pattern."""
-    known = {point for counts in measured.values() for point in counts} | set(page.ELSEWHERE)
+    known = {point for counts in measured.values() for point in counts} | set(ELSEWHERE)
     return sorted(p for p in points if not any(re.fullmatch(re.sub(r"\{.*?\}", ".*", p), each) for each in known))
 
 

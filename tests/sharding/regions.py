@@ -73,7 +73,7 @@ class Regions:
 
     def process(self, **more: str) -> "subprocess.Popen[bytes]":
         """The same as a process of its own, which can be killed."""
-        given = {
+        given: dict[str, Any] = {
             "databases": {alias: _place(self.shards.cluster, name) for alias, name in self.shards.names.items()},
             "shards": django_settings.MIGRATION_TOOLS["SHARDS"],
         }

@@ -14,7 +14,7 @@ from migration_tools.errors import ShardingError
 from migration_tools.kernel import points
 from migration_tools.sharding import relocating
 from migration_tools.sharding.homes import home_of
-from migration_tools.sharding.maps import read_map
+from migration_tools.sharding.maps import cached, read_map
 from migration_tools.sharding.moving import move
 from migration_tools.sharding.relocating import CannotRelocate, Relocation
 from migration_tools.sharding.routing import WrongShard, on_shard
@@ -205,9 +205,13 @@ def test_the_old_region_refuses_a_key_that_left_and_its_bucket_takes_that_along(
     settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "FEED_TOKENS": {"client": "t" * 20}}
     asked_by_http = {"map": MAP, "key": "ada", "region": "eu"}
     request = RequestFactory().get("/", asked_by_http, headers={"Authorization": "Bearer " + "t" * 20})
-    found = json.loads(LocationView.as_view()(request).content)
+    answer: Any = LocationView.as_view()(request)
+    found = json.loads(answer.content)
     assert (found["region"], found["shard"]) == ("us", "s1")
     move(MAP, 0, "s2")
+    cached(MAP).refresh()
+    with on_shard(MAP, "bob", region="eu") as place:
+        assert place.alias == "s2"
     with pytest.raises(WrongShard), on_shard(MAP, "ada", region="eu"):
         pass
     assert buy("ada", "p1") == "us"
