@@ -235,6 +235,8 @@ class Stack:
         shared |= {"SHOP_ADDRESS": f"127.0.0.1:{addresses.proxy}"}
         if (place := addresses.services.get("recommendations")) is not None:
             shared |= {"RECOMMENDATIONS_URL": f"http://127.0.0.1:{place}"}
+        if self.companions:
+            shared |= {"SHOP_CHECKOUTS": "1"}  # start_checkouts
         shared |= {f"{side.upper()}_SECRET_KEY": key for side, key in keys.keys.items()}
         shared |= {f"FEED_TOKEN_{side.upper()}": token for side, token in keys.feeds.items()}
         for side in ("shop", *self.contexts, *self.companions):

@@ -118,6 +118,9 @@ if env("SHOP_FAST_HASHER") == "1":
     # A demo on two cores should spend its time on orders, not on key derivation.
     PASSWORD_HASHERS.insert(0, "django.contrib.auth.hashers.MD5PasswordHasher")
 
+# Whether the pages may buy by a checkout of the orders service: its consumers and its runner of sagas are there.
+CHECKOUTS = env("SHOP_CHECKOUTS") == "1"
+
 if env("STRANGLE_LOG") == "json":
     LOGGING = {
         "version": 1,

@@ -1,13 +1,14 @@
 """Pages of orders: they show no order themselves but fetch /api/orders/, whoever answers it.
 
-Where orders, stock and payments have all left, a purchase is a checkout: pending until the three agree. A purchase that
-is still placed as an order takes the two roads of before.
+Where orders, stock and payments have all left, and the processes of checkouts are there (settings.CHECKOUTS), a
+purchase is a checkout: pending until the three agree. One that is placed as an order takes the two roads of before.
 """
 
 from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -31,7 +32,7 @@ def checkout(request: HttpRequest) -> HttpResponse:
             "total": sum(line.amount for line in lines),
             "cart": [{"product": line.product.pk, "quantity": line.quantity} for line in lines],
             "client_reference": f"page-{uuid.uuid4()}",
-            "is_saga": not any(map(owned_here, ("orders", "inventory", "payments"))),
+            "is_saga": settings.CHECKOUTS and not any(map(owned_here, ("orders", "inventory", "payments"))),
         },
     )
 

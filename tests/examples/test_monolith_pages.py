@@ -54,7 +54,7 @@ def test_pages_of_orders_fetch_the_api_so_that_any_side_may_answer(browser: Clie
     assert 'headers["X-CSRFToken"]' in text
 
 
-def test_a_purchase_is_a_checkout_where_orders_stock_and_payments_have_all_left(browser: Client) -> None:
+def test_a_purchase_is_a_checkout_where_orders_stock_and_payments_have_all_left(browser: Client, settings: Any) -> None:
     """Anything less takes the two roads of before; what is pending is shown wherever the orders have left."""
     browser.force_login(User.objects.create_user("ada@example.com", "long enough"))
     submit(browser, "/", {"product": make_product().pk, "action": "add"}, action="/cart/")
@@ -63,10 +63,13 @@ def test_a_purchase_is_a_checkout_where_orders_stock_and_payments_have_all_left(
         checkout, orders = (browser.get(page).content.decode() for page in ("/checkout/", "/orders/"))
         return 'data-to="/api/orders/checkouts/"' in checkout, 'id="purchases"' in orders
 
+    settings.CHECKOUTS = True
     assert shown() == (False, False)
     for context, expected in (("orders", (False, True)), ("inventory", (False, True)), ("payments", (True, True))):
         Ownership.objects.create(context=context, side=Side.SOURCE, owner=Side.TARGET)
         assert shown() == expected
+    settings.CHECKOUTS = False
+    assert shown() == (False, True), "without the processes that carry it through, nothing would"
 
 
 def test_a_customer_logs_in_by_any_case_of_the_address_and_out_again(browser: Client) -> None:

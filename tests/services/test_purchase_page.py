@@ -38,6 +38,7 @@ def monolith(cluster: EmbeddedPostgres, template: str, log: Path) -> Iterator[st
         "SHOP_DB_PASSWORD": cluster.password,
         "SHOP_DB_NAME": name,
         "SHOP_SECRET_KEY": identity_rig.SECRET,
+        "SHOP_CHECKOUTS": "1",
     }
     server = Gunicorn(MONOLITH, environment, log)
     server.start()
