@@ -1,6 +1,8 @@
 """What capture adds to writes: the same updates of the captured table and of its twin without triggers."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks.arena import SOURCE, Arena
 from benchmarks.messaging.load import update_anywhere
@@ -23,9 +25,31 @@ def capture_round(arena: Arena, found: Samples, clients: int, seconds: float) ->
     for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
         found.add(f"tps, {name}", update_anywhere(arena, table, clients, seconds))
         _tidy(arena)
+    with _durable(arena):
+        for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
+            found.add(f"durable tps, {name}", update_anywhere(arena, table, clients, seconds))
+            _tidy(arena)
     for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
         found.add(f"bulk update, {name}", _bulk(arena, table))
         _tidy(arena)
+
+
+@contextmanager
+def _durable(arena: Arena) -> Iterator[None]:
+    """Commits wait for the disk during the block, as in production."""
+    _set_fsync(arena, "on")
+    try:
+        yield
+    finally:
+        _set_fsync(arena, "off")
+
+
+def _set_fsync(arena: Arena, to: str) -> None:
+    with arena.connect(arena.shop) as conn:
+        conn.execute(f"ALTER SYSTEM SET fsync = {to}")
+        conn.execute("SELECT pg_reload_conf()")
+        while conn.execute("SHOW fsync").fetchone() != (to,):
+            time.sleep(0.01)
 
 
 def _bulk(arena: Arena, table: str) -> float:
