@@ -63,7 +63,8 @@ class Command(Examples):
         new = {each: finding for each, finding in found.items() if not before.accepts(each)}
         gone = before.couplings - set(found)
         broken = removed(before.columns)
-        if options["action"] == "baseline" and (not (new or broken) or options["accept"] or not before.couplings):
+        first = not (before.couplings or before.columns)
+        if options["action"] == "baseline" and (not (new or broken) or options["accept"] or first):
             if not options["dry_run"]:
                 Baseline(frozenset(found), columns).save(path_of_baseline())
             new, broken = {}, []
