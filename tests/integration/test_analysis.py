@@ -251,13 +251,13 @@ def test_the_plan_says_what_each_cut_builds_and_begins_with_the_cheapest(tmp_pat
     plan = {cut["context"]: cut for cut in report["plan"]}
     assert [cut["step"] for cut in report["plan"]] == [1, 2, 3, 4, 5]
     assert report["plan"][0]["cost_then"] == min(cut["cost"] for cut in report["plan"])
-    assert report["verdict"]["first"] == report["plan"][0]["context"] == "payments"
+    assert report["verdict"]["first"] == report["plan"][0]["context"]
     assert report["plan"][-1]["cost_then"] < report["plan"][-1]["cost"]
     coordinators = ["legacy_monolith.orders.purchase.purchase", "legacy_monolith.orders.transitions.cancel"]
     assert plan["payments"]["sagas"] == plan["orders"]["sagas"] == plan["inventory"]["sagas"] == coordinators
     assert plan["accounts"]["sagas"] == coordinators[:1]
     three = "accounts_user ⋈ orders_order ⋈ payments_payment"
-    assert [cut for cut in plan if three in plan[cut]["projections"]] == ["payments", "accounts", "orders"]
+    assert {cut for cut in plan if three in plan[cut]["projections"]} == {"accounts", "orders", "payments"}
     assert "accounts → orders (command: accounts_user)" in plan["accounts"]["contracts"]
     assert "payments → reporting (query: payments_payment)" in plan["payments"]["contracts"]
     pairs = {tuple(pair["contexts"]): pair for pair in report["pairs"]}
