@@ -1,11 +1,15 @@
 """The manners of every command: --help with examples that parse, exit codes, JSON where it answers, completion."""
 
 import os
+import pty
 import re
+import select
 import shlex
 import subprocess
+import time
 from argparse import ArgumentParser, _SubParsersAction
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command, load_command_class
@@ -23,6 +27,7 @@ NATURES: dict[str, str] = {
     "strangle_analyze": READS,
     "strangle_archive": READS,
     "strangle_backfill": CHANGES,
+    "strangle_chain": READS,
     "strangle_changes": WORKS_ON,
     "strangle_completion": READS,
     "strangle_consume": WORKS_ON,
@@ -173,10 +178,9 @@ def test_what_writes_over_a_line_asks_for_a_terminal_first() -> None:
     assert [path.name for path in movers if "isatty" not in found[path]] == []
 
 
-def test_completion_knows_every_command_action_and_long_option() -> None:
-    out = StringIO()
-    call_command("strangle_completion", "bash", stdout=out)
-    words = dict(re.findall(r"^      (strangle_\w+)\) words='([^']*)' ;;$", out.getvalue(), re.MULTILINE))
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command_action_and_long_option(shell: str) -> None:
+    words = dict(re.findall(r"^      (strangle_\w+)\) offered='([^']*)' ;;$", script(shell), re.MULTILINE))
     assert set(words) == COMMANDS
     for leaf, made in LEAVES.items():
         name, _, action = leaf.partition(" ")
@@ -184,28 +188,78 @@ def test_completion_knows_every_command_action_and_long_option() -> None:
         assert wanted <= set(words[name].split()), leaf
 
 
-def completed(line: str) -> set[str]:
-    """What bash offers at the end of a line, by the script that the command prints."""
+def script(shell: str) -> str:
     out = StringIO()
-    call_command("strangle_completion", "bash", stdout=out)
+    call_command("strangle_completion", shell, stdout=out)
+    return out.getvalue()
+
+
+#: What a shell is to offer at the end of a line.
+OFFERED = [
+    ("manage.py strangle_back", {"strangle_backfill"}),
+    ("python manage.py strangle_repai", {"strangle_repair"}),
+    ("python manage.py strangle_repair orders --form", {"--format"}),
+    ("manage.py strangle_backfill --work", {"--workers"}),
+    ("./manage.py strangle_backfill ord", {"orders"}),
+    ("manage.py strangle_backfill orders --format ", {"text", "json"}),
+    ("python3 ../manage.py strangle_route sh", {"show"}),
+    ("python other.py strangle_back", set()),
+]
+
+
+@pytest.mark.parametrize(("line", "offered"), OFFERED)
+def test_bash_completes_commands_options_choices_and_contexts(line: str, offered: set[str]) -> None:
     words = line.split(" ")
     typed = f"COMP_WORDS=({' '.join(map(shlex.quote, words))}); COMP_CWORD={len(words) - 1}"
     ask = f"{typed}; _strangle; echo ${{COMPREPLY[@]}}"
     done = subprocess.run(
-        ["bash", "--norc", "-c", f"{out.getvalue()}\n{ask}"], capture_output=True, text=True, check=True, env=os.environ
+        ["bash", "--norc", "-c", f"{script('bash')}\n{ask}"], capture_output=True, text=True, check=True, env=os.environ
     )
-    return set(done.stdout.split())
+    assert (set(done.stdout.split()), done.stderr) == (offered, "")
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("manage.py strangle_back", {"strangle_backfill"}),
-        ("manage.py strangle_backfill --work", {"--workers"}),
-        ("manage.py strangle_backfill ord", {"orders"}),
-        ("manage.py strangle_backfill orders --format ", {"text", "json"}),
-        ("manage.py strangle_route sh", {"show"}),
-    ],
-)
-def test_bash_completes_commands_options_choices_and_contexts(line: str, offered: set[str]) -> None:
-    assert completed(line) == offered
+def test_bash_completes_for_python_too() -> None:
+    ask = "complete -p manage.py python python3"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"{script('bash')}\n{ask}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("-F _strangle") == 3
+
+
+def test_zsh_completes_the_same_at_its_own_prompt(tmp_path: Path) -> None:
+    """A zsh at a terminal, its own completion system, Tab pressed; what it made of the line is echoed."""
+    (tmp_path / "script").write_text(script("zsh"))
+    terminal, theirs = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = ""
+
+    def answer(typed: str, until: str) -> str:
+        nonlocal said
+        said = ""
+        os.write(terminal, typed.encode())
+        deadline = time.monotonic() + 30
+        while not (found := re.search(until, said, re.DOTALL)):
+            assert time.monotonic() < deadline, said
+            if select.select([terminal], [], [], 0.5)[0]:
+                said += os.read(terminal, 65536).decode(errors="replace")
+        return found[1]
+
+    try:
+        answer("autoload -U compinit; compinit -u -D; source ./script; echo 'read'y\n", r"\n(ready)\r")
+        for line, offered in OFFERED:
+            # Tab, then the line between marks as an argument of echo; what is no answer of echo has quotes around it.
+            got = answer(f"{line}\t\x01echo '<\x05>'\n", r"\n<([^']*?)>\r")
+            if len(offered) == 1:
+                assert got.rstrip() == " ".join([*line.split(" ")[:-1], *offered]), line
+            else:
+                assert got == line, "two choices, or none, change nothing"
+            assert "unrecognized" not in said
+    finally:
+        process.kill()
+        process.wait(10)
+        os.close(terminal)
