@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,14 @@ MIGRATION_TOOLS = {
     "BROKER_URL": env("STRANGLE_BROKER_URL", ""),
     "BACKFILL_RUNNER": env("STRANGLE_BACKFILL_RUNNER", "threads"),
     "UPSTREAMS": {"monolith": env("MONOLITH_ADDRESS", "127.0.0.1:8001"), **SERVICE_ADDRESSES},
+    # Handlers and sagas of a service are its own code: what the console asks of them, its manage.py does.
+    "SERVICE_COMMANDS": {
+        each: [
+            *("env", f"DJANGO_SETTINGS_MODULE=extracted_services.{each}.settings"),
+            *(sys.executable, str(HERE.parent / "manage.py")),
+        ]
+        for each in CONTEXTS
+    },
     "METRICS_TOKEN": env("STRANGLE_METRICS_TOKEN", ""),
     "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},
     "SESSIONS": env("STRANGLE_SESSIONS", "table"),

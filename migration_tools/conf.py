@@ -1,8 +1,9 @@
 """The one reader of settings.MIGRATION_TOOLS: a frozen view, read live, unknown keys refused."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import PurePath
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -47,6 +48,7 @@ class Settings:
     UPSTREAMS: Mapping[str, str] = field(default_factory=dict)
     STORES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     SERVICES: Mapping[str, str] = field(default_factory=dict)
+    SERVICE_COMMANDS: Mapping[str, Sequence[str]] = field(default_factory=dict)
     SERVICE_CALLS_AT_ONCE: int = 32
     DEADLINE_SECONDS: float = 2.0
     CHAIN_DEPTH_MAXIMUM: int = 5
@@ -167,6 +169,7 @@ def find_mistakes(raw: Any) -> list[str]:
         if source not in {"triggers", "log"}:
             mistakes.append(f"MIGRATION_TOOLS['SOURCES'][{stream!r}] is {source!r}; it must be 'triggers' or 'log'")
     mistakes += _direct_mistakes(raw.get("DIRECT", {}))
+    mistakes += _program_mistakes(raw.get("SERVICE_COMMANDS", {}))
     mistakes += foreign_mistakes(raw.get("FOREIGN", {}))
     workers = raw.get("BACKFILL_WORKERS", 1)
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= 64:
@@ -196,6 +199,24 @@ def _direct_mistakes(direct: Any) -> list[str]:
         if not isinstance(given, Mapping) or not given or set(given) - DIRECT_KEYS:
             mistakes.append(
                 f"MIGRATION_TOOLS['DIRECT'][{alias!r}] must be a dict with some of {', '.join(sorted(DIRECT_KEYS))}"
+            )
+    return mistakes
+
+
+def _program_mistakes(programs: Any) -> list[str]:
+    """What is wrong with SERVICE_COMMANDS: context → the words that run its service's manage.py."""
+    if not isinstance(programs, Mapping):
+        return [f"MIGRATION_TOOLS['SERVICE_COMMANDS'] is {type(programs).__name__}; it must be a dict of contexts"]
+    mistakes = []
+    for context, words in programs.items():
+        where = f"MIGRATION_TOOLS['SERVICE_COMMANDS'][{context!r}]"
+        if not isinstance(words, list | tuple) or not words or not all(isinstance(each, str) for each in words):
+            mistakes.append(f"{where} must be a list of words, as ['python', 'manage.py']")
+        elif PurePath(words[0]).name in {"ssh", "sh", "bash"}:
+            # A reason that somebody types in the console would be read by a shell.
+            mistakes.append(
+                f"{where} runs {words[0]!r}, which hands words to a shell; use what passes them on as they are, as "
+                "docker compose exec, kubectl exec or a program of yours"
             )
     return mistakes
 

@@ -17,6 +17,35 @@ from migration_tools.overview.requests import Wanted
 from migration_tools.state.models import Request
 from migration_tools.state.phase import FORWARD, Phase
 
+#: What a form keeps of what it was asked about: which of the things, on which side.
+ABOUT = ("stream", "group", "key", "position", "event", "saga", "side")
+
+
+def _letter(of: reading.Seen, form: dict[str, str], **which: Any) -> Wanted:
+    return requests.letter(
+        of.name,
+        stream=_stream(form),
+        group=form.get("group", ""),
+        event=form.get("event", ""),
+        reason=form.get("reason", ""),
+        service=form.get("side") == "service",
+        **which,
+    )
+
+
+def _stream(form: dict[str, str]) -> str:
+    """Of a service's parked events; those of the monolith that a context's page shows are the context's."""
+    stream = form.get("stream", "") if form.get("side") == "service" else ""
+    if stream.startswith("-"):
+        raise ValueError(f"{stream!r} is no stream")
+    return stream
+
+
+def _saga(of: reading.Seen, form: dict[str, str], what: str) -> Wanted:
+    reason, service = form.get("reason", ""), form.get("side") == "service"
+    return requests.saga(of.name, form.get("saga", ""), what, reason=reason, service=service)
+
+
 #: What the address names: how the wish is made of the context and the form's fields.
 MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
     "forward": lambda of, form: requests.forward(of.row, percent=_percent(form, 100), reason=form.get("reason", "")),
@@ -26,14 +55,10 @@ MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
     "pause": lambda of, form: requests.wish(of.name, "pause", reason=form.get("reason", "")),
     "resume": lambda of, form: requests.wish(of.name, "resume", reason=form.get("reason", "")),
     "cancel": lambda of, form: requests.wish(of.name, "cancel", reason=form.get("reason", "")),
-    "replay": lambda of, form: requests.letter(of.name, key=form.get("key", ""), reason=form.get("reason", "")),
-    "retry": lambda of, form: requests.saga(of.name, form.get("saga", ""), "retry", reason=form.get("reason", "")),
-    "compensate": lambda of, form: requests.saga(
-        of.name, form.get("saga", ""), "compensate", reason=form.get("reason", "")
-    ),
-    "skip": lambda of, form: requests.letter(
-        of.name, position=int(form.get("position") or 0), reason=form.get("reason", "")
-    ),
+    "replay": lambda of, form: _letter(of, form, key=form.get("key", "")),
+    "skip": lambda of, form: _letter(of, form, position=int(form.get("position") or 0)),
+    "retry": lambda of, form: _saga(of, form, "retry"),
+    "compensate": lambda of, form: _saga(of, form, "compensate"),
 }
 
 
@@ -69,12 +94,13 @@ def _form(of: reading.Seen, what: str, wanted: Wanted, given: dict[str, str], mi
         "of": of,
         "what": what,
         "wanted": wanted,
-        "line": wanted.line.replace("--reason=…", "").strip() if wanted.command else "",
+        "line": wanted.line.replace("--reason=…", "").replace("'--reason=…'", "").strip() if wanted.command else "",
         "plan": plans.get(what, []),
         "gates": coming["gates"] if what == "forward" and coming else [],
         "blocking": (document.get("way_back") or {}).get("blocking", []) if what == "back" else [],
         "shares": shares,
         "given": given,
+        "about": {key: given[key] for key in ABOUT if given.get(key)},
         "mistake": mistake,
         "page": "ask",
         "live": "strangle_console/live_ask.html",

@@ -3,20 +3,14 @@
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db import DatabaseError, connections
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.connection import ConnectionDoesNotExist
 from django.views.decorators.http import require_safe
 
 from migration_tools.conf import settings
 from migration_tools.console import reading
 from migration_tools.console.access import is_partial, may_move, staff_only
 from migration_tools.console.drawing import Series
-from migration_tools.messaging.groups import group_of
-from migration_tools.messaging.models import DeadLetter, DeadLetterLog
-from migration_tools.messaging.redaction import hidden
-from migration_tools.overview.chain import SEARCHED, read_chain, read_latest
 from migration_tools.overview.curves import answers, open_curve, use_curves
 from migration_tools.overview.observing import hourly, samples
 from migration_tools.routing import publishing
@@ -25,9 +19,9 @@ from migration_tools.routing.shadow.report import read_report
 from migration_tools.state.models import JournalEntry, Request, Verification
 
 PAGE = 40
-#: Pages whose live part asks for itself again; those with a form to type into, or of the past, do not.
 # From so many on the burn-down is drawn by the hour.
 HOURS_OF_A_CURVE = 3
+#: Pages whose live part asks for itself again; those with a form to type into, or of the past, do not.
 POLLED = frozenset({"board", "context", "traffic", "sagas", "decommission", "request"})
 
 
@@ -73,6 +67,8 @@ def context(request: HttpRequest, name: str) -> HttpResponse:
         "requests": reading.open_requests(name),
         "cutovers": reading.cutovers(name)[:3],
         "sagas": reading.sagas(name),
+        "sagas_there": reading.sagas_of_the_service(of),
+        "parked": reading.parked(of),
     }
     return show(request, "context", told)
 
@@ -142,44 +138,16 @@ def traffic(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_safe
 @staff_only
-def events(request: HttpRequest, name: str) -> HttpResponse:
-    """What one request caused, by its correlation id, on the sides that this process can see."""
-    of = reading.seen(name)
-    correlation = request.GET.get("correlation", "").strip()[:128]
-    links, hidden_sides = [], []
-    for side, alias in (("monolith", of.playbook.source), ("service", of.playbook.target)):
-        try:
-            conn = connections[alias]
-            links += read_chain(conn, name, side, correlation) if correlation else read_latest(conn, name, side)
-        except (ConnectionDoesNotExist, DatabaseError):
-            hidden_sides.append(side)
-    links.sort(key=lambda link: link.at, reverse=not correlation)
-    told = {"of": of, "correlation": correlation, "links": links, "hidden_sides": hidden_sides, "searched": SEARCHED}
-    return show(request, "events", told)
-
-
-@require_safe
-@staff_only
 def letters(request: HttpRequest, name: str) -> HttpResponse:
-    """Parked events of this side, and what became of earlier ones."""
-    alias = settings().DATABASE
-    rows = DeadLetter.objects.using(alias).filter(stream__startswith=name).order_by("stream", "position")
-    waiting = [
-        {"row": row, "group": group_of(row.stream)[1], "shape": hidden(row.envelope.get("payload", {}))}
-        for row in rows[:200]
-        if group_of(row.stream)[0] == name
-    ]
-    ended = DeadLetterLog.objects.using(alias).filter(stream__startswith=name).order_by("-id")[:PAGE]
-    of = reading.seen(name)
-    target = of.document.get("status", {}).get("sides", {}).get("target", {})
-    return show(request, "letters", {"of": of, "waiting": waiting, "ended": ended, "there": target.get("dead_letters")})
+    """Parked events of both sides, and what became of earlier ones."""
+    return show(request, "letters", {"of": reading.seen(name), "sides": reading.letters(name)})
 
 
 @require_safe
 @staff_only
 def sagas(request: HttpRequest, name: str) -> HttpResponse:
-    """Open sagas of the context that this side orchestrates, those that need somebody first, each with its log."""
-    return show(request, "sagas", {"of": reading.seen(name), "found": reading.open_sagas(name)})
+    """Open sagas that either side orchestrates, those that need somebody first, each with its log."""
+    return show(request, "sagas", {"of": reading.seen(name), "sides": reading.open_sagas(name)})
 
 
 @require_safe

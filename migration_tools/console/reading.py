@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
-from django.db.models import Count
+from django.db import connections
+from django.db.models import Count, Q
 from django.http import Http404
 from django.utils import timezone
 
 from migration_tools.conf import settings
 from migration_tools.console.drawing import Series
 from migration_tools.errors import StrangleError
+from migration_tools.messaging.groups import SEPARATOR
+from migration_tools.messaging.models import DeadLetter
 from migration_tools.overview.curves import fence_curve, lag_curves
 from migration_tools.overview.observing import samples
 from migration_tools.overview.road import read_road
+from migration_tools.overview.waiting import read_ended, read_letters, read_sagas
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.registry import load
 from migration_tools.state.kept import is_kept
@@ -24,8 +28,6 @@ from migration_tools.verification.report import VerificationReport
 
 FRESH_SECONDS = 15.0
 SIDES = {"source": "monolith", "target": "service"}
-
-LOG_SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,15 +178,70 @@ def sagas(context: str) -> dict[str, Any] | None:
     return {"counts": dict(sorted(counts.items())), "stuck": list(stuck)} if counts else None
 
 
-def open_sagas(context: str) -> list[dict[str, Any]] | None:
-    """Open sagas and the last of the log of each, those that need somebody first; None where none are kept."""
-    if not apps.is_installed("migration_tools.sagas"):
-        return None
-    from migration_tools.sagas.reading import log_of, overviews
+def sagas_of_the_service(of: Seen) -> dict[str, int]:
+    """How many it had open when it was observed, and how many of them ask for somebody; {} for none."""
+    found = of.document.get("service", {}).get("sagas") or []
+    return {"open": len(found), "stuck": sum(bool(each["saga"]["why"]) for each in found)} if found else {}
 
+
+def parked(of: Seen) -> dict[str, int]:
+    """How many events are parked on each side that has any."""
+    mine = Q(stream=of.name) | Q(stream__startswith=f"{of.name}{SEPARATOR}")
+    here = DeadLetter.objects.using(settings().DATABASE).filter(mine).count()
+    there = len(of.document.get("service", {}).get("letters", []))
+    return {side: count for side, count in (("monolith", here), ("service", there)) if count}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideShown:
+    """One side's things that wait for somebody; `found` is None where it keeps none, or was not seen.
+
+    `commands` says whether they can be settled from here, `service` whether by the service's own manage.py.
+    """
+
+    name: str
+    service: bool
+    seen: bool
+    commands: bool
+    found: list[dict[str, Any]] | None
+    ended: list[dict[str, Any]]
+
+
+def letters(context: str) -> list[SideShown]:
+    """Parked events of the monolith that are the context's, and all that the service's database holds."""
+    conn = connections[settings().DATABASE]
+    here = SideShown(
+        name="monolith",
+        service=False,
+        seen=True,
+        commands=True,
+        found=read_letters(conn, context),
+        ended=read_ended(conn, context),
+    )
+    return [here, _service_of(context, "letters")]
+
+
+def open_sagas(context: str) -> list[SideShown]:
+    """Open sagas that the monolith orchestrates for the context, and those of the service."""
     alias = settings().DATABASE
-    found = sorted(overviews(alias, context=context, limit=200), key=lambda each: not each.why)
-    return [{"saga": each, "log": log_of(alias, each.saga_id)[-LOG_SHOWN:]} for each in found]
+    kept = apps.is_installed("migration_tools.sagas")
+    found = read_sagas(connections[alias], alias, context) if kept else None
+    here = SideShown(name="monolith", service=False, seen=True, commands=True, found=found, ended=[])
+    return [here, _service_of(context, "sagas")]
+
+
+def _service_of(context: str, what: str) -> SideShown:
+    """As it was last observed: this process may not see the service's database."""
+    of = seen(context)
+    known = of.document.get("service", {})
+    return SideShown(
+        name=known.get("place", of.playbook.target),
+        service=True,
+        seen=bool(known),
+        commands=bool(known.get("commands")),
+        found=known.get(what),
+        ended=known.get("ended", []),
+    )
 
 
 def report_of(document: dict[str, Any]) -> VerificationReport | None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from migration_tools.console import assets, moving, pages
+from migration_tools.console import assets, events, moving, pages
 
 urlpatterns = [
     path("", pages.board, name="console"),
@@ -12,7 +12,7 @@ urlpatterns = [
     path("<str:name>/verifications/<int:number>/", pages.verification, name="console-verification"),
     path("<str:name>/verifications/<int:number>/<int:place>/", pages.difference, name="console-difference"),
     path("<str:name>/traffic/", pages.traffic, name="console-traffic"),
-    path("<str:name>/events/", pages.events, name="console-events"),
+    path("<str:name>/events/", events.events, name="console-events"),
     path("<str:name>/letters/", pages.letters, name="console-letters"),
     path("<str:name>/sagas/", pages.sagas, name="console-sagas"),
     path("<str:name>/decommission/", pages.decommission, name="console-decommission"),

@@ -11,9 +11,13 @@ from django.utils import timezone
 from migration_tools.capture.models import Side
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
+from migration_tools.overview.chain import read_latest
 from migration_tools.overview.copied import read_copied
+from migration_tools.overview.looking import PATIENCE_MS, looking
 from migration_tools.overview.old_tables import read_users, read_uses
 from migration_tools.overview.road import read_gates, read_plan, read_remaining, read_road
+from migration_tools.overview.story import service
+from migration_tools.overview.waiting import read_ended, read_letters, read_sagas
 from migration_tools.overview.wayback import read_way_back
 from migration_tools.phases.status import read_status
 from migration_tools.phases.surroundings import Surroundings, surroundings
@@ -30,7 +34,7 @@ VERSION = 1
 KEEP = dt.timedelta(hours=1)
 # Of older samples the last one of each hour stays, for what goes on for weeks; so far back is looked for others.
 THINNED = dt.timedelta(hours=4)
-PATIENCE_MS = 5000
+LATEST_SHOWN = 20
 
 
 def observe(playbook: type[Playbook]) -> dict[str, Any]:
@@ -66,8 +70,13 @@ def observe(playbook: type[Playbook]) -> dict[str, Any]:
         "fenced": {},
         "traffic": {side: counts_to_json(counts) for side, counts in read_traffic(context).items()},
         "shadow": {"compared": shadow.compared, "different": shadow.different, "open": facts["shadow_open"]},
+        "service": {},
         "problem": "",
     }
+    try:
+        document["service"] = read_service(playbook)
+    except StrangleError as error:
+        document["problem"] = str(error)
     try:
         with surroundings(playbook, purpose="observe") as env:
             _look_closely(env, document, facts, before.document if before else {})
@@ -90,6 +99,24 @@ def _look_closely(env: Surroundings, document: dict[str, Any], facts: dict[str, 
     document["users"] = facts["users"] = read_users(env, before.get("users", []))
     document["remaining"] = read_remaining(env, phase, facts)
     document["fenced"] = {side.value: fence_hits(env.connection(side)) for side in Side}
+
+
+def read_service(playbook: type[Playbook]) -> dict[str, Any]:
+    """What the service's database holds that the monolith's web processes cannot see; payloads by their shape.
+
+    Raises:
+        StrangleError: it does not answer.
+    """
+    place = service(playbook.target)
+    with looking(place.alias) as conn:
+        return {
+            "place": place.name,
+            "commands": playbook.context in settings().SERVICE_COMMANDS,
+            "letters": read_letters(conn),
+            "ended": read_ended(conn),
+            "sagas": read_sagas(conn, place.alias),
+            "latest": [each.to_json() for each in read_latest(conn, place, playbook.context, LATEST_SHOWN)],
+        }
 
 
 def fence_hits(conn: Connection) -> int:

@@ -5,41 +5,56 @@ ticket signed with SECRET_KEY. The runner believes the ticket alone, so whoever 
 injection) can start nothing; a ticket is believed once, for a few minutes, by its nonce.
 """
 
+import datetime as dt
 import secrets
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.apps import apps
 from django.core import signing
+from django.utils import timezone
 
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError, WrongPhase
 from migration_tools.phases.machine import COMMANDS
 from migration_tools.sagas.reading import overview
-from migration_tools.state.models import Context, Request, RequestState
+from migration_tools.state.models import Context, Observation, Request, RequestState
 from migration_tools.state.phase import BACKWARD, FORWARD, Phase
 
 SALT = "migration_tools.overview.requests"
 BELIEVED_SECONDS = 300
 STOP = "stop"
 SAGAS = "strangle_sagas"
-RUNNABLE = frozenset({*COMMANDS.values(), "strangle_rollback", "strangle_dead_letters", SAGAS, STOP})
+LETTERS = "strangle_dead_letters"
+CHAIN = "strangle_chain"
+RUNNABLE = frozenset({*COMMANDS.values(), "strangle_rollback", LETTERS, SAGAS, CHAIN, STOP})
+#: What may be asked of a service's own manage.py; see SERVICE_COMMANDS.
+OF_SERVICES = frozenset({LETTERS, SAGAS})
+#: A look for a chain concerns no context; so many may wait, and an answer is kept so long.
+NO_CONTEXT = ""
+LOOKS_WAITING = 10
+LOOK_KEPT = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A command with its arguments; `phrase` is what a person types to confirm it, '' where nothing changes."""
+    """A command with its arguments; `phrase` is what a person types to confirm it, '' where nothing changes.
+
+    `service`: the service's manage.py is to run it, whose handlers and sagas it is about, not the monolith's.
+    """
 
     context: str
     command: str
     arguments: tuple[str, ...] = ()
     title: str
     phrase: str = ""
+    service: bool = False
 
     @property
     def line(self) -> str:
         """The same at a terminal."""
-        return f"manage.py {self.command} {' '.join(self.arguments)}"
+        return f"manage.py {self.command} {shlex.join(self.arguments)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +66,7 @@ class Ticket:
     arguments: list[str] = field(default_factory=list)
     actor: str
     nonce: str
+    service: bool = False
 
 
 def forward(row: Context, *, percent: float | None = None, reason: str = "") -> Wanted:
@@ -134,49 +150,84 @@ def wish(context: str, what: str, *, reason: str = "") -> Wanted:
     )
 
 
-def letter(context: str, *, key: str = "", position: int | None = None, reason: str) -> Wanted:
+def letter(
+    context: str,
+    *,
+    stream: str = "",
+    group: str = "",
+    key: str = "",
+    position: int | None = None,
+    event: str = "",
+    reason: str,
+    service: bool = False,
+) -> Wanted:
     """Handle a key's parked events again, or give the one at a position up; a reason is needed for that.
+
+    Args:
+        stream: whose events (default: the context's); `group`: whose handlers, if not the side's own consumer's.
+        event: the id that was seen; the command refuses when another event is there now.
+        service: they are parked in the service.
 
     Raises:
         StrangleError: an event is to be given up without a reason.
     """
+    place = (stream or context, *((f"--group={group}",) if group else ()), *((f"--event={event}",) if event else ()))
+    where = " in the service" if service else ""
     if position is None:
         return Wanted(
             context=context,
-            command="strangle_dead_letters",
-            arguments=("replay", context, f"--key={key}", *_reason(reason)),
-            title=f"replay {key}",
-            phrase=f"replay {key}",
+            command=LETTERS,
+            arguments=("replay", *place, f"--key={key}", *_reason(reason)),
+            title=f"replay {key}{where}",
+            phrase=f"replay {key}{where}",
+            service=service,
         )
     if not reason.strip():
         raise StrangleError("an event is given up with a reason only: its effect is lost")
     return Wanted(
         context=context,
-        command="strangle_dead_letters",
-        arguments=("skip", context, "--position", str(position), *_reason(reason)),
-        title=f"give up event {position}",
-        phrase=f"give up {position}",
+        command=LETTERS,
+        arguments=("skip", *place, f"--position={position}", *_reason(reason)),
+        title=f"give up event {position}{where}",
+        phrase=f"give up {position}{where}",
+        service=service,
     )
 
 
-def saga(context: str, saga_id: str, what: str, *, reason: str = "") -> Wanted:
+def saga(context: str, saga_id: str, what: str, *, reason: str = "", service: bool = False) -> Wanted:
     """Try a saga's step again at once, or turn it back; a reason is needed for that.
 
     Raises:
-        StrangleError: the monolith orchestrates no such saga of the context, or there is no reason to undo it.
+        StrangleError: that side orchestrates no such saga of the context, or there is no reason to undo it.
     """
-    found = overview(settings().DATABASE, saga_id) if apps.is_installed("migration_tools.sagas") else None
-    if found is None or found.context != context:
-        raise StrangleError(f"the monolith orchestrates no saga {saga_id!r} of {context!r}")
+    kind = _saga_of_the_service(context, saga_id) if service else _saga_of_the_monolith(context, saga_id)
+    where = " in the service" if service else ""
+    if not kind:
+        raise StrangleError(
+            f"the {'service' if service else 'monolith'} orchestrates no saga {saga_id!r} of {context!r}"
+        )
     if what == "compensate" and not reason.strip():
         raise StrangleError("a saga is undone with a reason only: what was done is taken back")
     return Wanted(
         context=context,
         command=SAGAS,
         arguments=(what, saga_id, *_reason(reason)),
-        title=f"{what} {found.saga} {saga_id[:8]}",
-        phrase=f"{what} {saga_id[:8]}",
+        title=f"{what} {kind} {saga_id[:8]}{where}",
+        phrase=f"{what} {saga_id[:8]}{where}",
+        service=service,
     )
+
+
+def _saga_of_the_monolith(context: str, saga_id: str) -> str:
+    found = overview(settings().DATABASE, saga_id) if apps.is_installed("migration_tools.sagas") else None
+    return found.saga if found is not None and found.context == context else ""
+
+
+def _saga_of_the_service(context: str, saga_id: str) -> str:
+    """As it was last observed: the web process cannot look itself."""
+    seen = Observation.objects.using(settings().DATABASE).filter(context=context).first()
+    known = (seen.document.get("service", {}).get("sagas") or []) if seen else []
+    return next((str(each["saga"]["saga"]) for each in known if each["saga"]["saga_id"] == saga_id), "")
 
 
 def stop(context: str, request: int) -> Wanted:
@@ -196,6 +247,38 @@ def ask(wanted: Wanted, *, actor: str) -> Request:
         busy = rows.filter(context=wanted.context, state__in=[RequestState.WAITING, RequestState.RUNNING]).first()
         if busy is not None:
             raise StrangleError(f"request {busy.pk} ({busy.title}) is not done; wait for it, or stop it")
+    return _write(wanted, actor)
+
+
+def look(correlation: str, *, actor: str) -> Request:
+    """Ask the runner, which sees every side, for a chain; one that waits already is enough.
+
+    Raises:
+        StrangleError: too many wait.
+    """
+    title = f"look for {correlation}"
+    rows = Request.objects.using(settings().DATABASE).filter(context=NO_CONTEXT)
+    waiting = rows.filter(state__in=[RequestState.WAITING, RequestState.RUNNING])
+    if (same := waiting.filter(title=title).first()) is not None:
+        return same
+    if waiting.count() >= LOOKS_WAITING:
+        raise StrangleError(f"{LOOKS_WAITING} looks for other chains wait; try again when they are done")
+    return _write(Wanted(context=NO_CONTEXT, command=CHAIN, arguments=("--", correlation), title=title), actor)
+
+
+def looked(correlation: str) -> Request | None:
+    """The newest look for a chain, whatever became of it."""
+    rows = Request.objects.using(settings().DATABASE).filter(context=NO_CONTEXT, title=f"look for {correlation}")
+    return rows.order_by("-id").first()
+
+
+def forget_looks() -> None:
+    """Remove answers to looks that are old; for the runner, which alone may."""
+    old = timezone.now() - LOOK_KEPT
+    Request.objects.using(settings().DATABASE).filter(context=NO_CONTEXT, made_at__lt=old).delete()
+
+
+def _write(wanted: Wanted, actor: str) -> Request:
     nonce = secrets.token_urlsafe(18)
     said = {
         "context": wanted.context,
@@ -203,8 +286,9 @@ def ask(wanted: Wanted, *, actor: str) -> Request:
         "arguments": list(wanted.arguments),
         "actor": actor,
         "nonce": nonce,
+        "service": wanted.service,
     }
-    return rows.create(
+    return Request.objects.using(settings().DATABASE).create(
         context=wanted.context,
         ticket=signing.dumps(said, salt=SALT),
         nonce=nonce,
@@ -228,7 +312,7 @@ def believe(row: Request) -> Ticket:
     except signing.BadSignature:
         raise StrangleError("its signature is not that of this project's SECRET_KEY; nothing was done") from None
     ticket = Ticket(**said)
-    if ticket.nonce != row.nonce or ticket.command not in RUNNABLE:
+    if ticket.nonce != row.nonce or ticket.command not in (OF_SERVICES if ticket.service else RUNNABLE):
         raise StrangleError("its ticket belongs to another request; nothing was done")
     return ticket
 

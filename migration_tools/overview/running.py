@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from migration_tools.errors import StrangleError
 from migration_tools.kernel.actors import actor
 from migration_tools.kernel.locks import LockClass
 from migration_tools.overview.observing import keep, observe
-from migration_tools.overview.requests import SAGAS, STOP, Ticket, believe
+from migration_tools.overview.requests import NO_CONTEXT, SAGAS, STOP, Ticket, believe, forget_looks
 from migration_tools.playbook.registry import load
+from migration_tools.state.journal import record
 from migration_tools.state.models import Request, RequestState, Runner
 from migration_tools.stores.postgres import Connection, advisory, connect, describe_failure, errors
 
@@ -42,9 +43,13 @@ class Child:
     """A command under way, and where it writes."""
 
     request: int
-    context: str
+    ticket: Ticket
     process: "subprocess.Popen[bytes]"
     directory: Path
+
+    @property
+    def context(self) -> str:
+        return self.ticket.context
 
     def said(self) -> str:
         """The end of what it told on stderr."""
@@ -128,8 +133,15 @@ class RequestRunner:
         if self._busy(ticket):
             return  # a second move waits; a wish about a copy reaches it while it runs
         self._say(f"request {row.pk}: {ticket.command} {' '.join(ticket.arguments)}, asked for by {ticket.actor}")
-        self._children[row.pk] = _begin(row.pk, ticket)
+        try:
+            self._children[row.pk] = _begin(row.pk, ticket)
+        except (StrangleError, OSError) as error:
+            _finish(row.pk, RequestState.FAILED, output=f"it could not be started: {error}")
+            self._say(f"request {row.pk} could not be started: {error}")
+            return
         _requests().filter(pk=row.pk).update(state=RequestState.RUNNING, started_at=timezone.now())
+        if ticket.context == NO_CONTEXT:
+            forget_looks()
 
     def _busy(self, ticket: Ticket) -> bool:
         if ticket.command == SAGAS or any(
@@ -147,6 +159,8 @@ class RequestRunner:
             with contextlib.suppress(OSError, ValueError):
                 result = json.loads((child.directory / "output").read_text())
                 _requests().filter(pk=number).update(result=result)
+            if child.ticket.service:
+                _journal(child.ticket, number, code)
             state = RequestState.DONE if code == 0 else RequestState.FAILED
             _finish(number, state, output=child.said(), exit_code=code)
             self._say(f"request {number} ended with exit code {code}")
@@ -181,18 +195,47 @@ class RequestRunner:
 
 
 def _begin(number: int, ticket: Ticket) -> Child:
-    """Start the command as `manage.py` would, with the asker as its actor."""
+    """Start the command as `manage.py` would, the monolith's or the service's, with the asker as its actor.
+
+    Raises:
+        StrangleError: nothing says how the service's is run.
+        OSError: it cannot be started.
+    """
+    environment = {**os.environ, "STRANGLE_ACTOR": ticket.actor, "PYTHONUNBUFFERED": "1"}
+    program = [sys.executable, "-m", "django"]
+    if ticket.service:
+        program = [word.replace("{actor}", ticket.actor) for word in _program_of(ticket.context)]
+        # The service's own manage.py says which settings are its own; these here are the monolith's.
+        environment.pop("DJANGO_SETTINGS_MODULE", None)
     directory = Path(tempfile.mkdtemp(prefix="strangle-request-"))
     with (directory / "output").open("wb") as output, (directory / "errors").open("wb") as told:
         process = subprocess.Popen(
-            [sys.executable, "-m", "django", ticket.command, *ticket.arguments, "--format", "json"],
-            env={**os.environ, "STRANGLE_ACTOR": ticket.actor, "PYTHONUNBUFFERED": "1"},
+            [*program, ticket.command, "--format", "json", *ticket.arguments],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=told,
             start_new_session=True,  # a Ctrl-C at the runner's terminal is the runner's; it tells its children itself
         )
-    return Child(request=number, context=ticket.context, process=process, directory=directory)
+    return Child(request=number, ticket=ticket, process=process, directory=directory)
+
+
+def _program_of(context: str) -> Sequence[str]:
+    program = settings().SERVICE_COMMANDS.get(context)
+    if program is None:
+        raise StrangleError(
+            f"MIGRATION_TOOLS['SERVICE_COMMANDS'] does not say how the manage.py of {context!r}'s service is run"
+        )
+    return program
+
+
+def _journal(ticket: Ticket, number: int, code: int) -> None:
+    """What was done in a service, in the journal of the context: the service has none."""
+    move = "sagas" if ticket.command == SAGAS else "dead letters"
+    reason = next((each.partition("=")[2] for each in ticket.arguments if each.startswith("--reason=")), "")
+    evidence = {"request": number, "arguments": ticket.arguments, "exit_code": code}
+    step = f"{ticket.arguments[0]} in the service{'' if code == 0 else ' failed'}"
+    record(ticket.context, move, step, evidence, reason, by=ticket.actor)
 
 
 def _finish(number: int, state: RequestState, *, output: str, exit_code: int | None = None) -> None:

@@ -10,10 +10,12 @@ from migration_tools.state.phase import Phase
 __all__ = ["actor", "last_evidence", "phase_of", "read_context", "record"]
 
 
-def record(context: str, move: str, step: str, evidence: dict[str, Any] | None = None, reason: str = "") -> None:
-    """Append one entry."""
+def record(
+    context: str, move: str, step: str, evidence: dict[str, Any] | None = None, reason: str = "", *, by: str = ""
+) -> None:
+    """Append one entry, of who runs this or `by` whom it was asked for."""
     JournalEntry.objects.using(settings().DATABASE).create(
-        context=context, move=move, step=step, actor=actor(), reason=reason, evidence=evidence or {}
+        context=context, move=move, step=step, actor=by or actor(), reason=reason, evidence=evidence or {}
     )
 
 

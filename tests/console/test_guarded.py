@@ -4,10 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from django.core import signing
 from django.test import Client
 
+from migration_tools.conf import find_mistakes
 from migration_tools.console.moving import MAKERS
-from migration_tools.state.models import Context, Request, RequestState
+from migration_tools.errors import StrangleError
+from migration_tools.overview.requests import LOOKS_WAITING, OF_SERVICES, SALT, believe
+from migration_tools.state.models import Context, Observation, Request, RequestState
 from migration_tools.state.phase import Phase
 from tests.conftest import Pair
 from tests.console.scene import MOVER, PASSWORD, WATCHER, make_staff
@@ -37,12 +41,22 @@ def client(who: str | None = None) -> Client:
     return made
 
 
-@pytest.mark.parametrize("what", sorted(MAKERS))
-def test_no_change_without_permission_token_and_the_words_typed(what: str, pair: Pair, saga: str) -> None:
+#: What may be asked of a service's own manage.py, too.
+ELSEWHERE = ("replay", "skip", "retry", "compensate")
+
+
+@pytest.mark.parametrize(
+    ("what", "side"), [*((what, "") for what in sorted(MAKERS)), *((what, "service") for what in ELSEWHERE)]
+)
+def test_no_change_without_permission_token_and_the_words_typed(what: str, side: str, pair: Pair, saga: str) -> None:
     make_staff()
+    if side:
+        known = [{"saga": {"saga_id": saga, "saga": "handling"}, "log": []}]
+        document = {"status": {"phase": "monolith_only"}, "service": {"sagas": known}}
+        Observation.objects.create(context="orders", document=document)
     Context.objects.create(name="orders", phase=PHASES.get(what, Phase.SWITCH_READS))
     place = f"{OVERVIEW}ask/{what}/"
-    given = {"reason": "OPS-9", "saga": saga, "key": "order/Ab-7", "position": "41", "percent": "30"}
+    given = {"reason": "OPS-9", "saga": saga, "key": "order/Ab-7", "position": "41", "percent": "30", "side": side}
     mover = client(MOVER)
     page = mover.get(place, given)
     assert page.status_code == 200
@@ -62,7 +76,10 @@ def test_no_change_without_permission_token_and_the_words_typed(what: str, pair:
         assert (answer.status_code, "to confirm" in answer.content.decode()) == (422, True), phrase
     assert not Request.objects.exists()
     assert mover.post(place, form, headers=with_token).status_code == 302
-    assert Request.objects.get().actor == f"{MOVER} (console)"
+    asked = Request.objects.get()
+    assert asked.actor == f"{MOVER} (console)"
+    assert believe(asked).service == bool(side)
+    assert wanted[1].endswith(" in the service") == bool(side)
 
 
 def test_a_command_is_stopped_with_permission_and_token_alone_because_it_keeps_its_checkpoint(pair: Pair) -> None:
@@ -88,3 +105,84 @@ def test_verifying_needs_no_words_where_it_moves_nothing(pair: Pair) -> None:
     Context.objects.create(name="orders", phase=Phase.SWITCH_READS)
     mover = client(MOVER)
     assert "Type <code>" not in mover.get(f"{OVERVIEW}ask/verify/").content.decode()
+
+
+@pytest.mark.parametrize("commands", [True, False])
+def test_a_service_s_parked_events_are_offered_where_something_says_how_its_manage_py_is_run(
+    commands: bool, pair: Pair, saga: str
+) -> None:
+    make_staff()
+    letter = {
+        "stream": "catalog", "group": "products", "position": 41, "key": "product/7", "event_id": "0199", "type": "t",
+        "version": 1, "reason": "r", "attempts": 1, "at": "2026-11-30T10:00:00+00:00", "shape": {},
+        "correlation": "c/1",
+    }  # fmt: skip
+    known = {"place": "orders", "commands": commands, "letters": [letter], "ended": [], "sagas": None, "latest": []}
+    Observation.objects.create(context="orders", document={"status": {"phase": "verify"}, "service": known})
+    page = client(MOVER).get(f"{OVERVIEW}letters/").content.decode()
+    asked = "?group=products&amp;event=0199&amp;side=service&amp;stream=catalog&amp;"
+    assert (f"{asked}key=product%2F7" in page, f"{asked}position=41" in page) == (commands, commands)
+    assert ("SERVICE_COMMANDS" in page) != commands
+    assert "?correlation=c%2F1" in page, "what it belongs to is shown to everybody"
+    sagas = client(WATCHER).get(f"{OVERVIEW}sagas/").content.decode()
+    assert ("It keeps no sagas." in sagas, saga in sagas) == (True, True)
+    overview = " ".join(client(WATCHER).get(OVERVIEW).content.decode().split())
+    assert '<b class="bad">1</b> in the service' in overview
+
+
+def test_a_look_for_a_chain_needs_staff_and_token_and_stops_nothing_else(pair: Pair) -> None:
+    make_staff()
+    place, form = f"{OVERVIEW}events/", {"correlation": "c-1"}
+    watcher = client(WATCHER)
+    assert "The monolith’s side alone" in watcher.get(place, form).content.decode()  # noqa: RUF001
+    with_token = {"X-CSRFToken": watcher.cookies["csrftoken"].value}
+    assert client().post(place, form, headers=with_token).status_code == 403
+    assert watcher.post(place, form).status_code == 403, "without the token of the form"
+    assert not Request.objects.exists()
+    answer = watcher.post(place, form, headers=with_token)
+    assert (answer.status_code, answer.headers["location"]) == (302, f"{place}?correlation=c-1")
+    assert "The services are being asked" in watcher.get(place, form).content.decode()
+    watcher.post(place, form, headers=with_token)
+    row = Request.objects.get()
+    assert (row.context, believe(row).command, believe(row).arguments) == ("", "strangle_chain", ["--", "c-1"])
+    for number in range(1, LOOKS_WAITING):
+        watcher.post(place, {"correlation": f"more-{number}"}, headers=with_token)
+    refused = watcher.post(place, {"correlation": "one-more"}, headers=with_token)
+    assert "looks for other chains wait" in refused.content.decode()
+    assert Request.objects.count() == LOOKS_WAITING
+    assert "look for" not in watcher.get(OVERVIEW).content.decode(), "a look concerns no context"
+
+
+def test_without_the_right_to_ask_the_explorer_shows_this_side_and_says_so(pair: Pair) -> None:
+    make_staff()
+    watcher = client(WATCHER)
+    place = f"{OVERVIEW}events/"
+    watcher.get(place)
+    with pair.connect("shop") as conn:
+        conn.execute("ALTER TABLE strangle_request ADD CHECK (context <> '')")  # as a REVOKE does for the application
+    answer = watcher.post(place, {"correlation": "c-1"}, headers={"X-CSRFToken": watcher.cookies["csrftoken"].value})
+    assert (answer.status_code, "may not ask" in answer.content.decode()) == (200, True)
+
+
+@pytest.mark.parametrize("command", ["strangle_cutover", "strangle_rollback", "strangle_chain", "flush"])
+def test_no_service_is_asked_for_more_than_its_events_and_sagas(command: str) -> None:
+    said = {"context": "orders", "command": command, "arguments": ["orders"], "actor": "m", "nonce": "n"}
+    row = Request(ticket=signing.dumps({**said, "service": True}, salt=SALT), nonce="n")
+    with pytest.raises(StrangleError, match="another request"):
+        believe(row)
+    assert command not in OF_SERVICES
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"orders": ["ssh", "orders", "manage.py"]}, "hands words to a shell"),
+        ({"orders": ["/bin/bash", "-c", "manage.py"]}, "hands words to a shell"),
+        ({"orders": "python manage.py"}, "a list of words"),
+        ({"orders": []}, "a list of words"),
+        (["orders"], "a dict of contexts"),
+    ],
+)
+def test_a_way_to_a_service_s_manage_py_that_a_typed_reason_could_abuse_is_refused(given: object, says: str) -> None:
+    assert [says in each for each in find_mistakes({"SERVICE_COMMANDS": given})] == [True]
+    assert find_mistakes({"SERVICE_COMMANDS": {"orders": ["env", "A=b", "python", "manage.py"]}}) == []

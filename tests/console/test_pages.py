@@ -86,6 +86,7 @@ def test_the_explorer_finds_what_one_request_caused_and_shows_shapes_alone(moved
     page.fill("#correlation", "chain-of-the-test")
     page.keyboard.press("Enter")
     page.wait_for_url("**correlation=chain-of-the-test")
+    page.get_by_text("Asked for").wait_for()
     links = [" ".join(each.inner_text().split()) for each in page.locator(".chain li").all()]
     assert [link.split()[1] for link in links] == ["order.paid", "order.shipped"], links
     page.locator("summary").first.click()

@@ -9,6 +9,7 @@ from django import template
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import conditional_escape
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
 from migration_tools.console.assets import digest_of
@@ -73,6 +74,15 @@ def breakable(value: Any) -> SafeString:
 def unbroken(value: str) -> SafeString:
     """A sentence whose options (--so-called) no line break tears apart."""
     return mark_safe(OPTION.sub(r'<span class="option">\g<0></span>', conditional_escape(value)))  # noqa: S308  (escaped)
+
+
+@register.filter
+def about(letter: dict[str, Any], side: Any) -> str:
+    """What an address says of a parked event beside its key or position: whose it is, and which was seen."""
+    said = {"group": letter["group"], "event": letter["event_id"]}
+    if side.service:
+        said |= {"side": "service", "stream": letter["stream"]}
+    return urlencode({name: value for name, value in said.items() if value})
 
 
 @register.simple_tag

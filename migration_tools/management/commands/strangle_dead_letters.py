@@ -39,6 +39,7 @@ class Command(Examples):
         )
         parser.add_argument("--key", help="the events of one aggregate, as type/id")
         parser.add_argument("--position", type=int, help="the event at this position; for replay: all of its key")
+        parser.add_argument("--event", default="", help="only if the event of this id is among them")
         parser.add_argument("--reason", default="", help="why; needed by skip, whose event is never handled")
         parser.add_argument(
             "--reveal", action="store_true", help="show payloads and failures, which may be personal data"
@@ -78,6 +79,11 @@ class Command(Examples):
         found = dead_letters.letters(conn, inbox, key=key, position=options["position"])
         if not found and (key or options["position"] is not None):
             raise StrangleError(f"no such event of {inbox!r} is parked; strangle_dead_letters list {options['stream']}")
+        if options["event"] and options["event"] not in {str(each.event.event_id) for each in found}:
+            raise StrangleError(
+                f"event {options['event']} of {inbox!r} is not parked there (any more); "
+                f"strangle_dead_letters list {options['stream']}"
+            )
         actions: dict[str, Callable[[str, list[Letter], dict[str, Any]], dict[str, Any]]] = {
             "list": self._list,
             "show": self._show,
