@@ -93,6 +93,7 @@ class Environment:
             "FEED_TOKENS": {side: _token(side) for side in readers if _token(side)},
             "TRANSPORT": os.environ.get("STRANGLE_TRANSPORT", "feed"),
             "BROKER_URL": os.environ.get("STRANGLE_BROKER_URL", ""),
+            "METRICS_TOKEN": os.environ.get("STRANGLE_METRICS_TOKEN", ""),
             "IDENTITY": "signed",
             "IDENTITY_URL": os.environ.get("STRANGLE_IDENTITY_URL", identity),
             "IDENTITY_TOKEN": _token(self.name),

@@ -15,6 +15,7 @@ from migration_tools.observability.figures import FAMILIES
 from tests.architecture.tree import ROOT
 
 DEPLOY = ROOT / "deploy" / "observability"
+PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 
 
 def rendered(samples: list[Sample]) -> str:
@@ -52,9 +53,14 @@ def test_a_family_has_help_type_and_its_samples_together() -> None:
 
 
 def test_every_metric_is_documented_with_its_type_and_nothing_else_is() -> None:
-    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-    rows = dict(re.findall(r"^\| `(strangle_\w+)` \| (\w+) \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(strangle_\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     assert rows == {name: kind for name, (kind, _) in FAMILIES.items()}
+
+
+def documented_labels() -> dict[str, set[str]]:
+    """What the page says of each metric; test_scrape.py holds that to a scrape."""
+    rows = re.findall(r"^\| `(strangle_\w+)` \| \w+ \| ([\w, ]*)\|", PAGE, re.MULTILINE)
+    return {name: set(filter(None, re.split(r"[, ]+", labels))) for name, labels in rows}
 
 
 def test_counters_are_named_as_such_and_nothing_else_is() -> None:
@@ -85,6 +91,55 @@ def test_every_query_names_metrics_that_there_are(name: str) -> None:
         assert named(query), query
         assert named(query) <= set(FAMILIES), query
         assert query.count("(") == query.count(")")
+
+
+def inside(text: str) -> str:
+    """What the parentheses hold with which a text begins."""
+    depth = 0
+    for place, sign in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if depth == 0:
+            return text[: place + 1]
+    return text
+
+
+def strange_labels(query: str) -> list[str]:
+    """Labels that a query chooses, groups or joins by, and that a metric it concerns does not have."""
+    known = documented_labels()
+    asked: list[tuple[str, str]] = []
+    for name, selector in re.findall(r"\b(strangle_\w+)\{([^}]*)\}", query):
+        asked += [(name, label) for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector)]
+    for found in re.finditer(r"\bby \(([^)]*)\)\s*(?=\()", query):
+        concerned = named(inside(query[found.end() :]))
+        asked += [(name, label) for name in concerned for label in re.split(r"[, ]+", found[1])]
+    for found in re.finditer(r"\bon \(([^)]*)\)\s*(strangle_\w+)", query):
+        asked += [(found[2], label) for label in re.split(r"[, ]+", found[1])]
+    return [f"{name} has no label {label!r}" for name, label in asked if label not in known.get(name, set())]
+
+
+@pytest.mark.parametrize("name", ["dashboard.json", "alerts.yml"])
+def test_every_query_chooses_and_groups_by_labels_that_there_are(name: str) -> None:
+    assert [fault for query in queries(DEPLOY / name) for fault in strange_labels(query)] == []
+
+
+def test_an_alert_speaks_of_labels_that_its_query_leaves() -> None:
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        said = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        left = set(re.split(r"[, ]+", ",".join(re.findall(r"\bby \(([^)]*)\)", rule["expr"]))))
+        assert said <= left, rule["alert"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'strangle_phase{stream="orders"}',
+        "max by (stream, context) (rate(strangle_route_requests_total[5m]))",
+        "strangle_move_seconds > 900 unless on (stream) strangle_phase == 1",
+    ],
+)
+def test_a_label_that_is_not_is_found(query: str) -> None:
+    assert len(strange_labels(query)) == 1
 
 
 def test_a_query_of_a_metric_that_is_not_is_found() -> None:
