@@ -84,15 +84,19 @@ def test_what_every_generator_writes_passes_lint_types_and_its_own_tests(written
     ):
         skipped = ["--ignore", "written"] if where == "." else []
         assert pytest_in(written, where, *skipped, settings=settings, **env).startswith(f"{passed} passed")
-    models = written / "written" / "sales" / "models.py"
-    right = models.read_text()
-    models.write_text(right.replace("max_digits=12", "max_digits=5"))
-    try:
-        done = run(*PYTEST, "--ds", f"{PACKAGE}.settings", "written", cwd=written, **env)
-        assert "makemigrations" in done.stdout
-        assert "2 failed" in done.stdout, "neither is the document true now, nor are the schema migrations"
-    finally:
-        models.write_text(right)
+    service = written / "written" / "sales"
+    for file, right, wrong in (
+        ("models.py", "max_digits=12", "max_digits=5"),
+        ("api.py", 'ordering = "pk"', 'ordering = "-created"'),
+    ):
+        text = (service / file).read_text()
+        assert right in text
+        (service / file).write_text(text.replace(right, wrong))
+        try:
+            done = run(*PYTEST, "--ds", f"{PACKAGE}.settings", "written", cwd=written, **env)
+            assert "1 failed" in done.stdout, f"{wrong} in {file} is seen: {done.stdout[-2000:]}"
+        finally:
+            (service / file).write_text(text)
 
 
 def test_the_playbook_has_no_mistake_and_no_key_of_the_models_leads_outside(written: Path) -> None:
