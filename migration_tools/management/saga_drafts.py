@@ -1,5 +1,6 @@
 """Draft sagas from observed transactions that write tables of several contexts: a beginning to be filled in."""
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from migration_tools.analysis.traced import touched
 from migration_tools.errors import SagaError
 from migration_tools.generation.formatting import tidied
 
-HEAD = '''"""A draft from observed transactions: order the steps, name the pivot, say what each compensation does."""
+HEAD = '''"""A draft from observed transactions: order the steps, name the pivot, fill in."""
 
 from migration_tools.sagas.definition import LocalStep, Saga, Step
 from migration_tools.sagas.registry import declare
@@ -20,6 +21,7 @@ from migration_tools.sagas.registry import declare
 def todo(step: LocalStep) -> None:
     raise NotImplementedError(step.step)
 '''
+WIDTH = 88
 
 
 def draft_result(traces: list[Path]) -> dict[str, Any]:
@@ -67,17 +69,17 @@ def draft(written: Written, contexts: ContextMap) -> Iterator[str]:
     action = written.function.rpartition(".")[2].strip("<>").lower() or "action"
     name = _constant(written.function)
     yield ""
-    yield f"# {written.function} ({written.place.file}:{written.place.line}), seen {written.count} times."
+    yield from _comment(f"{written.function} ({written.place.file}:{written.place.line}), seen {written.count} times.")
     yield f"{name} = declare("
     yield "    Saga("
     yield f'        "{name.lower()[:50]}",'
     yield f'        stream="{home}",'
     yield "        steps=("
-    yield f"            # writes {', '.join(wrote[home])}: pending, until the last step"
+    yield from _comment(f"writes {', '.join(wrote[home])}: pending, until the last step", " " * 12)
     yield '            Step("begin", local=todo, undo=todo),'
     for context, tables in wrote.items():
         if context != home:
-            yield f"            # writes {', '.join(tables)}"
+            yield from _comment(f"writes {', '.join(tables)}", " " * 12)
             yield "            Step("
             yield f'                "{context}",'
             yield f'                command="{context}.{action}",'
@@ -88,6 +90,13 @@ def draft(written: Written, contexts: ContextMap) -> Iterator[str]:
     yield "        ),"
     yield "    )"
     yield ")"
+
+
+def _comment(text: str, indent: str = "") -> list[str]:
+    """As lines that no linter finds too long, however many tables there are."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_long_words=False
+    )
 
 
 def _constant(function: str) -> str:

@@ -13,7 +13,7 @@ from tests.services.shop import SECONDS, Shop, opened
 pytest_plugins = ["tests.services.rig"]
 
 SHELVED = """
-    WITH made AS (INSERT INTO shelf_category (title) VALUES ('things') RETURNING id)
+    WITH made AS (INSERT INTO shelf_category (title) VALUES ('Things ' || %s) RETURNING id)
     INSERT INTO shelf_product (id, code, title, price_cents, currency, category_id, features, on_sale)
     OVERRIDING SYSTEM VALUE SELECT %s, 'S' || %s, 'A thing', 1500, 'EUR', id, '{}', true FROM made
 """
@@ -93,7 +93,7 @@ def test_while_the_payments_database_is_away_orders_are_accepted_and_the_catalog
 ) -> None:
     """One database less is one service less: purchases are pending, and confirmed when it is back."""
     product, customer, catalog = shop.product(10), shop.customer(), running("catalog")
-    catalog.rows(SHELVED, product, product)
+    catalog.rows(SHELVED, product, product, product)
     with shop.database_away("payments"):
         until(lambda: shop.ready("payments") == 503, "payments have no database", SECONDS)
         bought = shop.buy(customer, product)
