@@ -69,7 +69,7 @@ def draft(written: Written, contexts: ContextMap) -> Iterator[str]:
     action = written.function.rpartition(".")[2].strip("<>").lower() or "action"
     name = _constant(written.function)
     yield ""
-    yield from _comment(f"{written.function} ({written.place.file}:{written.place.line}), seen {written.count} times.")
+    yield from _comment(f"seen {written.count} times: {written.function} ({written.place.file}:{written.place.line})")
     yield f"{name} = declare("
     yield "    Saga("
     yield f'        "{name.lower()[:50]}",'

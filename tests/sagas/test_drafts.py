@@ -41,7 +41,7 @@ def test_a_transaction_over_three_contexts_becomes_a_saga_without_mistakes(
     [saga] = registry.declared()
     assert find_mistakes(saga) == []
     assert [step.name for step in saga.steps] == ["begin", "inventory", "payments", "confirm"]
-    assert "seen 9" in source
+    assert "seen 9 times" in source
     assert "# writes inventory_movement, inventory_stock" in source
     told = StringIO()
     call_command("strangle_sagas", "draft", "--trace", file, "--format", "json", stdout=told)
