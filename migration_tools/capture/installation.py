@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from migration_tools.capture.declaration import RelationSpec, SideSpec, Status, TableSpec
+from migration_tools.capture.declaration import Fence, RelationSpec, SideSpec, Status, TableSpec
 from migration_tools.capture.drift import compare_table, describe_made
 from migration_tools.capture.layouts import note_layout, source_of
 from migration_tools.capture.log_installation import drop_log, end_log, inspect_log, install_log
 from migration_tools.capture.models import Side
+from migration_tools.capture.refusals import drop_counter, has_counter, make_counter
 from migration_tools.capture.transforms import as_json
 from migration_tools.capture.triggers import create_statements, drop_statements, function_names
 from migration_tools.kernel import points
@@ -50,6 +51,7 @@ def install(conn: Connection, spec: SideSpec, *, wait: Callable[[float], None]) 
             "NOTHING",
             [spec.context, side.value, Side.SOURCE.value],
         )
+        make_counter(conn, spec.context)
         _install_relations(conn, spec)
     points.reached("install.relations_done")
     logged = [table for table in spec.tables if table.captured and table.logged]
@@ -78,6 +80,7 @@ def remove(conn: Connection, context: str, *, wait: Callable[[float], None]) -> 
         conn.execute("DELETE FROM strangle_outbox WHERE stream = %s AND kind <> 'e'", [context])
         conn.execute("UPDATE strangle_relation SET active = false WHERE stream = %s", [context])
         conn.execute("DELETE FROM strangle_ownership WHERE context = %s", [context])
+    drop_counter(conn, context, wait)
 
 
 def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
@@ -94,6 +97,8 @@ def inspect(conn: Connection, spec: SideSpec) -> list[Finding]:
         findings.append(Finding(object=f"relation {relation.projection}", status=_compare(found, relation.declaration)))
     for table in spec.tables:
         findings.append(_inspect_table(conn, table))
+    if any(table.fence is Fence.OWNER for table in spec.tables) and not has_counter(conn, spec.context):
+        findings.append(Finding(object="the counter of refused writes", status=Status.MISSING))
     # A partition that was detached took its rows along without a write.
     tables = {
         row[0]

@@ -25,6 +25,7 @@ import hashlib
 
 from migration_tools.capture.declaration import Fence, TableSpec
 from migration_tools.capture.models import Side
+from migration_tools.capture.refusals import counter_of
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.ownership import FENCED_SQLSTATE
 from migration_tools.stores.postgres import sql
@@ -122,7 +123,7 @@ def _fence_body(spec: TableSpec, owner: str, side: Side) -> sql.Composed:
     """Note [the fence]: every writing transaction holds the shared lock from its first statement to its end, then reads
     the owner afresh. An older REPEATABLE READ snapshot would read an older owner, so there the row is locked, which
     fails if it has changed since. The cutover takes the lock exclusively: behind it no write is in flight.
-    A refusal is counted by a sequence, which the refused transaction's rollback does not take back.
+    A refusal is counted by the context's sequence, which the refused transaction's rollback does not take back.
     """
     first, second = lock_keys(LockClass.FENCE, spec.stream)
     return sql.SQL(
@@ -140,7 +141,7 @@ BEGIN
     END;
   END IF;
   IF now_owner IS DISTINCT FROM {side} THEN
-    BEGIN PERFORM nextval('strangle_fence_blocked'); EXCEPTION WHEN undefined_table THEN NULL; END;
+    BEGIN PERFORM nextval({counter}); EXCEPTION WHEN undefined_table OR insufficient_privilege THEN NULL; END;
     RAISE EXCEPTION 'context % is not owned here: writes to % belong to the %', {context}, TG_TABLE_NAME, now_owner
       USING ERRCODE = {state}, HINT = 'retry; the routing proxy sends the write to its owner';
   END IF;
@@ -153,6 +154,7 @@ END """
         context=sql.Literal(spec.stream),
         side=sql.Literal(side.value),
         state=sql.Literal(FENCED_SQLSTATE),
+        counter=sql.Literal(sql.Identifier(counter_of(spec.stream)).as_string()),
     )
 
 

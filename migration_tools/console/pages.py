@@ -59,6 +59,7 @@ def context(request: HttpRequest, name: str) -> HttpResponse:
         "unreachable": reading.unreachable(of),
         "lags": reading.lag_series(of),
         "fence": reading.fence_series(of),
+        "hits": hits,
         "fenced": sum(hits.values()),
         "last": last,
         "report": reading.report_of(last.report) if last else None,

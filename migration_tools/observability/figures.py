@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from django.apps import apps
 from django.db.models import F, Sum
 
+from migration_tools.capture.refusals import all_refusals
 from migration_tools.conf import settings
 from migration_tools.messaging import metrics as messaging
 from migration_tools.messaging.metrics import Sample
@@ -18,7 +19,7 @@ from migration_tools.verification.report import DifferenceKind
 #: Name: (type, what it says); what `messaging.metrics` tells on either side, and what only the monolith knows.
 FAMILIES = {
     **messaging.FAMILIES,
-    "strangle_fence_blocked_total": ("counter", "Writes that this database's fences refused, of all contexts."),
+    "strangle_fence_blocked_total": ("counter", "Writes that this database's fences refused."),
     "strangle_phase": ("gauge", "1 for the phase that a context is in, 0 for the others."),
     "strangle_copies_kept": ("gauge", "1 where the old tables stay as copies that follow, 0 where they are put away."),
     "strangle_move_seconds": ("gauge", "Since when a move is under way; absent when none is."),
@@ -36,8 +37,8 @@ FAMILIES = {
 def collect(conn: Connection) -> Iterator[Sample]:
     """Everything this side knows; a service has no phases and no routes."""
     yield from messaging.collect(conn)
-    hits = conn.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM strangle_fence_blocked").fetchone()
-    yield Sample(name="strangle_fence_blocked_total", value=hits[0] if hits else 0)
+    for context, hits in all_refusals(conn).items():
+        yield Sample(name="strangle_fence_blocked_total", value=hits, labels={"context": context})
     if apps.is_installed("migration_tools.state"):
         yield from _moves()
         yield from _verifications()

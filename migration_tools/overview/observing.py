@@ -9,6 +9,7 @@ from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from migration_tools.capture.models import Side
+from migration_tools.capture.refusals import refusals
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.overview.chain import read_latest
@@ -28,7 +29,6 @@ from migration_tools.routing.traffic import read_traffic
 from migration_tools.state.journal import read_context
 from migration_tools.state.models import Observation, Sample
 from migration_tools.state.phase import Phase
-from migration_tools.stores.postgres import Connection
 
 VERSION = 1
 KEEP = dt.timedelta(hours=1)
@@ -98,7 +98,7 @@ def _look_closely(env: Surroundings, document: dict[str, Any], facts: dict[str, 
     document["uses"] = read_uses(env)
     document["users"] = facts["users"] = read_users(env, before.get("users", []))
     document["remaining"] = read_remaining(env, phase, facts)
-    document["fenced"] = {side.value: fence_hits(env.connection(side)) for side in Side}
+    document["fenced"] = {side.value: refusals(env.connection(side), env.context) for side in Side}
 
 
 def read_service(playbook: type[Playbook]) -> dict[str, Any]:
@@ -117,12 +117,6 @@ def read_service(playbook: type[Playbook]) -> dict[str, Any]:
             "sagas": read_sagas(conn, place.alias),
             "latest": [each.to_json() for each in read_latest(conn, place, playbook.context, LATEST_SHOWN)],
         }
-
-
-def fence_hits(conn: Connection) -> int:
-    """Writes that this database's fences have refused so far, of all contexts."""
-    row = conn.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM strangle_fence_blocked").fetchone()
-    return int(row[0]) if row else 0
 
 
 def keep(document: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 from django.utils import timezone
 
 from migration_tools.phases.archive import old_tables
-from migration_tools.phases.quiet import sessions_on
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.witnesses import sessions_on, uses_of
 
 FORGET = dt.timedelta(hours=1)
 KEEP = 40
@@ -15,17 +15,8 @@ KEEP = 40
 
 def read_uses(env: Surroundings) -> list[dict[str, Any]]:
     """Scans and changed rows of each old table since the server's statistics began, our own apply path's among them."""
-    env.source.execute("SELECT pg_stat_clear_snapshot()")
-    rows = env.source.execute(
-        """SELECT relname::text, COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0), n_tup_ins + n_tup_upd + n_tup_del
-           FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
-        [old_tables(env)],
-    ).fetchall()
-    found = {str(row[0]): (int(row[1]), int(row[2])) for row in rows}
-    return [
-        {"table": table, "reads": found.get(table, (0, 0))[0], "writes": found.get(table, (0, 0))[1]}
-        for table in old_tables(env)
-    ]
+    found = uses_of(env.source, old_tables(env))
+    return [{"table": table, "reads": reads, "writes": writes} for table, (reads, writes) in found.items()]
 
 
 def read_users(env: Surroundings, known: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,10 +17,11 @@ class Decommission:
     """
 
     def look(self, env: Surroundings) -> Iterator[Finding]:
-        """Soaked, both consumers timely, nothing parked, no saga left in the monolith, no shadow read of it.
+        """Fences as declared, soaked, both consumers timely, nothing parked, no saga left, no shadow read of it.
 
         Copies that go on being read must also have been found equal since the hand-over; a final dump needs a place.
         """
+        yield "capture_installed", gates.capture_installed(env)
         yield "soaked", gates.soaked(env)
         yield "no_dead_letters", gates.no_dead_letters(env)
         yield "no_pinned_sagas", gates.no_pinned_sagas(env)

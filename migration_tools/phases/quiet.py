@@ -5,10 +5,14 @@ time, so the counters say nothing. A write of somebody else the fence refuses an
 past the fence holds a lock while it is open, and so does a `SELECT … FOR UPDATE`, which needs the right to write.
 
 Note [three witnesses]. The server's counters miss no scan and no changed row, but do not know whose it was. Sessions
-are caught while they hold a lock on a table, with their role and application. A write that the fence refuses touches no
-row, so only the fence's own counter sees it. It counts for the whole database, so in a watch of days it is a witness
-where no other context is fenced off; in one of seconds it may be a client on its way to the new owner, and is told.
-Where pg_stat_statements is there, it says which role's statement it was, too.
+are caught while they hold a lock on a table, with their role and application; the owner's too, and the toolkit's own,
+such as a relay whose other context's rows are made of these. A write that the fence refuses touches no row, so only the
+context's own counter of refusals sees it. In a watch of days that is a writer left; in one of seconds it may be a
+client on its way to the new owner, and is told. Where pg_stat_statements is there, it says which role's statement it
+was, too.
+
+Note [reads elsewhere]. What reads a streaming replica leaves no trace on the primary, and fails when the tables go all
+the same. So each of READ_REPLICAS is looked at too, and standbys that stream without being named there are told of.
 
 Note [a watch of days]. The first run stops the carrying back and journals the counters. Each further run compares; it
 ends with StillWatching until the time is over, and keeps what is done. Lost statistics (a crash, a reset) begin
@@ -16,19 +20,30 @@ it anew, and so does a use. The tables in quarantine are watched so again before
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from django.db.models import Sum
 from django.utils import timezone
 
+from migration_tools.capture.refusals import refusals
 from migration_tools.conf import settings
 from migration_tools.errors import GateNotMet, StillWatching
 from migration_tools.phases.archive import old_tables
 from migration_tools.phases.surroundings import Surroundings
+from migration_tools.phases.witnesses import (
+    Session,
+    last_tried,
+    sessions_on,
+    statements_on,
+    told_uses,
+    told_writes,
+    uses_of,
+)
 from migration_tools.routing.models import ReadTraffic
 from migration_tools.state.journal import last_evidence, read_context, record
-from migration_tools.stores.postgres import Connection
+from migration_tools.stores.postgres import Connection, connect
 
 STATISTICS_SECONDS = 1.5
 IDLE_STATISTICS_SECONDS = 11.0
@@ -38,59 +53,10 @@ AT_ONE_SITTING = dt.timedelta(minutes=10)
 # watch as long as this goes on trying.
 REFUSALS_COUNT_FROM = dt.timedelta(minutes=1)
 STEP = "watched"
-# Whoever may bear the apply path's marks is one of ours: relays and consumers run as the owner of the tables.
-# Autovacuum, which has no role, uses nothing.
-_SESSIONS = """
-    SELECT c.relname::text, a.usename::text, a.application_name,
-           bool_or(l.mode = 'RowExclusiveLock'), bool_or(l.mode IN ('RowShareLock', 'RowExclusiveLock')),
-           bool_or(starts_with(a.application_name, 'strangle:') OR a.usename = t.tableowner)
-    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
-    JOIN pg_tables t ON t.tablename = 'strangle_ownership'
-    WHERE c.relname = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid() AND a.usename IS NOT NULL
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    GROUP BY 1, 2, 3"""
-_STATEMENTS = r"""
-    SELECT r.rolname::text, regexp_replace(s.query, '\s+', ' ', 'g'), t.name, sum(s.calls)::bigint
-    FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
-    JOIN unnest(%s::text[]) t(name) ON s.query ~ ('\m' || t.name || '\M')
-    WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.query !~ '\mpg_stat_'
-    GROUP BY 1, 2, 3"""
-_LAST_TRIED = r"""
-    SELECT DISTINCT a.usename::text, a.application_name FROM pg_stat_activity a
-    JOIN unnest(%(tables)s::text[]) t(name)
-      ON a.query ~* ('\m(insert|update|delete|merge|truncate)\M.*\m' || t.name || '\M')
-    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.query_start >= %(since)s
-      AND NOT starts_with(a.application_name, 'strangle:')"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """Who holds a lock on an old table now: to write rows, or to lock rows, which needs the right to write them too."""
-
-    table: str
-    role: str
-    application: str
-    writes: bool
-    locks_rows: bool
-    ours: bool
-
-    def __str__(self) -> str:
-        return _named(self.role, self.application)
-
-
-def sessions_on(conn: Connection, tables: list[str]) -> list[Session]:
-    """Everybody who holds a lock on one of the tables now."""
-    return [
-        Session(
-            table=str(table),
-            role=str(role),
-            application=str(application),
-            writes=bool(writes),
-            locks_rows=bool(locks),
-            ours=bool(ours),
-        )
-        for table, role, application, writes, locks, ours in conn.execute(_SESSIONS, [tables]).fetchall()
-    ]
+HERE = ""
+_STANDBYS = """
+    SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' AND pid NOT IN
+      (SELECT active_pid FROM pg_replication_slots WHERE slot_type = 'logical' AND active_pid IS NOT NULL)"""
 
 
 def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bool = False) -> dict[str, Any]:
@@ -104,6 +70,11 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
         GateNotMet: naming each table that was used, how often, and by whom as far as they were caught.
         StillWatching: nobody did so far, and the time is not over.
     """
+    with _replicas(env, read=not readers) as replicas:
+        return _prove_quiet(env, purpose, replicas, readers=readers)
+
+
+def _prove_quiet(env: Surroundings, purpose: str, replicas: dict[str, Connection], *, readers: bool) -> dict[str, Any]:
     quiet = max(env.playbook.gates.quiet, dt.timedelta(days=float(env.options.get("quiet_days") or 0)))
     tables = old_tables(env)
     long = quiet > AT_ONE_SITTING
@@ -112,16 +83,18 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
     late, of_idle = (0.0, 0.0) if readers else (STATISTICS_SECONDS, IDLE_STATISTICS_SECONDS)
     env.wait(late if before or not long else of_idle)
     if before is None:
-        before = _look(env.source, env.context, tables)
+        before = _look(env, tables, replicas)
         if long:
             _remember(env, before)
-    caught = _sit(env, tables, 0 if long else quiet.total_seconds() + late)
-    after = _look(env.source, env.context, tables)
+    caught = _sit(env, tables, replicas, 0 if long else quiet.total_seconds() + late, ours=not readers)
+    after = _look(env, tables, replicas)
     since = dt.datetime.fromisoformat(before["at"])
-    if after["statistics"] != before["statistics"] or any(after["uses"][t] < before["uses"].get(t, 0) for t in tables):
+    if _lost(before, after):
         _remember(env, after)
         raise StillWatching("the server's statistics were lost meanwhile, so the watch begins anew; run this again")
-    used = _written(caught) if readers else _used(tables, before, after, caught)
+    used = told_writes(caught[HERE]) if readers else told_uses(tables, before, after, caught[HERE])
+    for name in replicas:
+        used += told_uses(tables, before["replicas"][name], after["replicas"][name], caught[name], on=name)
     used += _refused(env, before, after, tables) if quiet >= REFUSALS_COUNT_FROM or readers else []
     if used:
         if long:
@@ -143,37 +116,71 @@ def prove_quiet(env: Surroundings, purpose: str = "decommission", *, readers: bo
     }
 
 
-def _sit(env: Surroundings, tables: list[str], seconds: float) -> set[Session]:
-    """Catch sessions that are not ours for a while."""
+@contextmanager
+def _replicas(env: Surroundings, *, read: bool = True) -> Iterator[dict[str, Connection]]:
+    """Connections to the replicas that reads of the monolith may go to, by alias; none if reads do not matter.
+
+    Raises:
+        StrangleError: one does not answer, so nobody can say whether it is read.
+    """
+    known = settings().READ_REPLICAS if read and env.playbook.source == settings().DATABASE else {}
+    found = sorted(str(row[0]) for row in env.source.execute(_STANDBYS).fetchall())
+    if read and len(found) > len(known):
+        env.say(
+            f"{len(found)} standbys stream from here ({', '.join(found)}), and READ_REPLICAS names {len(known)}: who "
+            "reads the others is not seen"
+        )
+    with ExitStack() as stack:
+        yield {alias: stack.enter_context(connect(alias, "watch")) for alias in known}
+
+
+def _sit(
+    env: Surroundings, tables: list[str], replicas: dict[str, Connection], seconds: float, *, ours: bool
+) -> dict[str, set[Session]]:
+    """Catch sessions for a while, by place; the toolkit's only where nothing of it has business there any more."""
     until = timezone.now() + dt.timedelta(seconds=seconds)
-    caught: set[Session] = set()
+    places = {HERE: env.source, **replicas}
+    caught: dict[str, set[Session]] = {place: set() for place in places}
     while True:
-        caught |= {each for each in sessions_on(env.source, tables) if not each.ours}
+        for place, conn in places.items():
+            caught[place] |= {each for each in sessions_on(conn, tables) if ours or not each.ours}
         if timezone.now() >= until:
             return caught
         env.wait(LOOK_SECONDS)
 
 
-def _look(conn: Connection, context: str, tables: list[str]) -> dict[str, Any]:
+def _look(env: Surroundings, tables: list[str], replicas: dict[str, Connection]) -> dict[str, Any]:
     """What the witnesses say now, as JSON."""
-    conn.execute("SELECT pg_stat_clear_snapshot()")
-    rows = conn.execute(
-        """SELECT relname::text, COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del
-           FROM pg_stat_user_tables WHERE relname = ANY (%s)""",
-        [tables],
-    ).fetchall()
-    uses = {str(row[0]): int(row[1]) for row in rows}
+    return {
+        **_look_at(env.source, tables),
+        "refused": refusals(env.source, env.context),
+        "asked": asked(env.context),
+        "replicas": {alias: _look_at(conn, tables) for alias, conn in replicas.items()},
+    }
+
+
+def _look_at(conn: Connection, tables: list[str]) -> dict[str, Any]:
     (statistics,) = conn.execute(
         "SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()"
     ).fetchone() or (None,)
     return {
         "at": timezone.now().isoformat(),
-        "uses": {table: uses.get(table, 0) for table in tables},
-        "refused": _refusals(conn),
+        "uses": {table: reads + writes for table, (reads, writes) in uses_of(conn, tables).items()},
         "statistics": statistics,
-        "statements": _statements(conn, tables),
-        "asked": asked(context),
+        "statements": statements_on(conn, tables),
     }
+
+
+def _lost(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a server has forgotten what it had counted, or another one is looked at."""
+    if before["replicas"].keys() != after["replicas"].keys() or after["refused"] < before["refused"]:
+        return True
+    pairs = [(before, after), *((before["replicas"][name], seen) for name, seen in after["replicas"].items())]
+    return any(
+        now["statistics"] != then["statistics"]
+        or any(count < then["uses"].get(table, 0) for table, count in now["uses"].items())
+        for then, now in pairs
+    )
 
 
 def asked(context: str) -> dict[str, int]:
@@ -182,61 +189,11 @@ def asked(context: str) -> dict[str, int]:
     return dict(seen.values_list("proxy").annotate(total=Sum("requests")))
 
 
-def _refusals(conn: Connection) -> int:
-    """Writes that the fence has refused in this database; a sequence, which no rollback takes back."""
-    if conn.execute("SELECT to_regclass('strangle_fence_blocked')").fetchone() == (None,):
-        return 0
-    row = conn.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM strangle_fence_blocked").fetchone()
-    return int(row[0]) if row else 0
-
-
-def _statements(conn: Connection, tables: list[str]) -> list[list[Any]]:
-    """Statements that name an old table, with the calls so far; none without the extension or the right to read it."""
-    if conn.execute("SELECT to_regclass('pg_stat_statements')").fetchone() == (None,):
-        return []
-    return [list(row) for row in conn.execute(_STATEMENTS, [tables]).fetchall()]
-
-
-def _used(tables: list[str], before: dict[str, Any], after: dict[str, Any], caught: set[Session]) -> list[str]:
-    told = []
-    calls = {tuple(each[:3]): each[3] for each in before["statements"]}
-    for table in tables:
-        times = after["uses"][table] - before["uses"].get(table, 0)
-        if not times:
-            continue
-        who = sorted({str(each) for each in caught if each.table == table})
-        who += [
-            f"role {role!r} by {query[:100]!r}, {number - calls.get((role, query, name), 0)} times"
-            for role, query, name, number in after["statements"]
-            if name == table and number > calls.get((role, query, name), 0)
-        ]
-        by = f"by {'; '.join(who)}" if who else "by whom was not seen: look in pg_stat_activity"
-        told.append(
-            f"table {table!r} was read or written {times} times since {before['at'][:19]}, {by}; move it to the "
-            f"service's API"
-        )
-    return told
-
-
-def _written(caught: set[Session]) -> list[str]:
-    """Who wrote the copies past the fence, or locked rows of them, while we looked."""
-    return sorted(
-        f"table {each.table!r} was {'written' if each.writes else 'read with row locks (SELECT … FOR UPDATE)'} by "
-        f"{each}, which needs the right to write; move it to the service's API"
-        for each in caught
-        if each.writes or each.locks_rows
-    )
-
-
 def _refused(env: Surroundings, before: dict[str, Any], after: dict[str, Any], tables: list[str]) -> list[str]:
     number = after["refused"] - before["refused"]
-    (others,) = env.source.execute(
-        "SELECT count(*) FROM strangle_ownership WHERE context <> %s AND owner <> side", [env.context]
-    ).fetchone() or (0,)
-    if not number or others:
+    if not number:
         return []
-    tried = env.source.execute(_LAST_TRIED, {"tables": tables, "since": before["at"]}).fetchall()
-    who = "; ".join(sorted(_named(str(role), str(application)) for role, application in tried))
+    who = "; ".join(last_tried(env.source, tables, before["at"]))
     return [
         f"the fence refused {number} writes since {before['at'][:19]}: somebody still tries"
         + (f", the last was {who}" if who else "")
@@ -245,23 +202,20 @@ def _refused(env: Surroundings, before: dict[str, Any], after: dict[str, Any], t
     ]
 
 
-def _named(role: str, application: str) -> str:
-    return f"role {role!r}" + (f" ({application})" if application else "")
-
-
 def discount(env: Surroundings) -> None:
     """After the operator has read the tables itself: let a watch of days go on from the counters as they are now."""
     before = _remembered(env)
     if before is not None:
         env.source.execute("SELECT pg_stat_force_next_flush()")
-        after = _look(env.source, env.context, old_tables(env))
+        after = _look_at(env.source, old_tables(env))
         _remember(env, {**before, "uses": after["uses"], "statements": after["statements"]})
 
 
 def begin_anew(env: Surroundings) -> None:
     """Somebody was found by other means: a watch of days begins from now."""
     if _remembered(env) is not None:
-        _remember(env, _look(env.source, env.context, old_tables(env)))
+        with _replicas(env) as replicas:
+            _remember(env, _look(env, old_tables(env), replicas))
 
 
 def _remember(env: Surroundings, seen: dict[str, Any]) -> None:
@@ -271,7 +225,7 @@ def _remember(env: Surroundings, seen: dict[str, Any]) -> None:
 def _remembered(env: Surroundings) -> dict[str, Any] | None:
     """The watch's beginning, if it is of the move that is under way: one that was undone wrote the tables again."""
     seen = last_evidence(env.context, STEP)
-    return seen if seen and seen.get("move_began") == _began(env) else None
+    return seen if seen and seen.get("move_began") == _began(env) and "replicas" in seen else None
 
 
 def _began(env: Surroundings) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from migration_tools.capture.declaration import Fence
 from migration_tools.capture.installation import remove_table, take_off
+from migration_tools.capture.refusals import drop_counter
 from migration_tools.errors import ArchiveBroken, GateNotMet, WrongPhase
 from migration_tools.kernel import points
 from migration_tools.phases import dumps, gates
@@ -145,8 +146,10 @@ def finish(
         with connect(playbook.target, "removal") as target:
             for table in dropped["service_tables"]:
                 remove_table(target, context, table, wait)
+            drop_counter(target, context, wait)
             with transaction(target):
                 _clear(target, _LEDGER, context, dropped["service_tables"], dropped["kept_projections"])
+        drop_counter(source, context, wait)
         points.reached("removal.service_done")
         done = {"fences_off": dropped["service_tables"], "route": _route(context, drop=drop_routes)}
         points.reached("removal.routes_done")

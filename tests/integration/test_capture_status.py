@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from migration_tools.capture.drift import compare_made
 from migration_tools.capture.installation import Status, inspect, install
+from migration_tools.capture.refusals import refusals
 from migration_tools.stores.postgres import connect
 
 TABLE = "orders_orderline"
@@ -62,6 +64,28 @@ def test_what_was_done_by_hand_is_named_and_mended(stage: Any) -> None:
     stage.shop.execute(f"UPDATE {TABLE} SET quantity = 8 WHERE order_id = 4")
     stage.settle()
     assert stage.differences() == []
+
+
+def test_a_fence_without_its_counter_refuses_all_the_same_and_the_counter_is_put_back(stage: Any) -> None:
+    """Dropped, or somebody else's: then a refusal must stay one that the proxy understands."""
+
+    def late() -> None:
+        with stage.pair.connect("shop", "shop_app") as app, pytest.raises(psycopg.errors.OperationalError) as refused:
+            app.execute("UPDATE orders_order SET note = 'late' WHERE id = 1")
+        assert refused.value.sqlstate == "40S01"
+
+    stage.shop.execute("UPDATE strangle_ownership SET owner = 'target'")
+    with connect("default", "test") as conn:
+        late()
+        owner = conn.execute("SELECT sequenceowner FROM pg_sequences WHERE sequencename = 'strangle_refused_orders'")
+        assert owner.fetchone() == ("shop_owner",), "whoever installs a fence anew must be able to let it count"
+        stage.shop.execute("DROP SEQUENCE strangle_refused_orders")
+        late()
+        found = [each for each in inspect(conn, stage.compiled.source) if each.status is not Status.INSTALLED]
+        assert [str(each.object) for each in found] == ["the counter of refused writes"]
+        install(conn, stage.compiled.source, wait=lambda _: None)
+        late()
+        assert refusals(conn, "orders") == 1
 
 
 @pytest.mark.parametrize("statement", ["TRUNCATE orders_orderline", "TRUNCATE catalog_category CASCADE"])

@@ -12,6 +12,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
+from migration_tools.phases.witnesses import sessions_on, uses_of
 from migration_tools.replication import read_replicas
 from migration_tools.replication.read_replicas import ReplicaMiddleware, from_replicas, replica_reads, written
 from migration_tools.testing.postgres import EmbeddedPostgres
@@ -176,3 +177,27 @@ def test_after_a_write_the_block_reads_what_it_wrote(routed: EmbeddedPostgres) -
         assert alias_of() == "replica"
         Group.objects.create(name="inside")
         assert (alias_of(), Group.objects.filter(name="inside").count()) == ("default", 1)
+
+
+def test_who_reads_the_standby_leaves_traces_there_and_none_on_the_primary(
+    primary: EmbeddedPostgres, routed: EmbeddedPostgres
+) -> None:
+    """Why a decommission looks at each of READ_REPLICAS too."""
+    with psycopg.connect(primary.dsn(), autocommit=True) as owner:
+        owner.execute("CREATE TABLE IF NOT EXISTS strangle_ownership ()")
+        at = owner.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+        assert at is not None
+        caught_up(routed, at[0])
+        with (
+            psycopg.connect(routed.dsn(), autocommit=True) as there,
+            psycopg.connect(routed.dsn(), application_name="weekly report") as reader,
+        ):
+            here, before = uses_of(owner, [TABLE]), uses_of(there, [TABLE])[TABLE][0]
+            reader.execute(f"SELECT count(*) FROM {TABLE}")
+            assert [str(each) for each in sessions_on(there, [TABLE])] == ["role 'postgres' (weekly report)"]
+            assert sessions_on(owner, [TABLE]) == []
+            reader.rollback()
+            reader.execute("SELECT pg_stat_force_next_flush()")
+            reader.rollback()
+            assert uses_of(there, [TABLE])[TABLE][0] == before + 1
+            assert uses_of(owner, [TABLE]) == here

@@ -195,22 +195,22 @@ def test_health_and_metrics_answer_and_metrics_ask_for_their_token(stage: Stage)
     with override_settings(MIGRATION_TOOLS={**_raw(), "METRICS_TOKEN": "t" * 16}):
         assert client.get("/strangle/metrics/").status_code == 401
         text = client.get("/strangle/metrics/", headers={"Authorization": "Bearer " + "t" * 16}).content.decode()
-    assert "strangle_fence_blocked_total 0.0" in text.splitlines()
+    assert 'strangle_fence_blocked_total{context="orders"} 0.0' in text.splitlines()
     assert "strangle_horizon_age_seconds" in text
 
 
 def test_refused_writes_are_counted_though_their_transactions_are_rolled_back(stage: Stage) -> None:
     import psycopg
 
-    from migration_tools.overview.observing import fence_hits
+    from migration_tools.capture.refusals import refusals
 
-    assert fence_hits(stage.shop) == 0
+    assert refusals(stage.shop, "orders") == 0
     stage.shop.execute("UPDATE strangle_ownership SET owner = 'target' WHERE context = 'orders'")
     with stage.pair.connect("shop", "shop_app") as leftover:
         for _ in range(3):
             with pytest.raises(psycopg.errors.OperationalError):
                 leftover.execute("UPDATE orders_order SET note = 'late' WHERE id = 1")
-    assert fence_hits(stage.shop) == 3
+    assert refusals(stage.shop, "orders") == 3
 
 
 def _raw() -> dict[str, Any]:

@@ -69,9 +69,47 @@ def road(cluster: Cluster, templates: tuple[str, str], context: str, *, schema: 
 
     With `schema` the service lives in a schema called like it, in a database where every other service has one too.
     """
+    with roads(cluster, templates, context, schema=schema) as made:
+        yield made[context]
+
+
+@contextmanager
+def roads(
+    cluster: Cluster, templates: tuple[str, str], *contexts: str, schema: bool = False
+) -> Iterator[dict[str, Road]]:
+    """The same of several contexts of one shop, each with a service of its own; by context."""
     suffix = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.urandom(3).hex()}"
-    shop, service = f"shop_{suffix}", f"{context}_{suffix}"
+    shop, services = f"shop_{suffix}", {context: f"{context}_{suffix}" for context in contexts}
     recreate(cluster, shop, owner="shop_owner", template=templates[0])
+    for context, service in services.items():
+        _make_service(cluster, context, service, schema=schema)
+    with ExitStack() as stack:
+        stack.callback(_drop, cluster, shop, *services.values())
+        stack.enter_context(_aliases(cluster, {"default": shop, **services}))
+        upstreams = {"monolith": "127.0.0.1:1"} | {name: f"127.0.0.1:{2 + n}" for n, name in enumerate(contexts)}
+        playbooks = [f"playbooks.{context}" for context in contexts]
+        mine = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": playbooks, "UPSTREAMS": upstreams}
+        stack.enter_context(override_settings(MIGRATION_TOOLS=mine))
+        made = {}
+        for context, service in services.items():
+            if schema:
+                connections.settings[context]["OPTIONS"] = {"options": f"-c search_path={context}"}
+            stack.enter_context(impatient(get(context)))
+            made[context] = Road(
+                context=context,
+                shop=stack.enter_context(psycopg.connect(cluster.dsn(shop), autocommit=True)),
+                service=stack.enter_context(psycopg.connect(cluster.dsn(service), autocommit=True)),
+                schema=context if schema else "public",
+            )
+            made[context].service.execute("SELECT set_config('search_path', %s, false)", [made[context].schema])
+        made[contexts[0]].shop.execute(SMALL_SHOP)
+        made[contexts[0]].shop.execute(MORE)
+        for context in contexts:
+            stack.enter_context(_threads(context))
+        yield made
+
+
+def _make_service(cluster: Cluster, context: str, service: str, *, schema: bool) -> None:
     for name in rig.NAMES if schema else (context,):
         env = rig.environment(name, service, "owner")
         if not schema:
@@ -82,26 +120,6 @@ def road(cluster: Cluster, templates: tuple[str, str], context: str, *, schema: 
             env["SERVICES_DATABASE_MODE"] = "schema"
         migrated = rig.manage(name, "migrate", "-v0", env=env)
         assert migrated.returncode == 0, migrated.stderr
-    with ExitStack() as stack:
-        stack.callback(_drop, cluster, shop, service)
-        stack.enter_context(_aliases(cluster, {"default": shop, context: service}))
-        if schema:
-            connections.settings[context]["OPTIONS"] = {"options": f"-c search_path={context}"}
-        upstreams = {"monolith": "127.0.0.1:1", context: "127.0.0.1:2"}
-        mine = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": [f"playbooks.{context}"], "UPSTREAMS": upstreams}
-        stack.enter_context(override_settings(MIGRATION_TOOLS=mine))
-        stack.enter_context(impatient(get(context)))
-        made = Road(
-            context=context,
-            shop=stack.enter_context(psycopg.connect(cluster.dsn(shop), autocommit=True)),
-            service=stack.enter_context(psycopg.connect(cluster.dsn(service), autocommit=True)),
-            schema=context if schema else "public",
-        )
-        made.service.execute("SELECT set_config('search_path', %s, false)", [made.schema])
-        made.shop.execute(SMALL_SHOP)
-        made.shop.execute(MORE)
-        stack.enter_context(_threads(context))
-        yield made
 
 
 MORE = """

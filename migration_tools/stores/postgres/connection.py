@@ -189,6 +189,8 @@ def django_connection(alias: str) -> Connection:
 def own_session(alias: str, purpose: str) -> Connection:
     """The psycopg connection under Django's `alias`, for a process that keeps locks and plans on it.
 
+    It is named strangle:`purpose` in pg_stat_activity, as our own are.
+
     Raises:
         StrangleError: a pooler in transaction mode stands between, or Django uses another driver.
     """
@@ -197,6 +199,8 @@ def own_session(alias: str, purpose: str) -> Connection:
         refuse_pooled(conn, alias, purpose)
         _pin(conn)
         _pinned.add(conn)
+    if conn.info.parameter_status("application_name") != (name := f"strangle:{purpose}"):
+        conn.execute("SELECT set_config('application_name', %s, false)", [name])
     return conn
 
 

@@ -32,7 +32,7 @@ def with_short_locks(
             return
         except (errors.LockNotAvailable, errors.DeadlockDetected):
             wait(min(0.02 * 2**attempt, 1.0))
-    names = ", ".join(table.as_string(conn) for table in tables)
+    names = ", ".join(table.as_string(conn) for table in tables) or "what the toolkit made"
     raise FenceBusy(
         f"{names} stayed locked by a long transaction in {ATTEMPTS} attempts; what is installed stays. "
         "End it (strangle_doctor names it), then run the same command again"
