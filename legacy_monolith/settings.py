@@ -155,6 +155,8 @@ ACCOUNTS = {
     "url": f"http://{SERVICE_ADDRESSES['users']}/internal/accounts/" if "users" in SERVICE_ADDRESSES else "",
     "token": env("FEED_TOKEN_MONOLITH", "development-feed-token-of-the-monolith"),
 }
+# Where pages and purchases, which stay here, find products once the catalogue has left.
+CATALOG_URL = f"http://{SERVICE_ADDRESSES['catalog']}/api/products/" if "catalog" in SERVICE_ADDRESSES else ""
 MIGRATION_TOOLS = {
     "SIDE": "monolith",
     # Where a pooler stands before the databases: how relays, consumers and commands get past it, as host:port.

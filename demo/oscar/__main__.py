@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     with playground(keep=options.keep) as supervisor:
         try:
             narrator.chapter("Setting up")
-            with OscarStack(supervisor, say=narrator.say, contexts=(options.context,)) as stack:
+            with OscarStack(supervisor, say=narrator.say, contexts=options.context) as stack:
                 stack.start(orders=options.orders)
                 story = _story(options, stack, supervisor, narrator, output / "ledger.jsonl")
                 facts = story.facts
@@ -79,7 +79,7 @@ def _story(
     shop = Shop(url=stack.url, run=name, seed=options.seed, ledger=Ledger(ledger))
     people: list[Person] = [Customer(shop, f"customer-{number}") for number in range(options.customers)]
     people.append(Clerk(shop, "clerk"))
-    if options.context == "catalogue":
+    if "catalogue" in options.context:
         people.append(Assorter(shop, "assorter"))
     return Story(
         stack=stack,
@@ -98,9 +98,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _contexts(names: str) -> tuple[str, ...]:
+    """What leaves, one after the other."""
+    chosen = tuple(names.split(","))
+    if chosen not in (("order",), ("catalogue",), ("order", "catalogue")):
+        raise argparse.ArgumentTypeError(f"{names!r} is not offered; choose order, catalogue, or order,catalogue")
+    return chosen
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo.oscar", description=__doc__)
-    parser.add_argument("--context", default="order", choices=("order", "catalogue"), help="what leaves (%(default)s)")
+    parser.add_argument(
+        "--context", default=("order",), type=_contexts, metavar="NAMES", help="order, catalogue, or order,catalogue"
+    )
     parser.add_argument("--orders", type=int, default=40, help="orders before the story begins (%(default)s)")
     parser.add_argument("--customers", type=int, default=2, help="at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the people's choices (%(default)s)")

@@ -31,7 +31,7 @@ class OscarStack:
         self.contexts = tuple(contexts)
         self._supervisor = supervisor
         self._say = say
-        self._generated = supervisor.directory / "generated"
+        self.generated = supervisor.directory / "generated"
         postgres, self._monolith, self._proxy, *rest = choose_ports(3 + 2 * len(self.contexts))
         self._own_code = dict(zip(self.contexts, rest[::2], strict=True))
         self._services = dict(zip(self.contexts, rest[1::2], strict=True))
@@ -95,7 +95,7 @@ class OscarStack:
 
     def _shared(self) -> dict[str, str]:
         env = {**plain_environment(), "PYTHONUNBUFFERED": "1", "OSCAR_CONTEXTS": ",".join(self.contexts)}
-        env["PYTHONPATH"] = os.pathsep.join([str(self._generated), str(ROOT)])
+        env["PYTHONPATH"] = os.pathsep.join([str(self.generated), str(ROOT)])
         env |= {f"FEED_TOKEN_{side.upper()}": token for side, token in self._tokens.items()}
         env["MONOLITH_ADDRESS"] = f"127.0.0.1:{self._monolith}"
         for context in self.contexts:
@@ -117,13 +117,13 @@ class OscarStack:
         """Playbook and service, by the toolkit's own generators, and the service's schema."""
         self._say(f"strangle_init and strangle_service write playbook and service of {context!r} from oscar's models")
         env = self._shared() | {"DJANGO_SETTINGS_MODULE": "tests.oscar.settings"}
-        package = self._generated / "oscar_generated"
+        package = self.generated / "oscar_generated"
         package.mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").touch()
         shape = ("--keep-names", "--copies", COPIES.get(context, ""))
         output = ("--output", str(package / f"{context}.py"))
         self._run("strangle_init", "-m", "django", "strangle_init", context, *shape, *output, env=env)
-        where = ("--package", f"{context}_service", "--root", str(self._generated))
+        where = ("--package", f"{context}_service", "--root", str(self.generated))
         self._run("strangle_service", "-m", "django", "strangle_service", "new", context, *shape, *where, env=env)
         self._run(
             "migrate", "-m", "django", "migrate", "-v0", env=self.service_environment(context, f"{context}_owner")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from demo.oscar.assortment import audit_pages, audit_tree
 from demo.oscar.audit import Book, Connection, audit_orders, differences, fold
 from demo.oscar.people import Traffic
 from demo.oscar.stack import OscarStack
+from demo.oscar.written import by_hand, generated
 from demo.processes import Supervisor
 
 RAMP = ("--steps", "50,100", "--gate", "errors", "--step-seconds", "2")
@@ -56,6 +57,7 @@ class Story:
         Raises:
             StoryFailed, CommandFailed, ProcessDied, NotReady: what went wrong, in one message.
         """
+        self._count_what_was_written()
         try:
             self.traffic.start()
             for context in self.stack.contexts:
@@ -65,6 +67,16 @@ class Story:
             self.traffic.stop()
             self.facts["traffic"] = self.traffic.shop.tally.summary()
         self._audit()
+
+    def _count_what_was_written(self) -> None:
+        written = by_hand(self.stack.contexts)
+        lines = generated(self.stack.generated)
+        self.facts["contexts"] = list(self.stack.contexts)
+        self.facts["written"] = {"by_hand": written, "generated": lines}
+        each = ", ".join(f"{name} {count}" for name, count in written.items())
+        self.narrator.good(
+            f"written by hand for oscar: {sum(written.values())} lines of code ({each}); by the generators: {lines:,}"
+        )
 
     def _carry_out(self, context: str) -> None:
         self.context = context
@@ -211,23 +223,27 @@ class Story:
 
     @contextmanager
     def _sides(self) -> Iterator[tuple[psycopg.Connection[Any], psycopg.Connection[Any]]]:
-        with (
-            psycopg.connect(self.stack.superuser_dsn("oscar"), autocommit=True) as oscar,
-            psycopg.connect(self.stack.superuser_dsn(self.context), autocommit=True) as service,
-        ):
+        with self._database("oscar") as oscar, self._database(self.context) as service:
             yield oscar, service
 
-    def _look(self, book: Book, oscar: Connection, service: Connection) -> Findings:
-        if self.context == "catalogue":
+    def _database(self, name: str) -> Connection:
+        return psycopg.connect(self.stack.superuser_dsn(name), autocommit=True)
+
+    def _look(self, book: Book, oscar: Connection, services: dict[str, Connection]) -> Findings:
+        """Orders are where they are owned, and so is the catalogue, of which somebody may have changed nothing."""
+        findings = audit_orders(book, services.get("order", oscar), oscar, self.run)
+        if "catalogue" in services:
             entries = list(ledger.read(self.ledger))
-            both = merge(audit_tree(entries, service), audit_pages(entries, service))
-            return merge(audit_orders(book, oscar, oscar, self.run), both)
-        return audit_orders(book, service, oscar, self.run)
+            of_catalogue = (audit_tree(entries, services["catalogue"]), audit_pages(entries, services["catalogue"]))
+            findings = merge(findings, merge(*of_catalogue))
+        return findings
 
     def _audit(self) -> None:
         book = fold(ledger.read(self.ledger))
-        with self._sides() as (oscar, service):
-            self.findings = settled(lambda: self._look(book, oscar, service))
+        with ExitStack() as stack:
+            oscar = stack.enter_context(self._database("oscar"))
+            services = {name: stack.enter_context(self._database(name)) for name in self.stack.contexts}
+            self.findings = settled(lambda: self._look(book, oscar, services))
         self.facts["acknowledged"] = book.acknowledged
         self.facts["audit"] = self.findings.as_dict()
         checked = ", ".join(f"{count:,} {name}" for name, count in sorted(self.findings.checked.items()))

@@ -90,7 +90,11 @@ class ProductsView(_OpenToRead):
     @extend_schema(
         operation_id="products_list",
         auth=[],
-        parameters=[PAGE, OpenApiParameter("ids", str, description="these, on sale or not, at most a hundred at once")],
+        parameters=[
+            PAGE,
+            OpenApiParameter("ids", str, description="these, on sale or not, at most a hundred at once"),
+            OpenApiParameter("on_sale", str, enum=["true"], description="of those that `ids` names"),
+        ],
         responses={200: PAGE_OR_PRODUCTS} | described(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND),
     )
     def get(self, request: Request) -> Response:
@@ -98,7 +102,10 @@ class ProductsView(_OpenToRead):
         products = Product.objects.select_related("category").order_by("id")
         asked = request.query_params.get("ids")
         if asked is not None:
-            return Response(ProductSerializer(products.filter(pk__in=_numbers(asked)), many=True).data)
+            found = products.filter(pk__in=_numbers(asked))
+            if request.query_params.get("on_sale") == "true":
+                found = found.filter(on_sale=True)
+            return Response(ProductSerializer(found, many=True).data)
         pages = ProductPages()
         page = pages.paginate_queryset(products.filter(on_sale=True), request, view=self)
         return pages.get_paginated_response(ProductSerializer(page, many=True).data)

@@ -134,8 +134,8 @@ def _asked(method: str, path: str, *, repeatable: bool = True, **content: Any) -
     return found
 
 
-def client(url: str, token: str) -> httpx2.Client:
-    """The process's connections to the users service; its threads share them."""
+def client(url: str, token: str = "") -> httpx2.Client:
+    """The process's connections to a service; its threads share them."""
     with _opening:  # a cache alone lets two threads open one each
         return _opened(url, token)
 
@@ -145,7 +145,8 @@ _opening = threading.Lock()
 
 @cache
 def _opened(url: str, token: str) -> httpx2.Client:
-    return httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=ANSWER_SECONDS)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx2.Client(base_url=url, headers=headers, timeout=ANSWER_SECONDS)
 
 
 def _user(account: dict[str, Any]) -> User:

@@ -23,7 +23,7 @@ class ProductSerializer(serializers.ModelSerializer):
 
 
 class ProductList(generics.ListAPIView):
-    """What is on sale, page by page; or `?ids=`, up to a hundred products on sale or not, in one answer."""
+    """What is on sale, page by page; or `?ids=`, up to a hundred products, with `&on_sale=true` those on sale alone."""
 
     queryset = Product.objects.select_related("category").order_by("id")
     serializer_class = ProductSerializer
@@ -33,7 +33,8 @@ class ProductList(generics.ListAPIView):
         if asked is None:
             return queryset.filter(active=True)
         try:
-            return queryset.filter(pk__in=parse_ids(asked, int))
+            found = queryset.filter(pk__in=parse_ids(asked, int))
+            return found.filter(active=True) if self.request.query_params.get("on_sale") == "true" else found
         except BadIds as error:
             raise serializers.ValidationError({"ids": [str(error)]}) from error
 

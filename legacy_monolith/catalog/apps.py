@@ -7,3 +7,6 @@ class CatalogConfig(AppConfig):
     name = "legacy_monolith.catalog"
     label = "catalog"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from legacy_monolith.catalog import seam  # noqa: F401  (declaring it registers it)

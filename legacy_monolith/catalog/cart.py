@@ -8,9 +8,16 @@ from decimal import Decimal
 
 from django.http import HttpRequest
 
+from legacy_monolith.accounts.models import User
 from legacy_monolith.catalog.models import Product
+from migration_tools.seams import seam
 
 SESSION_KEY = "cart"
+
+
+def reader(request: HttpRequest) -> User | None:
+    """Who reads, for whom one side answers all day while reads move; nobody, before they have logged in."""
+    return request.user if isinstance(request.user, User) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +35,13 @@ class Cart:
 
     def __init__(self, request: HttpRequest) -> None:
         self._session = request.session
+        self._reader = reader(request)
         self._quantities: dict[str, int] = dict(self._session.get(SESSION_KEY, {}))
 
     def __iter__(self) -> Iterator[CartLine]:
-        products = Product.objects.filter(pk__in=self._quantities, active=True).order_by("pk")
-        for product in products:
-            yield CartLine(product=product, quantity=self._quantities[str(product.pk)])
+        products = seam("catalog", self._reader).on_sale(map(int, self._quantities)) if self._quantities else {}
+        for number, product in products.items():
+            yield CartLine(product=product, quantity=self._quantities[str(number)])
 
     def add(self, product_id: int, quantity: int = 1) -> None:
         key = str(product_id)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 
-from legacy_monolith.catalog.cart import Cart
-from legacy_monolith.catalog.models import Product
-
-PRODUCTS_A_PAGE = 24
+from legacy_monolith.catalog.cart import Cart, reader
+from migration_tools.seams import seam
 
 
 @require_GET
 @ensure_csrf_cookie
 def products(request: HttpRequest) -> HttpResponse:
-    active = Product.objects.filter(active=True).select_related("category").order_by("id")
-    page = Paginator(active, PRODUCTS_A_PAGE).get_page(request.GET.get("page"))
+    page = seam("catalog", reader(request)).page(request.GET.get("page"))
     return render(request, "catalog/products.html", {"page": page})
 
 
@@ -35,5 +31,7 @@ def change_cart(request: HttpRequest) -> HttpResponse:
     if action == "remove":
         cart.remove(int(product_id))
         return redirect("checkout")
-    cart.add(get_object_or_404(Product, pk=int(product_id), active=True).pk)
+    if not seam("catalog", reader(request)).on_sale([int(product_id)]):
+        raise Http404(f"product {product_id} is not for sale")
+    cart.add(int(product_id))
     return redirect(f"/?page={page}" if (page := request.POST.get("page", "")).isdecimal() else "/")

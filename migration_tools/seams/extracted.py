@@ -17,6 +17,7 @@ from migration_tools.playbook.paths import source_model
 from migration_tools.playbook.registry import load
 from migration_tools.seams.seam import offered_by
 from migration_tools.state.journal import phase_of
+from migration_tools.state.kept import is_kept
 from migration_tools.state.phase import ORDER, Phase
 
 FRESH_SECONDS = 1.0
@@ -65,9 +66,7 @@ class ExtractedGuard:
         now = time.monotonic()
         if now - self._read_at > FRESH_SECONDS or not self._read_at:
             self._read_at = now  # first, since reading the phase is a query too
-            names = {name for name, _ in self._tables.values()}
-            cut = ORDER.index(Phase.CUTOVER)
-            self._gone = frozenset(name for name in names if ORDER.index(phase_of(name)) >= cut)
+            self._gone = frozenset(name for name in {name for name, _ in self._tables.values()} if _is_extracted(name))
         return self._gone
 
     def install(self) -> None:
@@ -99,6 +98,11 @@ def old_tables_on_purpose() -> Any:
         yield
     finally:
         _allowed.reset(token)
+
+
+def _is_extracted(context: str) -> bool:
+    """Past the cutover, unless its old tables stay as copies, which the monolith goes on joining."""
+    return ORDER.index(phase_of(context)) >= ORDER.index(Phase.CUTOVER) and not is_kept(context)
 
 
 def _message(context: str, label: str) -> str:

@@ -3,11 +3,13 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import httpx2
 import pytest
+from django.db import transaction
 from django.template import Context as TemplateContext
 from django.template import Engine
 
@@ -196,6 +198,75 @@ def test_a_difference_is_recorded_the_old_answer_is_given_and_the_candidate_chan
     RemoteOrders.url = "http://127.0.0.1:1"
     assert seam("orders").get(key).pk == key
     assert isinstance(differences[1][2], httpx2.ConnectError)
+
+
+told_after_the_commit: list[int] = []
+
+
+def looked_at(key: int) -> Order:
+    """As careless monoliths have it: who looks at an order writes, and tells others when it is committed."""
+    order = represented().get(pk=key)
+    order.note = "seen"
+    order.save(update_fields=["note"])
+    User.objects.create_user(f"seen{key}@example.com")
+    transaction.on_commit(lambda: told_after_the_commit.append(key))
+    return order
+
+
+class CarelessLocal(LocalOrders):
+    """Writes when it is asked."""
+
+    def get(self, key: int) -> Order:
+        return looked_at(key)
+
+
+class CarelessRemote(RemoteOrders):
+    """Leaves something of its own in the monolith when it is asked."""
+
+    def get(self, key: int) -> Order:
+        return looked_at(key)
+
+
+@pytest.mark.parametrize("in_charge", [Phase.VERIFY, Phase.CUTOVER])
+@pytest.mark.parametrize("within", ["a transaction of the caller", "none"])
+def test_a_candidate_that_writes_is_rolled_back_its_difference_told_and_the_owner_s_answer_given(
+    shop: Any, differences: list[Any], monkeypatch: pytest.MonkeyPatch, in_charge: Phase, within: str
+) -> None:
+    key = some_order()
+    before = Order.objects.get(pk=key).note
+    candidate = "remote" if in_charge is Phase.VERIFY else "local"
+    monkeypatch.setattr(Orders, candidate, CarelessRemote if candidate == "remote" else CarelessLocal)
+    told_after_the_commit.clear()
+    in_phase(in_charge)
+    with transaction.atomic() if within != "none" else nullcontext():
+        User.objects.filter(pk=1).update(first_name="the caller's own")
+        assert seam("orders").get(key).note == before
+        assert Order.objects.get(pk=key).note == before
+    [(method, found, error)] = differences
+    assert (method, error) == ("get", None)
+    assert "$.note" in [path for path, _ in found]
+    with shop.pair.connect("shop") as conn:
+        assert conn.execute("SELECT note FROM orders_order WHERE id = %s", [key]).fetchone() == (before,)
+        assert conn.execute("SELECT first_name FROM accounts_user WHERE id = 1").fetchone() == ("the caller's own",)
+    assert not User.objects.filter(email__startswith="seen").exists()
+    assert told_after_the_commit == [], "what was to happen after the commit does not"
+
+
+def test_a_candidate_whose_write_fails_breaks_no_transaction_of_the_caller(
+    shop: Any, differences: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(RemoteOrders):
+        def get(self, key: int) -> Order:
+            Order.objects.filter(pk=key).update(status="x" * 500)
+            raise AssertionError("not reached")
+
+    monkeypatch.setattr(Orders, "remote", Failing)
+    in_phase(Phase.VERIFY)
+    with transaction.atomic():
+        assert seam("orders").get(some_order()).pk == some_order()
+        assert User.objects.count() == 20
+    [(_, found, error)] = differences
+    assert (found, type(error).__name__) == ([], "DataError")
 
 
 def test_after_the_cutover_a_query_on_an_extracted_model_raises_with_the_call_to_use(shop: Any) -> None:

@@ -1,8 +1,10 @@
 """Oscar's own test suite with and without capture on every table: `python -m tests.oscar.suite CHECKOUT [pytest's …]`.
 
 CHECKOUT is a clone of github.com/django-oscar/django-oscar, whose suite is in no package. It is copied into a scratch
-folder, run twice on a PostgreSQL of its own by the same settings, and compared by the names of its tests. The second
-run has capture and fence installed as soon as Django has made the test database; see suite_plugin. Not part of CI.
+folder, run twice on a PostgreSQL of its own by the same settings, and compared by the names of its tests. The first run
+is traced, and the analysis says what it found; the second has capture and fence installed as soon as Django has made
+the test database; see suite_plugin. Both are on the oscar of requirements.lock, or with --its-source on that of the
+clone. Not part of CI.
 """
 
 import argparse
@@ -28,35 +30,38 @@ PACKAGES = (
 SETTINGS = """from tests.settings import *
 from migration_tools import MONOLITH_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, *MONOLITH_APPS]
-MIGRATION_TOOLS = {"SIDE": "oscar"}
+MIGRATION_TOOLS = {"SIDE": "oscar", "CONTEXTS": %(contexts)r}
 """
 
 
-def main(checkout: Path, arguments: list[str]) -> int:
+def main(checkout: Path, arguments: list[str], *, its_source: bool) -> int:
     """Run twice, compare, print; 0 when every test has the same result and the triggers have fired."""
     with tempfile.TemporaryDirectory(prefix="strangler-oscar-") as name:
         scratch = Path(name)
-        prepare(checkout, scratch)
+        prepare(checkout, scratch, its_source=its_source)
         postgres = EmbeddedPostgres(scratch / "postgres")
         postgres.start()
         try:
             plain, captured = (run(scratch, postgres, arguments, capture=capture) for capture in (False, True))
         finally:
             postgres.stop("immediate")
+        analyse(scratch)
     return compare(plain, captured)
 
 
-def prepare(checkout: Path, scratch: Path) -> None:
-    """The suite and oscar's source of the same commit, its packages, and our plugin."""
+def prepare(checkout: Path, scratch: Path, *, its_source: bool) -> None:
+    """The suite, its packages, our plugin, and where it is asked for oscar's source of the same commit."""
+    source = ["src/oscar"] if its_source else []
     archive = subprocess.run(
-        ["git", "-C", str(checkout), "archive", "HEAD", "tests", "src/oscar", "setup.cfg"],
+        ["git", "-C", str(checkout), "archive", "HEAD", "tests", *source, "setup.cfg"],
         check=True,
         capture_output=True,
     )
     subprocess.run(["tar", "x", "-C", str(scratch)], input=archive.stdout, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--target", str(scratch / "packages"), *PACKAGES], check=True)
-    (scratch / "suite_settings.py").write_text(SETTINGS)
+    contexts = {"contexts": str(Path(__file__).parent / "contexts.toml")}
+    (scratch / "suite_settings.py").write_text(SETTINGS % contexts)
     # As a conftest above theirs: its fixtures stand before pytest-django's, which a plugin's would not.
     for file, name in (("capture.py", "strangle_capture.py"), ("suite_plugin.py", "conftest.py")):
         shutil.copy(Path(__file__).parent / file, scratch / name)
@@ -70,12 +75,32 @@ def run(scratch: Path, postgres: EmbeddedPostgres, arguments: list[str], *, capt
     env |= {"DJANGO_SETTINGS_MODULE": "suite_settings", "SUITE_TOLD": str(told), "SUITE_CAPTURE": str(int(capture))}
     env |= {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(postgres.port), "DATABASE_USER": "postgres"}
     env |= {"DATABASE_PASSWORD": postgres.password, "DATABASE_NAME": "oscar"}
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:strangler"]
+    options = ["-q", "-p", "no:cacheprovider"]
+    options += ["-p", "no:strangler"]
+    options += [] if capture else ["-p", "migration_tools.testing.coupling", "--strangle-trace", str(scratch / "trace")]
     options += ["--deprecation", "none", "-W", "ignore", "--create-db"]
     done = subprocess.run([sys.executable, "-m", "pytest", *options, *arguments], cwd=scratch, env=env, check=False)
     if not told.exists():
         raise SystemExit(f"oscar's suite did not run (exit code {done.returncode})")
     return dict(json.loads(told.read_text()))
+
+
+def analyse(scratch: Path) -> None:
+    """What the analysis finds in the trace of the first run: rules, and where transactions write several contexts."""
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.oscar.settings"}
+    argv = ["strangle_analyze", "--no-database", "--trace", str(scratch / "trace"), "--format", "json"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "django", *argv],
+        cwd=ROOT, env=env, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    counts = ", ".join(f"{rule} {number}" for rule, number in sorted(report["counts"].items()))
+    print(f"analysis of the traced run: {counts}")
+    entries = Counter(each["detail"]["entry"] for each in report["findings"] if each["rule"] == "SFA202")
+    in_oscar = sorted(entry for entry in entries if entry.startswith("oscar.apps."))
+    print(f"{len(entries)} entry sites of transactions over several contexts, {len(in_oscar)} of them in oscar's apps:")
+    for entry in in_oscar:
+        print(f"  {entry}")
 
 
 def compare(plain: dict[str, Any], captured: dict[str, Any]) -> int:
@@ -103,5 +128,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.oscar.suite", description=__doc__)
     parser.add_argument("checkout", type=Path, help="a clone of django-oscar")
     parser.add_argument("arguments", nargs="*", help="for pytest: paths below the clone, -k …")
+    parser.add_argument("--its-source", action="store_true", help="oscar's source of the clone, not the installed one")
     given, further = parser.parse_known_args()
-    raise SystemExit(main(given.checkout, [*given.arguments, *further]))
+    raise SystemExit(main(given.checkout, [*given.arguments, *further], its_source=given.its_source))
