@@ -155,7 +155,7 @@ ACCOUNTS = {
     "url": f"http://{SERVICE_ADDRESSES['users']}/internal/accounts/" if "users" in SERVICE_ADDRESSES else "",
     "token": env("FEED_TOKEN_MONOLITH", "development-feed-token-of-the-monolith"),
 }
-# Where pages and purchases, which stay here, find products once the catalogue has left.
+# Where pages and carts, which stay here, find products once the catalogue has left.
 CATALOG_URL = f"http://{SERVICE_ADDRESSES['catalog']}/api/products/" if "catalog" in SERVICE_ADDRESSES else ""
 MIGRATION_TOOLS = {
     "SIDE": "monolith",

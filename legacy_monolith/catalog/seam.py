@@ -1,7 +1,7 @@
-"""What the shop's pages and purchases ask of the catalogue: the rows here, or its service once it has left.
+"""What the shop's pages and carts ask of the catalogue: the rows here, or its service once it has left.
 
-Requests below /api/products/ go to the owner through the proxy. What else of the monolith shows or sells products
-stays here, and asks by this seam.
+Requests below /api/products/ go to the owner through the proxy. What else of the monolith shows products asks by
+this seam; orders, which join them, leave first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pages and purchases of the monolith ask for products through the seam: here, then the service, by the phase."""
+"""Pages and carts of the monolith ask for products through the seam: here, then the service, by the phase."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,6 @@ pytest_plugins = ["tests.services.rig"]
 LAMPS = """INSERT INTO catalog_product (sku, name, price, currency, category_id, attributes, active, version)
     SELECT 'lamp' || n, 'Lamp ' || n, 2.50, 'EUR', (SELECT min(id) FROM catalog_category), '{}', n <> 15, 1
     FROM generate_series(1, 40) n"""
-ON_HAND = "INSERT INTO inventory_stock (product_id, on_hand) SELECT id, 1000 FROM catalog_product WHERE sku ~ '^lamp'"
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def shown(page: str = "") -> str:
 
 
 def shop_through(lamp: int, hidden: int, price: str) -> None:
-    """List, cart, checkout and purchase, as a customer meets them; what is not for sale is in none of them."""
+    """List, cart and checkout, as a customer meets them; what is not for sale is in none of them."""
     assert "Page 1 of 3" in shown()
     assert "Page 3 of 3" in shown("?page=99")
     assert "Page 1 of 3" in shown("?page=x")
@@ -56,16 +55,10 @@ def shop_through(lamp: int, hidden: int, price: str) -> None:
     assert (put(lamp), put(lamp), put(hidden), put(10**30)) == (302, 302, 404, 404)
     checkout = shopper.client.get("/checkout/").content.decode()
     assert f">{2 * float(price):.2f}<" in checkout
-    bought = shopper.call("POST", "/api/orders/", {"lines": [{"product": lamp, "quantity": 2}]})
-    assert bought.status_code == 201, bought.content
-    assert bought.json()["total"] == f"{2 * float(price):.2f}"
-    refused = shopper.call("POST", "/api/orders/", {"lines": [{"product": hidden, "quantity": 1}]})
-    assert "not for sale" in refused.content.decode()
 
 
 @pytest.mark.thorough
-def test_pages_and_purchases_go_on_through_every_phase_of_the_catalogue(way: Road, tmp_path: Any) -> None:
-    way.shop.execute(ON_HAND)
+def test_pages_and_carts_go_on_through_every_phase_of_the_catalogue(way: Road, tmp_path: Any) -> None:
     numbers = dict(way.shop.execute("SELECT sku, id FROM catalog_product").fetchall())
     these = (numbers["lamp14"], numbers["lamp15"])
     with override_settings(CATALOG_URL="http://127.0.0.1:1/"):
