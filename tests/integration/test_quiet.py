@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils import timezone
 from psycopg import sql
 
+from migration_tools.phases import quiet
 from migration_tools.phases.quiet import STEP
 from migration_tools.phases.witnesses import sessions_on, statements_on, told_uses, uses_of
 from migration_tools.state.journal import phase_of, read_context
@@ -95,6 +96,34 @@ def test_a_watch_of_days_is_kept_begins_anew_without_statistics_and_names_who_co
     assert phase_of("orders") == "decommission"
     road.go("strangle_rollback")
     assert road.settled() == []
+
+
+@pytest.mark.thorough
+def test_what_an_idle_session_counts_late_is_left_out_by_a_second_watch(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.go(*ROAD[:5])
+    monkeypatch.setattr(quiet, "IDLE_STATISTICS_SECONDS", 0.1)
+    look, sit, watches = quiet._look, quiet._sit, []
+    with road.pair.connect("shop", "shop_app") as idle:
+
+        def read_before(*args: Any) -> Any:
+            if not watches:
+                for _ in range(2):  # the second one so soon that it is counted later
+                    idle.execute("SELECT count(*) FROM orders_order")
+            return look(*args)
+
+        def counted_meanwhile(*args: Any, **kwargs: Any) -> Any:
+            watches.append("watch")
+            if len(watches) == 1:
+                idle.execute("SELECT pg_stat_force_next_flush()")
+            return sit(*args, **kwargs)
+
+        monkeypatch.setattr(quiet, "_look", read_before)
+        monkeypatch.setattr(quiet, "_sit", counted_meanwhile)
+        road.go("strangle_decommission")
+    assert len(watches) == 2
+    assert phase_of("orders") == "decommission"
 
 
 @pytest.mark.thorough
