@@ -10,6 +10,7 @@ from benchmarks.ratios import Samples
 
 PLAIN = "plain_order"
 BULK_ROWS = 10_000
+RELOAD_SECONDS = 10.0
 
 
 def prepare(arena: Arena) -> None:
@@ -48,7 +49,10 @@ def _set_fsync(arena: Arena, to: str) -> None:
     with arena.connect(arena.shop) as conn:
         conn.execute(f"ALTER SYSTEM SET fsync = {to}")
         conn.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + RELOAD_SECONDS
         while conn.execute("SHOW fsync").fetchone() != (to,):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not read its settings within {RELOAD_SECONDS:g} s")
             time.sleep(0.01)
 
 
