@@ -32,7 +32,7 @@ SHOWN_BY: dict[str, str] = {
     "make format": "not run: it would rewrite the files under test; `make lint` is its check",
     "make lock": "not run: it asks the package index what is new",
     "pip install": "tests/architecture/test_declarations.py",
-    "pytest --ds ": "tests/integration/test_generation.py",
+    "pytest --ds": "tests/integration/test_generation.py",
     "pytest --strangle-": "tests/integration/test_coupling_plugin.py",
     "pytest legacy_monolith": "not run: a seed's wish, quoted",
     "pytest tests/chaos": "not run: a seed's wish, quoted",
