@@ -143,7 +143,8 @@ def check_columns(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[chec
     try:
         known = Baseline.read(path).columns
     except StrangleError as error:
-        return [checks.Error(str(error), id="strangle.E172")]
+        hint = "mend the file, or write it anew with strangle_guard baseline"
+        return [checks.Error(str(error), hint=hint, id="strangle.E172")]
     hint = (
         "keep the column until that context does without it, or record a trace and take the removal in with "
         "strangle_guard baseline --accept"

@@ -61,9 +61,9 @@ summary::-webkit-details-marker{display:none}
 summary::after{content:"";width:.45em;height:.45em;border:solid var(--soft);border-width:0 1.5px 1.5px 0;
 transform:rotate(45deg) translate(-2px,-2px)}
 [open]>summary::after{transform:rotate(225deg) translate(-2px,-2px)}
-summary b{font-weight:580}
+summary b{font-weight:580;min-width:0;overflow-wrap:anywhere}
 summary .what{color:var(--soft);flex:1;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
-summary .points{font-variant-numeric:tabular-nums}
+summary .points{flex:none;font-variant-numeric:tabular-nums}
 .body{padding:0 .95rem .95rem}
 .body ul{margin:.2rem 0 0;padding:0;list-style:none}
 .body li{padding:.28rem 0;border-top:1px solid var(--line)}

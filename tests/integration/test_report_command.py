@@ -77,7 +77,7 @@ def road(pair: Pair) -> None:
 def test_each_kind_is_printed_in_each_format_and_holds_no_value(road: None, tmp_path: Path) -> None:
     for kind, form in product(("verify", "cutover", "audit"), Format):
         code, text = report(kind, "--format", form)
-        assert (code, SECRET in text) == (0, False), form
+        assert (code, SECRET in text.replace("<wbr>", "")) == (0, False), form
         if form is Format.JSON:
             jsonschema.validate(json.loads(text), schema_of(Kind(kind)))
         if form is Format.JUNIT:
@@ -105,7 +105,7 @@ def test_values_are_shown_to_who_says_why_and_that_is_journalled(road: None, tmp
     code, said = report("cutover", "--reveal", "--output", str(place))
     assert (code, "--reason" in said, place.exists()) == (2, True, False)
     report("cutover", "--reveal", "--reason", "OPS-1", "--format", "html", "--output", str(place))
-    assert SECRET in place.read_text()
+    assert SECRET in place.read_text().replace("<wbr>", "")
     assert place.stat().st_mode & 0o777 == 0o600
     entry = JournalEntry.objects.get(context="orders", step="revealed")
     assert (entry.reason, entry.evidence) == ("OPS-1", {"kind": "cutover"})
