@@ -1,8 +1,8 @@
 """Lines of pages that refuse where test_docs_commands runs them: with which exit code, and what they say.
 
 The shop there is half-way: orders is in phase switch_reads, nothing was traced, shadowed, parked or put away, and what
-other projects declare (sagas, shards, read models, copies, the tutorial's notes) is not there. A line that comes to
-refuse for another reason is a fault, and so is one that comes to work and is still listed.
+other projects declare (sagas, shards, read models, copies, sessions in Redis, the tutorial's notes) is not there. A
+line that comes to refuse for another reason is a fault, and so is one that comes to work and is still listed.
 """
 
 #: (Exit code, part of what is said) → the lines.
@@ -22,6 +22,11 @@ BY_SENTENCE: dict[tuple[int, str], list[str]] = {
         "strangle_projection new order_list --trace var/traces --join 1",
         "strangle_projection observed --trace var/traces",
         "strangle_sagas draft --trace var/traces",
+    ],
+    (1, "SESSION_CACHE_ALIAS is 'default', which is LocMemCache; it must name an entry of CACHES"): [
+        "strangle_sessions move",
+        "strangle_sessions move --dry-run",
+        "strangle_sessions status",
     ],
     (3, "there is no dump in var/archive/orders"): [
         "strangle_archive orders",

@@ -17,7 +17,7 @@ from tests.unit.test_manners import CHANGES, LEAVES, NATURES, WORKS_ON, options
 
 __all__ = ["road"]
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
 
 
 def lines() -> list[tuple[str, ...]]:
