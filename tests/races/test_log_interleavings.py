@@ -293,6 +293,6 @@ def test_a_mark_that_ended_just_before_a_write_does_not_cover_it(logged: Stage) 
 def test_in_the_order_in_which_the_decoder_gives_them_it_would(logged: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pgoutput, "_messages_first", lambda run: run)
     logged.backfill()
-    for _ in range(3):
+    for _ in range(12):
         marked_in_a_savepoint(logged)
     assert logged.differences() != []
