@@ -99,30 +99,35 @@ def test_a_watch_of_days_is_kept_begins_anew_without_statistics_and_names_who_co
 
 
 @pytest.mark.thorough
-def test_what_an_idle_session_counts_late_is_left_out_by_a_second_watch(
+def test_what_an_idle_session_counts_late_is_left_out_and_what_is_counted_again_is_not(
     road: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     road.go(*ROAD[:5])
     monkeypatch.setattr(quiet, "IDLE_STATISTICS_SECONDS", 0.1)
-    look, sit, watches = quiet._look, quiet._sit, []
+    look, sit, watches, late_in = quiet._look, quiet._sit, [], {1, 2}
     with road.pair.connect("shop", "shop_app") as idle:
 
         def read_before(*args: Any) -> Any:
-            if not watches:
-                for _ in range(2):  # the second one so soon that it is counted later
-                    idle.execute("SELECT count(*) FROM orders_order")
+            for _ in range(2):  # the second one so soon that it is counted later
+                idle.execute("SELECT count(*) FROM orders_order")
             return look(*args)
 
         def counted_meanwhile(*args: Any, **kwargs: Any) -> Any:
             watches.append("watch")
-            if len(watches) == 1:
+            if len(watches) in late_in:
                 idle.execute("SELECT pg_stat_force_next_flush()")
             return sit(*args, **kwargs)
 
         monkeypatch.setattr(quiet, "_look", read_before)
         monkeypatch.setattr(quiet, "_sit", counted_meanwhile)
+        error = road.refused("strangle_decommission")
+        assert (len(watches), error.returncode) == (2, 4), "somebody comes again and again"
+        assert "by whom was not seen" in str(error)
+
+        late_in = {3}
+        monkeypatch.setattr(quiet, "_look", lambda *args: (read_before if len(watches) == 2 else look)(*args))
         road.go("strangle_decommission")
-    assert len(watches) == 2
+    assert len(watches) == 4
     assert phase_of("orders") == "decommission"
 
 
