@@ -1,22 +1,17 @@
 """How many writes a context's fence has refused in a database: a sequence, which no rollback takes back."""
 
-import hashlib
 from collections.abc import Callable
 
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.ddl import with_short_locks
+from migration_tools.stores.postgres.names import fitting
 
 _PREFIX = "strangle_refused_"
-_LONGEST = 63
 
 
 def counter_of(context: str) -> str:
-    """Name of the sequence that a context's fences draw from, within PostgreSQL's 63 bytes: long ones end in a hash."""
-    name = f"{_PREFIX}{context}"
-    if len(name.encode()) <= _LONGEST:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name.encode()[: _LONGEST - 9].decode(errors='ignore')}_{digest}"
+    """Name of the sequence that a context's fences draw from."""
+    return fitting(f"{_PREFIX}{context}")
 
 
 def has_counter(conn: Connection, context: str) -> bool:

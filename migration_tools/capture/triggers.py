@@ -21,14 +21,13 @@ Note [context]. Who caused a write is read from one setting of the transaction, 
 cannot be read as JSON is left out, since a setting that anybody may make must not fail a write.
 """
 
-import hashlib
-
 from migration_tools.capture.declaration import Fence, TableSpec
 from migration_tools.capture.models import Side
 from migration_tools.capture.refusals import counter_of
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.kernel.ownership import FENCED_SQLSTATE
 from migration_tools.stores.postgres import sql
+from migration_tools.stores.postgres.names import fitting
 
 APPLYING = "strangle.applying"
 
@@ -42,11 +41,8 @@ LONGEST_STEM = 48
 
 
 def function_names(spec: TableSpec) -> dict[str, str]:
-    """Names of the trigger functions of a table, by event, within PostgreSQL's 63 bytes: long ones end in a hash."""
-    stem = f"strangle_{spec.stream}_{spec.table}"
-    if len(stem.encode()) > LONGEST_STEM:
-        digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
-        stem = f"{stem.encode()[: LONGEST_STEM - 9].decode(errors='ignore')}_{digest}"
+    """Names of the trigger functions of a table, by event."""
+    stem = fitting(f"strangle_{spec.stream}_{spec.table}", LONGEST_STEM)
     return {event: f"{stem}_{event}" for event in EVENTS}
 
 
