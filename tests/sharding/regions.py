@@ -21,6 +21,7 @@ from migration_tools.sharding.mapping import geographic_map
 from migration_tools.sharding.routing import Place, at_shard
 from tests.conftest import ROOT, Cluster, recreate
 from tests.sharding.conftest import MAP, Shards, declare, set_up
+from tests.sharding.customers import execute
 from tests.sharding.relocation import MOVE_HOME
 from tests.sharding.relocation_host import work_until
 
@@ -114,13 +115,6 @@ def regions(shards: Shards, settings: Any, templates: tuple[str, str]) -> Iterat
             conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def execute(alias: str, query: str, *args: Any) -> list[tuple[Any, ...]]:
-    """Run a statement on a store."""
-    with connections[alias].cursor() as cursor:
-        cursor.execute(query, args)
-        return list(cursor.fetchall()) if cursor.description else []
-
-
 def sign_up(place: Place, key: str) -> None:
     execute(place.alias, "INSERT INTO customer (id, bucket, name) VALUES (%s, %s, %s)", key, place.bucket, f"n {key}")
 
@@ -135,37 +129,6 @@ def buy(key: str, number: str) -> str:
         return place.region
 
     return at_shard(MAP, key, insert, region="eu", patience_seconds=60)
-
-
-@contextmanager
-def shopping(count: int = 3) -> Iterator[list[tuple[str, str]]]:
-    """Threads that buy without a pause; the list holds every acknowledged purchase."""
-    stop, acknowledged, failures = threading.Event(), [], []
-
-    def work(worker: int) -> None:
-        number = 0
-        try:
-            while not stop.is_set():
-                number += 1
-                key = CUSTOMERS[(worker + number) % len(CUSTOMERS)]
-                purchase = f"p{worker}-{number}"
-                buy(key, purchase)
-                acknowledged.append((key, purchase))
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield acknowledged
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(90)
-    assert failures == []
 
 
 def assert_whole(regions: Regions, acknowledged: list[tuple[str, str]], at: dict[str, str]) -> None:

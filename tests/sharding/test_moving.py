@@ -1,14 +1,11 @@
 """Buckets that move while they are read and written: nothing lost, nothing twice, old maps refused."""
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, transaction
 
 from migration_tools.errors import FenceBusy, ShardingError
 from migration_tools.kernel import points
@@ -19,14 +16,9 @@ from migration_tools.sharding.moving import move
 from migration_tools.sharding.routing import Place, WrongShard, at_shard, on_shard
 from migration_tools.sharding.scattering import scatter
 from tests.sharding.conftest import MAP, Shards, declare, set_up
+from tests.sharding.customers import execute, shopping
 
 KEYS = [f"cust-{number}" for number in range(24)]
-
-
-def execute(alias: str, query: str, *args: Any) -> list[tuple[Any, ...]]:
-    with connections[alias].cursor() as cursor:
-        cursor.execute(query, args)
-        return list(cursor.fetchall()) if cursor.description else []
 
 
 def sign_up(key: str) -> None:
@@ -47,36 +39,6 @@ def buy(key: str, number: str) -> None:
     at_shard(MAP, key, insert)
 
 
-@contextmanager
-def shoppers(count: int) -> Iterator[list[tuple[str, str]]]:
-    """Threads that buy without a pause; the list holds every acknowledged purchase."""
-    stop, acknowledged, failures = threading.Event(), [], []
-
-    def work(worker: int) -> None:
-        number = 0
-        try:
-            while not stop.is_set():
-                number += 1
-                key, purchase = KEYS[(worker * 7 + number) % len(KEYS)], f"p{worker}-{number}"
-                buy(key, purchase)
-                acknowledged.append((key, purchase))
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield acknowledged
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(30)
-    assert failures == []
-
-
 def assert_whole(sharded: Shards, acknowledged: list[tuple[str, str]]) -> None:
     """Every acknowledged purchase is there once, points agree, and each row is where the map says."""
     found = sharded.everywhere("SELECT customer_id, id FROM purchase")
@@ -95,7 +57,7 @@ def test_buckets_move_under_load_and_no_purchase_is_lost_or_doubled(sharded: Sha
     for key in KEYS:
         sign_up(key)
     held = []
-    with shoppers(4) as acknowledged:
+    with shopping(KEYS, buy, 4) as acknowledged:
         for bucket in plan_of_adding(read_map(MAP), "s2"):
             held.append(move(MAP, bucket.number, "s2").held_seconds)
         back = next(bucket for bucket in read_map(MAP).buckets if bucket.shard == "s2")
@@ -122,7 +84,7 @@ def test_a_move_killed_anywhere_is_gone_on_with_by_the_same_command(sharded: Sha
     for key in KEYS:
         sign_up(key)
     bucket = read_map(MAP).locate(KEYS[0])
-    with shoppers(2) as acknowledged:
+    with shopping(KEYS, buy, 2) as acknowledged:
         with points.on(f"sharding.{point}", die), pytest.raises(Killed):
             move(MAP, bucket.number, "s2")
         served = sharded.everywhere(

@@ -22,7 +22,8 @@ from migration_tools.sharding.scattering import scatter
 from migration_tools.sharding.views import LocationView
 from tests.races.scene import Background, until
 from tests.sharding.conftest import MAP
-from tests.sharding.regions import CUSTOMERS, Regions, assert_whole, buy, execute, regions, shopping
+from tests.sharding.customers import execute, shopping
+from tests.sharding.regions import CUSTOMERS, Regions, assert_whole, buy, regions
 
 __all__ = ["regions"]
 
@@ -51,7 +52,7 @@ def test_customers_move_there_and_back_as_a_saga_while_all_buy_and_all_are_count
             counted.append(everybody())
         connections.close_all()
 
-    with regions.working(), shopping() as acknowledged:
+    with regions.working(), shopping(CUSTOMERS, buy, 3) as acknowledged:
         counting = Background(count)
         for source, target in (("eu", "us"), ("us", "eu")):
             saga = regions.begin("ada", source, target)
@@ -74,7 +75,7 @@ KILLED = ["closed", "copied", "verified", "leaves", "left", "opened", "settled",
 def test_a_relocation_killed_at_each_step_is_gone_on_with_by_the_next_process(regions: Regions) -> None:
     """SIGKILL at every point, the last first, so that who follows comes to their own end; under purchases."""
     places, saga = ["eu", "us"], ""
-    with shopping(2) as acknowledged:
+    with shopping(CUSTOMERS, buy, 2) as acknowledged:
         for point in [*reversed(KILLED), ""]:
             working = regions.process(**({"STRANGLE_POINTS": f"sharding.key_{point}=kill"} if point else {}))
 
@@ -97,7 +98,7 @@ def test_a_relocation_killed_at_each_step_is_gone_on_with_by_the_next_process(re
 def test_a_relocation_killed_on_its_way_back_leaves_the_customer_where_she_was(regions: Regions) -> None:
     """The copy differs: a trigger of the other store writes something else."""
     regions.shards.rows("s1", MANGLING)
-    with shopping(2) as acknowledged:
+    with shopping(CUSTOMERS, buy, 2) as acknowledged:
         for point in ("discarded", "reopened"):
             victim = regions.process(STRANGLE_POINTS=f"sharding.key_{point}=kill")
             saga = regions.begin("ada", "eu", "us")
