@@ -44,11 +44,16 @@ class RemoteProducts:
     """
 
     def page(self, wanted: str | None) -> Page[Product]:
-        """As the paginator's get_page: no number means the first page, one too large the last."""
-        number = wanted if wanted and wanted.isdecimal() and int(wanted) else "1"
-        told = self._asked(page=number) or self._asked(page="last") or {"count": 0, "results": []}
+        """As the paginator's get_page: what is no number means the first page, and one that is not there the last."""
+        try:
+            number = int(wanted or 1)
+        except ValueError:
+            number = 1
+        told = self._asked(page=str(number)) if number > 0 else None
+        told = told or self._asked(page="last") or {"count": 0, "results": []}
         pages: Any = Paginator(range(told["count"]), PRODUCTS_A_PAGE)  # for its numbers alone
-        return Page([_product(each) for each in told["results"]], min(int(number), pages.num_pages), pages)
+        shown = number if 0 < number <= pages.num_pages else pages.num_pages
+        return Page([_product(each) for each in told["results"]], shown, pages)
 
     def on_sale(self, ids: Iterable[int]) -> dict[int, Product]:
         wanted = sorted(ids)

@@ -2,12 +2,12 @@
 
 import datetime as dt
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from migration_tools.errors import NotWritten
+from migration_tools.reports.files import write_whole
 from migration_tools.verification.render_html import render_html
 from migration_tools.verification.render_junit import render_junit
 from migration_tools.verification.render_markdown import render_markdown
@@ -32,12 +32,11 @@ def write_report(
     unknown = [name for name in wanted if name not in _RENDERERS]
     if unknown:
         raise ValueError(f"report format {unknown[0]!r} is not known; choose from {sorted(_RENDERERS)}")
-    directory.mkdir(parents=True, exist_ok=True)
     stem = _stem(report)
     written = {}
     for name in wanted:
         written[name] = directory / f"{stem}.{name}"
-        _write(written[name], _RENDERERS[name](report, reveal), private=reveal and not report.redacted)
+        write_whole(written[name], _RENDERERS[name](report, reveal), private=reveal and not report.redacted)
     return written
 
 
@@ -73,12 +72,3 @@ def _stem(report: VerificationReport) -> str:
     started = dt.datetime.fromtimestamp(report.started, tz=dt.UTC)
     context = re.sub(r"[^\w-]+", "_", report.context)
     return f"verify-{context}-{report.direction}-{started:%Y%m%dT%H%M%S}.{started.microsecond // 1000:03}Z"
-
-
-def _write(path: Path, text: str, *, private: bool) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
-    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(text)
-    partial.replace(path)

@@ -210,6 +210,28 @@ def test_what_a_killed_consumer_had_not_acknowledged_comes_again_and_is_skipped(
         assert subscription.receive(0.1) is None, "it was not acknowledged"
 
 
+def test_what_arrives_while_the_consumer_leaves_is_not_taken_into_the_next_connection(
+    brokers: Callable[[str], EmbeddedBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, transport = Owner(f"stream_{uuid.uuid4().hex[:8]}"), KombuTransport(brokers("rabbitmq").url)
+    publisher = transport.publisher(owner.stream, origin="monolith")
+    subscription = transport.subscription(owner.stream, origin="monolith", consumer="orders")
+    leave = subscription._leave
+
+    def leave_late(connection: Any) -> None:
+        publisher.publish(owner.write())
+        connection.drain_events(timeout=10)
+        leave(connection)
+
+    with closing(publisher), closing(subscription):
+        subscription.receive(0)
+        monkeypatch.setattr(subscription, "_leave", leave_late)
+        subscription.close()
+        assert eventually(lambda: subscription.receive(0.1) is not None, 10), "it did not come again"
+        subscription.done()
+        assert subscription.receive(0.1) is None, "it was not acknowledged"
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.thorough if name == "rabbitmq" else ()) for name in KINDS]
 )

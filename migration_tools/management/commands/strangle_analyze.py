@@ -20,7 +20,7 @@ from migration_tools.analysis.trace import Trace
 from migration_tools.conf import settings
 from migration_tools.errors import AnalysisError
 from migration_tools.management.examples import Examples
-from migration_tools.management.output import write_report
+from migration_tools.management.output import write_output
 from migration_tools.management.reports import render
 from migration_tools.reports.kinds import Format, Kind
 from migration_tools.stores.postgres import Connection, connect
@@ -98,7 +98,7 @@ class Command(Examples):
         if output is None:
             self.stdout.write(text, ending="")
             return
-        write_report(text, Path(output))
+        write_output(text, Path(output))
         self.stdout.write(f"{told}; written to {output}")
 
 

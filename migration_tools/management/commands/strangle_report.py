@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.management.examples import Examples
-from migration_tools.management.output import write_report
+from migration_tools.management.output import write_output
 from migration_tools.management.reports import REVEAL_NEEDS_REASON, render
 from migration_tools.overview.audit import read_audit
 from migration_tools.overview.hand_overs import read_hand_overs
@@ -64,7 +64,7 @@ class Command(Examples):
         if output is None:
             self.stdout.write(text, ending="")
             return
-        write_report(text, output, private=private)
+        write_output(text, output, private=private)
         self.stdout.write(f"written to {output}")
 
 

@@ -17,6 +17,7 @@ from migration_tools.management.examples import Examples
 from migration_tools.management.rehearsal import rolled_back
 from migration_tools.management.reports import render
 from migration_tools.management.shadow_hints import transformed_fields
+from migration_tools.reports.files import write_whole
 from migration_tools.reports.kinds import Format, Kind
 from migration_tools.routing.shadow import rules
 from migration_tools.routing.shadow.models import ShadowRule
@@ -119,13 +120,9 @@ class Command(Examples):
 
     def _write(self, report: ShadowReport, directory: Path) -> None:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
             for name, suffix in FILES.items():
                 path = directory / f"shadow-{report.context}.{suffix}"
-                partial = path.with_name(f".{path.name}.partial")
-                partial.touch(mode=0o600)
-                partial.write_text(render(Kind.SHADOW, report, name), encoding="utf-8")
-                partial.replace(path)
+                write_whole(path, render(Kind.SHADOW, report, name), private=True)
                 self.stderr.write(f"wrote {path}")
         except OSError as error:
             remedy = "name another place with --directory, or none to print it"

@@ -14,7 +14,7 @@ from migration_tools.analysis.record_sheet import sheet_of
 from migration_tools.analysis.system_of_record import Record, systems_of_record
 from migration_tools.errors import AnalysisError
 from migration_tools.management.examples import Examples
-from migration_tools.management.output import write_report
+from migration_tools.management.output import write_output
 from migration_tools.playbook.registry import load
 from migration_tools.reports.render_html import render_html
 from migration_tools.reports.render_text import render_markdown
@@ -39,7 +39,7 @@ class Command(Examples):
         if options["output"] is None:
             self.stdout.write(text)
         else:
-            write_report(text, options["output"])
+            write_output(text, options["output"])
             self.stdout.write(f"{len(records)} fields; written to {options['output']}")
 
 

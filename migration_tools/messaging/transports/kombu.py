@@ -268,7 +268,8 @@ class KombuSubscription(_KombuEndpoint):
     def _forget(self) -> None:
         self._batch = self._channel = None
         self._run.clear()
-        self._arrived.clear()
+        # A new one: what still arrives while the connection is taken leave of can never be acknowledged.
+        self._arrived = deque()
 
     def _bind_again(self) -> None:
         """In a silence make sure of the binding: a broker that lost it, or an operator's hand, says nothing."""
