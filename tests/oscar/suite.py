@@ -32,6 +32,12 @@ from migration_tools import MONOLITH_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, *MONOLITH_APPS]
 MIGRATION_TOOLS = {"SIDE": "oscar", "CONTEXTS": %(contexts)r}
 """
+# How the map of contexts differs for the suite's project: its apps beside oscar's, and none of Django's messages.
+SUITE_MAP = {
+    '"auth", ': '"auth", "myauth", ',
+    '"messages", ': "",
+    '"treebeard", ': '"treebeard", "thumbnail", "easy_thumbnails", "model_tests_app", ',
+}
 
 
 def main(checkout: Path, arguments: list[str], *, its_source: bool) -> int:
@@ -60,8 +66,11 @@ def prepare(checkout: Path, scratch: Path, *, its_source: bool) -> None:
     subprocess.run(["tar", "x", "-C", str(scratch)], input=archive.stdout, check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--target", str(scratch / "packages"), *PACKAGES], check=True)
-    contexts = {"contexts": str(Path(__file__).parent / "contexts.toml")}
-    (scratch / "suite_settings.py").write_text(SETTINGS % contexts)
+    contexts = (Path(__file__).parent / "contexts.toml").read_text()
+    for ours, the_suites in SUITE_MAP.items():
+        contexts = contexts.replace(ours, the_suites)
+    (scratch / "contexts.toml").write_text(contexts)
+    (scratch / "suite_settings.py").write_text(SETTINGS % {"contexts": str(scratch / "contexts.toml")})
     # As a conftest above theirs: its fixtures stand before pytest-django's, which a plugin's would not.
     for file, name in (("capture.py", "strangle_capture.py"), ("suite_plugin.py", "conftest.py")):
         shutil.copy(Path(__file__).parent / file, scratch / name)
@@ -70,9 +79,7 @@ def prepare(checkout: Path, scratch: Path, *, its_source: bool) -> None:
 def run(scratch: Path, postgres: EmbeddedPostgres, arguments: list[str], *, capture: bool) -> dict[str, Any]:
     """One run of the suite: outcomes by test, and captured statements by table."""
     told = scratch / f"told_{capture}.json"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "PG"))}
-    env["PYTHONPATH"] = os.pathsep.join(map(str, (scratch, scratch / "src", scratch / "packages", ROOT)))
-    env |= {"DJANGO_SETTINGS_MODULE": "suite_settings", "SUITE_TOLD": str(told), "SUITE_CAPTURE": str(int(capture))}
+    env = environment(scratch) | {"SUITE_TOLD": str(told), "SUITE_CAPTURE": str(int(capture))}
     env |= {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": str(postgres.port), "DATABASE_USER": "postgres"}
     env |= {"DATABASE_PASSWORD": postgres.password, "DATABASE_NAME": "oscar"}
     options = ["-q", "-p", "no:cacheprovider"]
@@ -80,19 +87,27 @@ def run(scratch: Path, postgres: EmbeddedPostgres, arguments: list[str], *, capt
     options += [] if capture else ["-p", "migration_tools.testing.coupling", "--strangle-trace", str(scratch / "trace")]
     options += ["--deprecation", "none", "-W", "ignore", "--create-db"]
     done = subprocess.run([sys.executable, "-m", "pytest", *options, *arguments], cwd=scratch, env=env, check=False)
-    if not told.exists():
+    if done.returncode not in (0, 1) or not told.exists():  # 1: tests have failed, which is compared
         raise SystemExit(f"oscar's suite did not run (exit code {done.returncode})")
     return dict(json.loads(told.read_text()))
 
 
+def environment(scratch: Path) -> dict[str, str]:
+    """That of the suite's project: the scratch folder before our own code, and nobody's database."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "PG"))}
+    env["PYTHONPATH"] = os.pathsep.join(map(str, (scratch, scratch / "src", scratch / "packages", ROOT)))
+    return env | {"DJANGO_SETTINGS_MODULE": "suite_settings"}
+
+
 def analyse(scratch: Path) -> None:
     """What the analysis finds in the trace of the first run: rules, and where transactions write several contexts."""
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.oscar.settings"}
     argv = ["strangle_analyze", "--no-database", "--trace", str(scratch / "trace"), "--format", "json"]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "django", *argv],
-        cwd=ROOT, env=env, check=True, capture_output=True, text=True,
+        cwd=scratch, env=environment(scratch), check=False, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"strangle_analyze could not read the trace (exit code {done.returncode})")
     report = json.loads(done.stdout)
     counts = ", ".join(f"{rule} {number}" for rule, number in sorted(report["counts"].items()))
     print(f"analysis of the traced run: {counts}")

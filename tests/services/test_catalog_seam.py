@@ -1,6 +1,7 @@
 """Pages and carts of the monolith ask for products through the seam: here, then the service, by the phase."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def shop_through(lamp: int, hidden: int, price: str) -> None:
 
 
 @pytest.mark.thorough
-def test_pages_and_carts_go_on_through_the_cutover_of_the_catalogue(way: Road) -> None:
+def test_pages_and_carts_go_on_through_cutover_and_decommission_of_the_catalogue(way: Road, tmp_path: Path) -> None:
     numbers = dict(way.shop.execute("SELECT sku, id FROM catalog_product").fetchall())
     these = (numbers["lamp14"], numbers["lamp15"])
     with override_settings(CATALOG_URL="http://127.0.0.1:1/"):
@@ -74,5 +75,11 @@ def test_pages_and_carts_go_on_through_the_cutover_of_the_catalogue(way: Road) -
         with override_settings(CATALOG_URL="http://127.0.0.1:1/"):
             away = Client().get("/")
             assert (away.status_code, away["Retry-After"]) == (503, "1")
+        way.go(f"strangle_decommission --directory {tmp_path}")
+        assert "Lantern" in shown("?page=2")
+        shop_through(*these, "7.25")
+        way.go("strangle_decommission --remove")
+        assert "Lantern" in shown("?page=2")
+        shop_through(*these, "7.25")
     finally:
         guard.uninstall()
