@@ -1,14 +1,19 @@
 """The arena: a PostgreSQL 18 of the benchmark's own, a seeded shop, an empty service, capture installed on both."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
 from migration_tools.testing.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from migration_tools.playbook.compiled import Compiled
 
 SOURCE, TARGET, TWIN = "bench_order", "service_order", "pipe_order"
 
@@ -77,26 +82,37 @@ class Arena:
         self._point_django_here()
         from django.core.management import call_command
 
-        from migration_tools.capture.installation import install
-        from migration_tools.playbook.compiled import compile_playbook
-        from migration_tools.playbook.registry import get
-        from migration_tools.stores.postgres import connect
-
         for alias in ("default", "service"):
             call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
         with self.connect(self.shop) as conn:
             conn.execute(ROWS, [self.rows])
             conn.execute(f"VACUUM (FREEZE, ANALYZE) {SOURCE}")
-        with connect("default", "benchmark") as source, connect("service", "benchmark") as target:
-            compiled = compile_playbook(get("bench"), source, target)
-            install(source, compiled.source, wait=lambda _: None)
-            install(target, compiled.target, wait=lambda _: None)
-        relation = compiled.source.relations[0]
+        relation = self.capture().source.relations[0]
         names = ", ".join(f"r.{name}" for name in relation.columns)
         self.columns = relation.columns
         self.query = f"SELECT {names} FROM ({relation.query}) r"
         with self.connect(self.service) as conn:
             conn.execute(f"CREATE TABLE {TWIN} (LIKE {TARGET} INCLUDING ALL)")
+
+    def capture(self, source: str = "triggers") -> "Compiled":
+        """Install capture and fence on both sides; the shop's writes are captured by triggers or from the log."""
+        from django.conf import settings
+        from django.test import override_settings
+
+        from migration_tools.capture.installation import install
+        from migration_tools.playbook.compiled import compile_playbook
+        from migration_tools.playbook.registry import get
+        from migration_tools.stores.postgres import connect
+
+        with (
+            override_settings(MIGRATION_TOOLS={**settings.MIGRATION_TOOLS, "SOURCES": {"bench": source}}),
+            connect("default", "benchmark") as shop,
+            connect("service", "benchmark") as service,
+        ):
+            compiled = compile_playbook(get("bench"), shop, service)
+            install(shop, compiled.source, wait=time.sleep)
+            install(service, compiled.target, wait=time.sleep)
+        return compiled
 
     def empty(self) -> None:
         """Leave no row and no checkpoint in the service, no outbox and no stream on either side."""

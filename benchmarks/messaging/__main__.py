@@ -16,7 +16,7 @@ from benchmarks.report import finish, teller
 from migration_tools.testing.postgres import EmbeddedPostgres
 
 PARTS = ("capture", "reading", "throughput", "latency", "peers", "answers")
-SERVER = {**OPTIONS, "track_commit_timestamp": "on", "max_prepared_transactions": "0"}
+SERVER = {**OPTIONS, "track_commit_timestamp": "on", "max_prepared_transactions": "0", "wal_level": "logical"}
 BULK_CLIENTS, BULK_SIZE = 2, 1_000
 MARKS_A_ROUND = 100
 

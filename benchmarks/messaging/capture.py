@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from benchmarks.arena import SOURCE, Arena
 from benchmarks.messaging.load import update_anywhere
@@ -23,15 +24,22 @@ def prepare(arena: Arena) -> None:
 
 def capture_round(arena: Arena, found: Samples, clients: int, seconds: float) -> None:
     """Single-row updates by many clients, then one update of 10,000 rows; by turns with and without capture."""
-    for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
-        found.add(f"tps, {name}", update_anywhere(arena, table, clients, seconds))
-        _tidy(arena)
+    single = partial(_single_rows, arena, found, clients, seconds)
+    single("tps")
     with _durable(arena):
-        for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
-            found.add(f"durable tps, {name}", update_anywhere(arena, table, clients, seconds))
-            _tidy(arena)
+        single("durable tps")
+    arena.capture("log")
+    found.add("tps, from the log", update_anywhere(arena, SOURCE, clients, seconds))
+    arena.capture("triggers")
+    _tidy(arena)
     for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
         found.add(f"bulk update, {name}", _bulk(arena, table))
+        _tidy(arena)
+
+
+def _single_rows(arena: Arena, found: Samples, clients: int, seconds: float, quantity: str) -> None:
+    for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
+        found.add(f"{quantity}, {name}", update_anywhere(arena, table, clients, seconds))
         _tidy(arena)
 
 

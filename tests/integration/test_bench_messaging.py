@@ -18,6 +18,8 @@ pytestmark = pytest.mark.thorough
 
 GOALS = {
     "capture, single-row updates by 4 clients": (0.75, "higher"),
+    "capture, single-row updates by 4 clients, durable": (0.75, "higher"),
+    "capture from the log, single-row updates by 4 clients": (0.75, "higher"),
     "capture, update of 10,000 rows": (2.0, "lower"),
     "relay reading": (0.50, "higher"),
     "relay numbering and reading": (0.50, "higher"),
