@@ -36,6 +36,10 @@ class Exemption:
     issue: str
     expires: dt.date
 
+    def covers(self, rule: str, function: str) -> bool:
+        """Whether it is of this coupling, whatever day it is."""
+        return (self.rule, self.function) == (rule, function)
+
 
 class ContextMap:
     """Every table in exactly one context; code by the longest prefix of its module."""
@@ -78,6 +82,11 @@ class ContextMap:
     def is_framework(self, name: str | None) -> bool:
         """Whether a context is Django's own or another framework's: it is never extracted, every side has it."""
         return name is not None and self.contexts[name].framework
+
+    def exempts(self, rule: str, function: str) -> bool:
+        """Whether a coupling may pass today; the day that an exemption names is its last."""
+        today = dt.datetime.now(tz=dt.UTC).date()
+        return any(each.covers(rule, function) and today <= each.expires for each in self.exemptions)
 
     @property
     def candidates(self) -> list[Context]:

@@ -1,6 +1,5 @@
 """The guard: a JOIN, transaction or foreign write across contexts that is not accepted is logged, or refused."""
 
-import datetime as dt
 import logging
 import threading
 from enum import StrEnum
@@ -33,6 +32,7 @@ class Guard:
         self.mode = mode
         self.met: dict[Coupling, Finding] = {}
         self.refusals = 0
+        self.last_refusal = ""
         self._judged: dict[tuple[str, str, int], tuple[Finding, ...]] = {}
         self._lock = threading.Lock()
 
@@ -47,7 +47,8 @@ class Guard:
         for finding in (*self._of_statement(seen), *self._of_transaction(seen)):
             coupling = Coupling.of(finding)
             functions = [frame.function for frame in seen.frames]
-            if not self.baseline.accepts(coupling, functions) and not self._exempt(coupling):
+            accepted = self.baseline.accepts(coupling, functions)
+            if not accepted and not self.contexts.exempts(coupling.rule, coupling.function):
                 self._meet(coupling, finding)
 
     def _of_statement(self, seen: Observation) -> tuple[Finding, ...]:
@@ -76,31 +77,25 @@ class Guard:
         written = Written(function=entry.function, context=entry.context, place=entry.start, tables=own, count=1)
         return tuple(of_transaction(written, self.contexts))[:1]
 
-    def _exempt(self, coupling: Coupling) -> bool:
-        today = dt.datetime.now(tz=dt.UTC).date()
-        return any(
-            (each.rule, each.function) == (coupling.rule, coupling.function) and today <= each.expires
-            for each in self.contexts.exemptions
-        )
-
     def _meet(self, coupling: Coupling, finding: Finding) -> None:
         message = refusal(coupling, finding, self.contexts.exemptions)
         with self._lock:
             new = coupling not in self.met
             self.met[coupling] = finding
             self.refusals += 1
+            self.last_refusal = message
         if self.mode is Mode.RAISE:
             raise CouplingRefused(message)
         if new:
             logger.warning(message, extra={"rule": coupling.rule, "function": coupling.function})
 
 
-def refusal(coupling: Coupling, finding: Finding, exemptions: tuple[Exemption, ...] = ()) -> str:
+def refusal(coupling: Coupling, finding: Finding, exemptions: tuple[Exemption, ...]) -> str:
     """What a developer reads: what was done, where, the remedy, and how to postpone it honestly."""
     over = [
         f" its exemption ({each.issue}) ended on {each.expires}."
         for each in exemptions
-        if (each.rule, each.function) == (coupling.rule, coupling.function)
+        if each.covers(coupling.rule, coupling.function)
     ]
     return (
         f"{coupling.rule} across contexts at {finding.place}: {finding.message}; {finding.of.remedy}."

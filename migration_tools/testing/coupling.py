@@ -11,7 +11,7 @@ from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.guard import Guard, Mode, refusal
 from migration_tools.analysis.observation import Observer, scope
 from migration_tools.analysis.trace import Trace
-from migration_tools.errors import CouplingRefused
+from migration_tools.errors import AnalysisError, CouplingRefused
 
 OBSERVER = pytest.StashKey[Observer]()
 TRACE = pytest.StashKey[Trace]()
@@ -35,14 +35,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin when Django is set up and all test modules are imported."""
+    """Begin when Django is set up and all test modules are imported.
+
+    Raises:
+        pytest.UsageError: the context map or the baseline cannot be used.
+    """
     config = session.config
     mode = Mode(config.getoption("--strangle-guard"))
     if OBSERVER in config.stash or not (config.getoption("--strangle-trace") or mode is not Mode.OFF):
         return
-    contexts = load_contexts()
+    try:
+        contexts, baseline = load_contexts(), Baseline.read(path_of_baseline())
+    except AnalysisError as error:
+        raise pytest.UsageError(str(error)) from error
     trace = config.stash[TRACE] = Trace(contexts)
-    guard = config.stash[GUARD] = Guard(contexts, Baseline.read(path_of_baseline()), mode)
+    guard = config.stash[GUARD] = Guard(contexts, baseline, mode)
     # The trace first: what is refused has been tried, and a new baseline is to hold it.
     observer = config.stash[OBSERVER] = Observer(contexts, [trace, guard])
     observer.install()
@@ -62,8 +69,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     before = guard.refusals if guard is not None else 0
     result = yield
     if guard is not None and guard.mode is Mode.RAISE and guard.refusals > before:
-        coupling, finding = list(guard.met.items())[-1]
-        raise CouplingRefused(refusal(coupling, finding))
+        raise CouplingRefused(guard.last_refusal)
     return result
 
 
@@ -86,7 +92,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if guard is not None and guard.met:
         terminalreporter.section("couplings of contexts that the baseline does not have", sep="-")
         for coupling, finding in sorted(guard.met.items()):
-            terminalreporter.write_line(refusal(coupling, finding))
+            terminalreporter.write_line(refusal(coupling, finding, guard.contexts.exemptions))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -208,8 +208,24 @@ def test_the_baseline_may_shrink_and_grows_only_when_told_to(tmp_path: Path) -> 
         assert "0 of them new" in command("check", "--trace", one)
         command("baseline", "--trace", both, accept=True)
         told = json.loads(command("check", "--trace", one, "--format", "json"))
-        assert told["gone"] == [f"SFA201 {REPORT} (accounts_user, orders_order, payments_payment)"]
+        join = f"SFA201 {REPORT} (accounts_user, orders_order, payments_payment)"
+        assert (told["gone"], told["exempt"]) == ([join], [])
         assert "1 are gone" in command("baseline", "--trace", one)
+    exempt = '[[exemptions]]\nrule = "SFA201"\nfunction = "{}"\nissue = "https://issues.example/7"\nexpires = {}\n'
+    (tmp_path / "contexts.toml").write_text(Path(shop).read_text() + exempt.format(REPORT, "2999-01-31"))
+    given = {"GUARD_BASELINE": str(tmp_path / "baseline.json"), "CONTEXTS": str(tmp_path / "contexts.toml")}
+    with override_settings(MIGRATION_TOOLS=given):
+        told = json.loads(command("check", "--trace", both, "--format", "json"))
+        assert (told["new"], told["exempt"], told["exit_code"]) == ([], [join], 0)
+        for _ in range(2):  # what is exempt does not come into the baseline, where it had no end
+            assert "2 couplings are accepted in baseline.json, 0 are gone; 1 exempt" in command(
+                "baseline", "--trace", both
+            )
+        (tmp_path / "contexts.toml").write_text(Path(shop).read_text() + exempt.format(REPORT, "2026-01-31"))
+        said = StringIO()
+        with pytest.raises(CommandError, match="1 couplings are new"):
+            call_command("strangle_guard", "check", "--trace", both, stdout=said)
+        assert "its exemption (https://issues.example/7) ended on 2026-01-31" in said.getvalue()
     with pytest.raises(CommandError, match="give --trace"):
         command("check")
 

@@ -1,5 +1,7 @@
 """The four fixtures in a Django project that has the distribution alone: found by their entry point, used once."""
 
+import datetime as dt
+import re
 import subprocess
 import sys
 import tomllib
@@ -51,6 +53,14 @@ class Note(models.Model):
 
 def written_by(name):
     return list(Note.objects.filter(author__name=name))
+
+
+def count_by(name):
+    return Note.objects.filter(author__name=name).count()
+
+
+def last_by(name):
+    return Note.objects.filter(author__name=name).last()
 
 
 def write(title):
@@ -127,6 +137,55 @@ def test_context_guard(context_guard):
     assert len(context_guard.met) == 1
 """
 
+CONTEXTS = """
+[contexts.people]
+apps = ["people"]
+owner = "head of people"
+team = "people"
+
+[contexts.notes]
+apps = ["notes"]
+owner = "head of notes"
+team = "notes"
+
+[[exemptions]]
+rule = "SFA201"
+function = "notes.models.written_by"
+issue = "https://issues.example/7"
+expires = {yesterday}
+
+[[exemptions]]
+rule = "SFA201"
+function = "notes.models.count_by"
+issue = "https://issues.example/8"
+expires = {today}
+"""
+GUARDED = """
+import contextlib
+import pytest
+
+from notes.models import count_by, last_by, written_by
+
+pytestmark = pytest.mark.django_db
+
+
+def test_exempt():
+    assert count_by("Ada") == 0
+
+
+def test_expired():
+    written_by("Ada")
+
+
+def test_new():
+    last_by("Ada")
+
+
+def test_expired_and_swallowed():
+    with contextlib.suppress(Exception):
+        written_by("Ada")
+"""
+
 
 @pytest.fixture
 def home(tmp_path: Path, cluster: Cluster) -> Path:
@@ -167,6 +226,36 @@ def test_each_fixture_does_in_a_user_s_project_what_it_is_for(home: Path) -> Non
     assert "1 failed, 6 passed" in told, told
     assert "0 events 'note.written' with {'title': 'four'}, not one; published was:" in told
     assert "test_that_fails FAILED" in told
+
+
+def test_the_guard_lets_an_exemption_pass_until_its_day_and_then_says_that_it_ended(home: Path) -> None:
+    today = dt.datetime.now(tz=dt.UTC).date()
+    contexts = CONTEXTS.format(today=today, yesterday=today - dt.timedelta(1))
+    (home / "contexts.toml").write_text(contexts)
+    (home / "test_notes.py").write_text(GUARDED)
+    done = run(home, "--strangle-guard", "raise", "-v", "-rf")
+    assert "test_exempt PASSED" in done.stdout, done.stdout + done.stderr
+    assert "3 failed, 1 passed" in done.stdout
+    failures, _, summary = done.stdout.partition("couplings of contexts that the baseline does not have")
+    _, *parts = re.split(r"^_{3,} (\w+) _{3,}$", failures, flags=re.MULTILINE)
+    by_test = dict(zip(parts[::2], parts[1::2], strict=True))
+    ended = f"its exemption (https://issues.example/7) ended on {today - dt.timedelta(1)}"
+    for name, function, over in [
+        ("test_expired", "written_by", True),
+        ("test_new", "last_by", False),
+        ("test_expired_and_swallowed", "written_by", True),
+    ]:
+        told = by_test[name]
+        assert "keep a read model filled by events" in told
+        assert f"function = 'notes.models.{function}', an issue and a day of expiry" in told
+        assert (ended in told) is over, told
+    assert summary.count(ended) == 1
+    assert "count_by" not in done.stdout
+    (home / "contexts.toml").write_text(contexts.replace('issue = "https://issues.example/8"\n', ""))
+    refused = run(home, "--strangle-guard", "raise")
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR, refused.stdout + refused.stderr
+    assert "exemption 2 must have expires, function, issue, rule, and nothing else" in refused.stderr
+    assert "INTERNALERROR" not in refused.stdout + refused.stderr
 
 
 def test_without_pytest_django_the_database_is_what_is_missing_and_the_extra_brings_it(home: Path) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from migration_tools.analysis.baseline import Baseline, Coupling, couplings_of, path_of_baseline
+from migration_tools.analysis.baseline import Baseline, couplings_of, path_of_baseline
 from migration_tools.analysis.context_file import load_contexts
 from migration_tools.analysis.context_map import ContextMap
-from migration_tools.analysis.findings import Finding
-from migration_tools.analysis.foreign_columns import ForeignColumn, foreign_columns, removed
+from migration_tools.analysis.foreign_columns import foreign_columns, removed
 from migration_tools.analysis.guard import refusal
 from migration_tools.analysis.import_contracts import render_contracts
 from migration_tools.analysis.roles import sequences, statements
@@ -60,47 +59,44 @@ class Command(Examples):
         trace = Trace.read([Path(each) for each in options["trace"]], contexts)
         found, columns = couplings_of(find_traced(trace)), foreign_columns(trace)
         before = Baseline.read(path_of_baseline())
-        new = {each: finding for each, finding in found.items() if not before.accepts(each)}
+        unknown = {each: finding for each, finding in found.items() if not before.accepts(each)}
+        new = {each: finding for each, finding in unknown.items() if not contexts.exempts(each.rule, each.function)}
+        exempt = set(unknown) - set(new)
         gone = before.couplings - set(found)
         broken = removed(before.columns)
         first = not (before.couplings or before.columns)
         if options["action"] == "baseline" and (not (new or broken) or options["accept"] or first):
             if not options["dry_run"]:
-                Baseline(frozenset(found), columns).save(path_of_baseline())
+                Baseline(frozenset(found) - exempt, columns).save(path_of_baseline())
             new, broken = {}, []
             verb = "would be" if options["dry_run"] else "are"
-            told = f"{len(found)} couplings {verb} accepted in {path_of_baseline().name}, {len(gone)} are gone"
+            taken = len(found) - len(exempt)
+            told = f"{taken} couplings {verb} accepted in {path_of_baseline().name}, {len(gone)} are gone"
         else:
             told = f"{len(found)} couplings, {len(new)} of them new; {len(gone)} of the baseline are gone"
-        self._tell(told, new, sorted(gone), broken, options["format"])
+        told += f"; {len(exempt)} exempt" if exempt else ""
+        code = ExitCode.DIFFERENCES if new or broken else ExitCode.DONE
+        if options["format"] == "json":
+            result = {
+                "message": told,
+                "new": [{**finding.to_json(), "coupling": str(each)} for each, finding in sorted(new.items())],
+                "gone": [str(each) for each in sorted(gone)],
+                "exempt": [str(each) for each in sorted(exempt)],
+                "removed": [asdict(each) for each in broken],
+                "exit_code": int(code),
+            }
+            self.stdout.write(json.dumps(result))
+        else:
+            lines = [refusal(coupling, finding, contexts.exemptions) for coupling, finding in sorted(new.items())]
+            lines += [f"removed: {column}" for column in broken] + [f"gone: {coupling}" for coupling in sorted(gone)]
+            for line in (*lines, told):
+                self.stdout.write(line)
         wrong = [f"{len(new)} couplings are new"] if new else []
         wrong += [f"{len(broken)} uses by other contexts lost their column"] if broken else []
         if wrong:
             raise CommandError(
-                f"{' and '.join(wrong)}; undo that, or accept it with strangle_guard baseline --accept",
-                returncode=ExitCode.DIFFERENCES,
+                f"{' and '.join(wrong)}; undo that, or accept it with strangle_guard baseline --accept", returncode=code
             )
-
-    def _tell(
-        self, told: str, new: dict[Coupling, Finding], gone: list[Coupling], broken: list[ForeignColumn], form: str
-    ) -> None:
-        if form == "json":
-            result = {
-                "message": told,
-                "new": [{**finding.to_json(), "coupling": str(each)} for each, finding in sorted(new.items())],
-                "gone": [str(each) for each in gone],
-                "removed": [asdict(each) for each in broken],
-                "exit_code": int(ExitCode.DIFFERENCES if new or broken else ExitCode.DONE),
-            }
-            self.stdout.write(json.dumps(result))
-            return
-        for coupling, finding in sorted(new.items()):
-            self.stdout.write(refusal(coupling, finding))
-        for column in broken:
-            self.stdout.write(f"removed: {column}")
-        for coupling in gone:
-            self.stdout.write(f"gone: {coupling}")
-        self.stdout.write(told)
 
     def _roles(self, contexts: ContextMap, options: dict[str, Any]) -> None:
         with connect(settings().DATABASE, "guard") as conn:
