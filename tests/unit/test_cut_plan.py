@@ -158,8 +158,27 @@ def test_sarif_is_what_its_standard_says() -> None:
     (location,) = odd["locations"]
     assert location["physicalLocation"]["artifactLocation"] == {"uri": "a%20folder/%C3%BC%3F%23.py"}
     assert location["physicalLocation"]["region"] == {"startLine": 1}
+    for each in results:
+        rule = RULES[each["ruleId"]]
+        assert each["level"] == ("warning" if rule.cost >= 5 else "note")
+        assert each["message"]["text"] == f"m; {rule.remedy}"
+    assert {each["level"] for each in results} == {"warning", "note"}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "version": "2.2"}, schema)
+
+
+def test_a_finding_of_sarif_keeps_its_fingerprint_when_its_line_moves() -> None:
+    def sent(line: int, table: str) -> tuple[int, str]:
+        found = finding("SFA205", "a", "b", tables=(table,), detail={"key": "a.views.show"})
+        (each,) = json.loads(render_sarif(report(replace(found, place=Place(file="a.py", line=line)))))["runs"][0][
+            "results"
+        ]
+        (place,) = each["locations"]
+        return place["physicalLocation"]["region"]["startLine"], each["partialFingerprints"]["coupling/v1"]
+
+    (line, before), (moved, after), (_, other) = sent(7, "b_t"), sent(90, "b_t"), sent(7, "b_u")
+    assert (line, moved) == (7, 90)
+    assert before == after != other
 
 
 def test_the_json_form_is_read_back_and_another_version_is_refused() -> None:
