@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.db import connections, transaction
+from django.apps import AppConfig, apps
+from django.db import connection, connections, transaction
 from django.db.models import Count, F, Model, QuerySet, Value
 
 from legacy_monolith.accounts.models import User
+from legacy_monolith.orders.models import Order
 from migration_tools.errors import ExtractedModelQueried
 from migration_tools.playbook.paths import source_model
 from migration_tools.playbook.registry import get
@@ -124,6 +125,20 @@ def test_no_call_of_the_orm_reaches_an_extracted_model(guard: ExtractedGuard, pa
     assert tried >= 35 * len(gone)
     for model in stayed:
         assert model._base_manager.count() >= 0, "what stayed is asked as before"
+
+
+def test_an_app_among_the_installed_ones_is_all_that_it_takes(pair: Pair) -> None:
+    """As `migration_tools.seams` in INSTALLED_APPS does at the start of a process."""
+    Context.objects.update_or_create(name="orders", defaults={"phase": Phase.CUTOVER})
+    assert Order.objects.count() == 0, "this project's settings do not have it"
+    AppConfig.create("migration_tools.seams").ready()
+    (made,) = [each for each in connection.execute_wrappers if isinstance(each, ExtractedGuard)]
+    try:
+        with pytest.raises(ExtractedModelQueried, match="cutover of 'orders'"):
+            Order.objects.count()
+    finally:
+        made.uninstall()
+    assert Order.objects.count() == 0
 
 
 def test_threads_that_come_later_are_guarded_and_kept_copies_are_read(guard: ExtractedGuard) -> None:
