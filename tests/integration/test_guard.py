@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,10 @@ def test_an_exemption_holds_until_its_day() -> None:
         pytest.raises(CouplingRefused, match=r"\(https://issues.example/7\) ended"),
     ):
         top_customers(3)
+    for other in (replace(exemption, rule="SFA203"), replace(exemption, function=f"{REPORT}_of_another_day")):
+        with guarding(Baseline(), Mode.RAISE, other), pytest.raises(CouplingRefused) as refused:
+            top_customers(3)
+        assert "ended on" not in str(refused.value), "it is of something else"
 
 
 @pytest.mark.parametrize(
