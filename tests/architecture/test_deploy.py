@@ -123,6 +123,9 @@ def held_to(schema: str, path: Path) -> int:
 )
 def test_what_others_read_fits_their_own_schema(schema: str, path: Path, tmp_path: Path) -> None:
     assert held_to(schema, path) == 0
+    broken = tmp_path / path.name
+    broken.write_text(path.read_text() + "\nservices_: {}\njobs_: {}\n")
+    assert held_to(schema, broken) == 1, "a key that neither knows is refused"
     wrong = tmp_path / path.name
     first = "depends_on:" if schema == "compose-spec" else "runs-on:"
     assert first in path.read_text()
