@@ -61,6 +61,15 @@ def test_the_page_says_what_the_model_says(page: str) -> None:
         ("sessions, each service", str(found.service_sessions)),
     ):
         assert f"| {label} | {value} |" in page
+    for label, value in (
+        ("copy, fixed", f"{figures.copy_fixed_seconds:.2f} s"),
+        ("copy", f"{1 / figures.copy_seconds_per_row:,.0f} rows/s"),
+        ("verification", f"{1 / figures.verify_seconds_per_row:,.0f} rows/s"),
+        ("log of a copied row", f"{figures.target_wal_bytes_per_row:.0f} bytes"),
+        ("log of a captured write", f"{figures.source_wal_bytes_per_write:,.0f} bytes"),
+        ("applied", f"{figures.applied_rows_per_second:,.0f} rows/s"),
+    ):
+        assert f"| {label} | {value} |" in page
 
 
 def test_an_impossible_plan_says_so() -> None:
