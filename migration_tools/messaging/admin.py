@@ -1,4 +1,4 @@
-"""Outbox, inbox, checkpoints of copies and parked events in Django's admin, read-only."""
+"""Outbox, inbox and parked events in Django's admin, read-only; copies have composite keys, which it cannot show."""
 
 from django.contrib import admin
 

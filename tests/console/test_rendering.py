@@ -75,12 +75,16 @@ def test_the_admin_shows_every_table_and_changes_none(pair: Pair) -> None:
     record("orders", "to dual_write", "started", {"tables": ["orders_order"]}, "first")
     ours = [model for model, page in admin.site._registry.items() if isinstance(page, ReadOnlyAdmin)]
     assert {model.__name__ for model in ours} >= {"Outbox", "Inbox", "DeadLetter", "JournalEntry", "Verification"}
+    toolkit = {model for model in admin.site._registry if model.__module__.startswith("migration_tools.")}
+    assert toolkit == set(ours), "a table of ours has no other page"
     for model in ours:
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         assert client.get(base).status_code == 200, model
         assert client.get(base + "add/").status_code == 403, model
+        assert 'name="action"' not in client.get(base).content.decode(), "nothing can be done to many rows either"
         for row in model.objects.all():
             page = client.get(f"{base}{row.pk}/change/")
             assert page.status_code == 200
             assert "ada@example.com" not in page.content.decode()
+            assert client.post(f"{base}{row.pk}/change/", {}).status_code == 403
             assert client.post(f"{base}{row.pk}/delete/", {"post": "yes"}).status_code == 403
