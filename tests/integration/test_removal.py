@@ -164,6 +164,10 @@ def test_the_old_tables_go_for_good_when_the_last_reader_has_gone_and_the_dump_r
         road.stage.shop.execute("GRANT SELECT, INSERT ON accounts_user, strangle_context TO orders_writer")
         evidence = road.run(*ask)["evidence"]
         assert evidence["revoked"] == ["accounts_user", "strangle_context"]
+        with road.pair.connect("shop") as conn, conn.transaction(force_rollback=True):
+            conn.execute("SET LOCAL ROLE orders_writer")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute("SELECT count(*) FROM accounts_user")
     finally:
         road.stage.shop.execute("DROP OWNED BY orders_writer; DROP ROLE orders_writer")
     _nothing_is_left(road)
