@@ -35,7 +35,7 @@ def _table(sql: Any, name: str) -> Any:
 
 
 def by_api(url: str, *, key: str = "", token: str = "") -> Existing:
-    """Ask `url?ids=1,2,3`, a hundred at a time; it answers a list of objects, or one under `results`.
+    """Ask `url?ids=1,2,3`, a hundred at a time; it answers a list of objects, or one under `results`, not in pages.
 
     The token is sent as a bearer's and told nobody.
     """
@@ -52,6 +52,11 @@ def by_api(url: str, *, key: str = "", token: str = "") -> Existing:
                     answer = client.get(url, params={"ids": asked})
                     answer.raise_for_status()
                     told = answer.json()
+                    if isinstance(told, dict) and told.get("next"):
+                        raise SeamError(
+                            f"{url} answers {len(keys[start : start + AT_ONCE])} ids in pages, so rows would seem to "
+                            "be gone that are not; let it give all that it is asked for, or ask the owner's table"
+                        )
                     rows = told["results"] if isinstance(told, dict) else told
                     found += [int(row[key or "id"]) for row in rows]
                 except httpx2.HTTPError as error:

@@ -12,6 +12,7 @@ from django.db import OperationalError, connection, models
 from django.test.utils import isolate_apps
 
 from migration_tools.errors import SeamError
+from migration_tools.seams import loose_key
 from migration_tools.seams.loose_key import LooseForeignKey, OnGone, StillReferred, follow_deletions, orphans
 from migration_tools.seams.loosening import LoosenForeignKey
 from migration_tools.seams.owners import by_api, in_database, token_of
@@ -96,16 +97,19 @@ def test_a_table_that_is_held_is_waited_for_two_seconds_and_not_more(shop: Pair)
     assert references(shop) == (0, None)
 
 
-def test_a_way_back_with_orphans_holds_for_new_rows_and_orphans_name_the_old(shop: Pair) -> None:
+def test_a_way_back_with_orphans_holds_for_new_rows_and_orphans_name_the_old(
+    shop: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     migrate()
-    delete_orders(shop, 5, 7)
+    delete_orders(shop, 5, 7, 300)
     with pytest.raises(Exception, match="violates foreign key constraint"):
         migrate(back=True)
     assert references(shop) == (1, False)
     with shop.connect("shop") as conn, pytest.raises(psycopg.errors.ForeignKeyViolation):
         conn.execute("UPDATE payments_payment SET order_id = 999999 WHERE order_id = 8")
     field: Any = paying(OnGone.RESTRICT)._meta.get_field("order")
-    assert list(orphans(field, existing_in(shop))) == [5, 7]
+    monkeypatch.setattr(loose_key, "BATCH", 100)
+    assert list(orphans(field, existing_in(shop))) == [5, 7, 300], "in the first batch and the last"
 
 
 @pytest.mark.thorough
@@ -122,8 +126,9 @@ def test_an_owner_is_asked_by_its_table_or_its_api(shop: Pair) -> None:
             ids = parse_qs(urlsplit(self.path).query)["ids"][0].split(",")
             asked.append(f"{self.headers['Authorization']} {len(ids)}")
             there = [{"id": int(each)} for each in ids if int(each) % 7]
-            body = json.dumps({"results": there} if len(asked) % 2 else there).encode()
-            self.send_response(200 if self.path.startswith("/api/") else 503)
+            paged = {"results": there[:20], "next": f"{self.path}&page=2"} if self.path.startswith("/pages/") else None
+            body = json.dumps(paged or ({"results": there} if len(asked) % 2 else there)).encode()
+            self.send_response(503 if self.path.startswith("/none/") else 200)
             self.end_headers()
             self.wfile.write(body)
 
@@ -139,6 +144,8 @@ def test_an_owner_is_asked_by_its_table_or_its_api(shop: Pair) -> None:
         assert asked == ["Bearer t 100"] * 3, "a hundred at a time"
         with pytest.raises(SeamError, match="did not answer which rows there are: HTTPStatusError"):
             list(by_api(f"{url}/none/")([1]))
+        with pytest.raises(SeamError, match="answers 30 ids in pages, so rows would seem to be gone that are not"):
+            list(by_api(f"{url}/pages/")(list(range(1, 31))))
         server.shutdown()
     with pytest.raises(SeamError, match="the environment variable 'NOT_SET_HERE' is empty"):
         token_of("NOT_SET_HERE")
