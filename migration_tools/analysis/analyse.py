@@ -43,7 +43,7 @@ def analyse(contexts: ContextMap, evidence: Evidence, *, what_if: Sequence[Seque
         _refuse_unknown(names, merged)
         merged = merged.merged(names)
     if evidence.trace is not None:
-        evidence.trace.contexts = merged
+        evidence.trace.under(merged)
     findings = tuple(_findings(merged, evidence))
     facts = tuple(_context_facts(merged, evidence.facts))
     relevant = coupling(findings, merged)
@@ -77,7 +77,7 @@ def analyse(contexts: ContextMap, evidence: Evidence, *, what_if: Sequence[Seque
 
 def _refuse_unknown(names: Sequence[str], contexts: ContextMap) -> None:
     unknown = [name for name in names if name not in contexts.contexts]
-    if unknown or len(names) < 2:
+    if unknown or len(set(names)) < max(len(names), 2):
         known = sorted(name for name, each in contexts.contexts.items() if not each.framework)
         raise AnalysisError(f"--what-if {'+'.join(names)!r} must join two contexts or more of {known}")
 

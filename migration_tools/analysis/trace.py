@@ -104,6 +104,15 @@ class Trace:
         self.written.setdefault(key, made).count += 1
         unit.noted = key
 
+    def under(self, contexts: ContextMap) -> Self:
+        """The same, each function in the context that this map gives its module: names and borders may have changed."""
+        self.contexts = contexts
+        for sent in self.sent.values():
+            sent.context = contexts.of_module(sent.function)
+        for written in self.written.values():
+            written.context = contexts.of_module(written.function)
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """All of it, in a stable order."""
         return {
@@ -132,7 +141,7 @@ class Trace:
         for path in paths:
             for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
                 trace.add(_document(file))
-        return trace
+        return trace.under(contexts)
 
     def add(self, document: Mapping[str, Any]) -> None:
         """Add another trace to this one."""

@@ -273,5 +273,35 @@ def test_what_if_two_contexts_were_one(tmp_path: Path) -> None:
     total = sum(each["cost"] for each in apart["pairs"])
     assert sum(each["cost"] for each in joined["pairs"]) <= total - pair["cost"]
     assert pair["cost"] == 7  # a foreign key, its cascade, and two imports
-    with pytest.raises(CommandError, match="must join two contexts or more of"):
-        run("--no-database", what_if=["orders+paiments"])
+    for wrong in ("orders+paiments", "orders", "orders+orders"):
+        with pytest.raises(CommandError, match="must join two contexts or more of"):
+            run("--no-database", what_if=[wrong])
+
+
+@pytest.mark.django_db
+def test_what_was_observed_is_told_by_the_contexts_of_today(tmp_path: Path) -> None:
+    """Of those that --what-if has made one, and of one that has another name since the trace was recorded."""
+    user, product = customer(), make_product()
+    with tracing() as trace, scope("GET /"):
+        purchase(user, [Item(product_id=product.pk, quantity=1)])
+        top_customers(3)
+    trace.save(tmp_path / "trace.json")
+    given = ("--no-database", "--format", "json", "--trace", str(tmp_path / "trace.json"))
+    apart, joined = json.loads(run(*given)), json.loads(run(*given, what_if=["orders+payments"]))
+
+    def saga(report: Any) -> list[str]:
+        (found,) = {tuple(each["detail"]["contexts"]) for each in report["findings"] if each["rule"] == "SFA202"}
+        return sorted(found)
+
+    def cost(report: Any, context: str) -> int:
+        return int(next(cut["cost"] for cut in report["plan"] if cut["context"] == context))
+
+    assert saga(apart) == ["accounts", "inventory", "orders", "payments"]
+    assert saga(joined) == ["accounts", "inventory", "orders+payments"]
+    ends = {each[end] for each in joined["findings"] for end in ("source", "target")}
+    assert not ends & {"orders", "payments"}
+    assert 0 < cost(joined, "orders+payments") < cost(apart, "orders") + cost(apart, "payments")
+    renamed = (ROOT / "legacy_monolith" / "contexts.toml").read_text().replace("[contexts.orders]", "[contexts.sales]")
+    (tmp_path / "contexts.toml").write_text(renamed)
+    with override_settings(MIGRATION_TOOLS={"CONTEXTS": str(tmp_path / "contexts.toml")}):
+        assert saga(json.loads(run(*given))) == ["accounts", "inventory", "payments", "sales"]
