@@ -82,6 +82,9 @@ def test_a_comparison_with_a_value_becomes_an_index_and_is_left_to_the_query(pai
     new(tmp_path, ORM)
     text = (tmp_path / "made.py").read_text()
     assert '("status",),' in text
+    columns = {"id": "bigint", "public_id": "uuid", "status": "text", "total": "numeric", "placed_at": "timestamptz"}
+    for name, kind in columns.items():
+        assert f'"{name}": ' + (f'"{kind}"' if name == "id" else f'Latest("{kind}")') in text
     assert "placed" not in text.replace("placed_at", "")
     assert 'source="accounts"' in text
 
