@@ -4,6 +4,7 @@ What changes something is rehearsed with its --dry-run, so all lines meet the sa
 stop, and lines for another side's settings, are started as processes by test_docs_servers.
 """
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -16,6 +17,31 @@ from tests.integration.test_phases import Road, road
 from tests.unit.test_manners import CHANGES, LEAVES, NATURES, WORKS_ON, options
 
 __all__ = ["road"]
+
+#: As `pytest --strangle-trace var/traces` leaves it: a JOIN over three contexts, and a transaction over three.
+TRACE = {
+    "version": 1,
+    "sent": [
+        {
+            "shape": "SELECT o.id, p.amount, u.email FROM payments_payment p JOIN orders_order o ON o.id = p.order_id "
+            "JOIN accounts_user u ON u.id = o.user_id",
+            "context": "orders",
+            "function": "legacy_monolith.orders.pages.mine",
+            "place": {"file": "legacy_monolith/orders/pages.py", "line": 12},
+            "count": 7,
+            "most": 1,
+        }
+    ],
+    "written": [
+        {
+            "function": "legacy_monolith.orders.purchase.purchase",
+            "context": "orders",
+            "place": {"file": "legacy_monolith/orders/purchase.py", "line": 30},
+            "tables": ["inventory_stock", "orders_order", "payments_payment"],
+            "count": 2,
+        }
+    ],
+}
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
 
@@ -72,6 +98,8 @@ def test_every_line_of_the_pages_does_what_it_says_or_refuses_as_it_is_listed(
 ) -> None:
     road.go("strangle_dual_write", "strangle_backfill", "strangle_verify", "strangle_switch_reads --percent 25")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "var" / "traces").mkdir(parents=True)
+    (tmp_path / "var" / "traces" / "trace-main.json").write_text(json.dumps(TRACE))
     faults, ran = [], set()
     for words in lines():
         line = " ".join(words)
