@@ -11,7 +11,5 @@ class DashboardServiceConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Let the OpenAPI document know the identity cookie, and the checks what the serializers show."""
-        from migration_tools.service import openapi  # noqa: F401
-
+        """Let the checks know what the serializers show."""
         from . import serializers  # noqa: F401

@@ -9,7 +9,3 @@ class GatewayConfig(AppConfig):
     name = "extracted_services.gateway"
     label = "gateway_service"
     default_auto_field = "django.db.models.BigAutoField"
-
-    def ready(self) -> None:
-        """Let the OpenAPI document know the identity cookie."""
-        from migration_tools.service import openapi  # noqa: F401

@@ -8,7 +8,3 @@ class RecommendationsServiceConfig(AppConfig):
 
     name = "extracted_services.recommendations"
     label = "recommendations_service"
-
-    def ready(self) -> None:
-        """Let the OpenAPI document know the identity cookie."""
-        from migration_tools.service import openapi  # noqa: F401

@@ -9,7 +9,3 @@ class UsersServiceConfig(AppConfig):
     name = "extracted_services.users"
     label = "users_service"
     default_auto_field = "django.db.models.BigAutoField"
-
-    def ready(self) -> None:
-        """Let the OpenAPI document know the identity cookie."""
-        from migration_tools.service import openapi  # noqa: F401

@@ -1,7 +1,6 @@
 """What every strangle command shares: options, output for people and machines, signals, exit codes."""
 
 import json
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,11 +9,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from migration_tools.errors import ExitCode, Interrupted
-from migration_tools.kernel.watch import Watch
+from migration_tools.errors import ExitCode
 from migration_tools.management.examples import Examples
 from migration_tools.management.failures import FAILURES, command_error
-from migration_tools.management.progress import progress
+from migration_tools.management.signals import heed_signals, watch
 from migration_tools.phases.dry_run import DryRunExecutor
 from migration_tools.phases.live import LiveExecutor
 from migration_tools.phases.machine import MOVES, check_gates, missing_evidence, move_forward, refuse_unless
@@ -151,37 +149,4 @@ class Operation(Examples):
             self.stdout.write(f"  - {sentence}")
 
 
-@contextmanager
-def heed_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`, so that a checkpoint is saved; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def watch(stop: threading.Event, *, quiet: bool) -> Watch:
-    """What long work outside of phases is given: the operator's signals, and a bar or lines unless `quiet`."""
-
-    def heed(done: str) -> None:
-        if stop.is_set():
-            raise Interrupted(done)
-
-    def shown(title: str, total: int | None = None, done: int = 0) -> Any:
-        return progress(title, total, done=done, json_mode=quiet)
-
-    return Watch(heed=heed, progress=shown)
-
-
-__all__ = ["Examples", "Operation", "check_gates", "heed_signals", "watch"]
+__all__ = ["Operation", "check_gates"]

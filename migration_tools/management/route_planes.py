@@ -14,7 +14,7 @@ from django.db import Error, connections
 from migration_tools.conf import settings
 from migration_tools.errors import RoutingError
 from migration_tools.kernel.planes import Plane
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.signals import heed_signals
 from migration_tools.routing import publishing
 from migration_tools.routing.planes import gateway_api, haproxy, nginx
 from migration_tools.routing.planes.capabilities import capabilities, markdown_table

@@ -6,6 +6,9 @@ from drf_spectacular.drainage import warn
 from drf_spectacular.openapi import AutoSchema
 
 from migration_tools.contracts.http_api import CONSISTENCY, CONSISTENCY_EXTENSION
+from migration_tools.service import openapi
+
+__all__ = ["ServiceSchema", "openapi"]
 
 
 class ServiceSchema(AutoSchema):

@@ -8,7 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode
-from migration_tools.management.operation import Operation, watch
+from migration_tools.management.operation import Operation
+from migration_tools.management.signals import watch
 from migration_tools.phases import dumps
 from migration_tools.phases.archive import DUMPED
 from migration_tools.state.journal import last_evidence

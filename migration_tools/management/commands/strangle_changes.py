@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from migration_tools.conf import settings
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.signals import heed_signals
 from migration_tools.messaging.foreign.envelopes import Message
 from migration_tools.messaging.foreign.tail import LogTail
 from migration_tools.stores.postgres import connect

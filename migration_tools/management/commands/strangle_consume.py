@@ -10,7 +10,7 @@ from django.db import connections
 from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.signals import heed_signals
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.handlers import registered
 from migration_tools.messaging.transports import open_feed, open_subscription

@@ -13,8 +13,8 @@ from django.core.management.base import CommandParser
 
 from migration_tools.errors import SettingsError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
 from migration_tools.management.rehearsal import rolled_back
+from migration_tools.management.signals import heed_signals
 
 
 class Command(Examples):

@@ -12,7 +12,8 @@ from migration_tools.exports.exporting import export
 from migration_tools.exports.parquet import ParquetSink
 from migration_tools.exports.ports import Sink
 from migration_tools.exports.store import StoreSink
-from migration_tools.management.operation import Operation, watch
+from migration_tools.management.operation import Operation
+from migration_tools.management.signals import watch
 from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.registry import get
 from migration_tools.state.journal import phase_of

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, Interrupted
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.signals import heed_signals
 from migration_tools.messaging.foreign.batches import LineBatches
 from migration_tools.messaging.foreign.lines import values_of
 from migration_tools.transfer.foreign import ForeignFeed

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from migration_tools.management.operation import Examples, heed_signals
+from migration_tools.management.examples import Examples
+from migration_tools.management.signals import heed_signals
 from migration_tools.overview.running import RequestRunner
 
 

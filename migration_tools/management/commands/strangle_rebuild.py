@@ -11,7 +11,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import ExitCode
 from migration_tools.kernel.locks import LockClass
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals, watch
+from migration_tools.management.signals import heed_signals, watch
 from migration_tools.messaging.transports import open_feed
 from migration_tools.projections.rebuild import Rebuild
 from migration_tools.projections.registry import get

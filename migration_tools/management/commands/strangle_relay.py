@@ -10,7 +10,7 @@ from migration_tools.capture.projector import RelationProjector
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StrangleError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.signals import heed_signals
 from migration_tools.messaging.relay import Relay, tick
 from migration_tools.messaging.transports import open_publisher
 from migration_tools.playbook.registry import load

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from migration_tools.errors import ExitCode, ReplicationError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals, watch
+from migration_tools.management.signals import heed_signals, watch
 
 IDLE_SECONDS = 0.5
 

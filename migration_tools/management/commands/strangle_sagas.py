@@ -14,8 +14,8 @@ from django.db import connections
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, SagaError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
 from migration_tools.management.saga_flows import flow_result
+from migration_tools.management.signals import heed_signals
 from migration_tools.sagas import orchestrator, reading
 from migration_tools.sagas.reading import Overview
 from migration_tools.sagas.runner import Runner

@@ -12,7 +12,7 @@ from django.db.utils import Error as DatabaseFailure
 from migration_tools.conf import settings
 from migration_tools.errors import ExitCode, StoreError
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals
+from migration_tools.management.signals import heed_signals
 from migration_tools.stores.postgres import describe_failure, errors
 
 

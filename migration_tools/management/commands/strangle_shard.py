@@ -9,8 +9,8 @@ from django.core.management.base import CommandParser
 from migration_tools.errors import ShardingError
 from migration_tools.kernel.watch import UNWATCHED
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals, watch
 from migration_tools.management.shard_plans import would
+from migration_tools.management.signals import heed_signals, watch
 
 
 class Command(Examples):

@@ -10,7 +10,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import ExitCode
 from migration_tools.kernel.locks import LockClass
 from migration_tools.management.examples import Examples
-from migration_tools.management.operation import heed_signals, watch
+from migration_tools.management.signals import heed_signals, watch
 from migration_tools.projections.state_events import CHUNK_ROWS, declared, publish_state
 from migration_tools.stores.postgres import advisory, connect
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandParser
 
-from migration_tools.management.operation import Examples, heed_signals
+from migration_tools.management.examples import Examples
 from migration_tools.management.progress import duration
+from migration_tools.management.signals import heed_signals
 from migration_tools.overview.observing import observe
 from migration_tools.playbook.registry import get, load
 
