@@ -89,10 +89,12 @@ TEMPLATES = [
 DATABASES = {"default": database("SHOP", "shop", "shop_app") | {"ATOMIC_REQUESTS": True}}
 # Which contexts may be carried out of the monolith, each into the service of its name.
 CONTEXTS = [name for name in env("STRANGLE_CONTEXTS", "orders,catalog,inventory,payments,users").split(",") if name]
-for context in CONTEXTS:
-    if env(f"{context.upper()}_DB_NAME"):
+# Services that took nothing over, and that the console is to show all the same.
+BYSTANDERS = [name for name in env("STRANGLE_BYSTANDERS", "").split(",") if name]
+for service in (*CONTEXTS, *BYSTANDERS):
+    if env(f"{service.upper()}_DB_NAME"):
         # For the operator's commands only; the roles keep the web processes out of it.
-        DATABASES[context] = database(context.upper(), context, f"{context}_app")
+        DATABASES[service] = database(service.upper(), service, f"{service}_app")
 DATABASE_ROUTERS = ["legacy_monolith.routers.DefaultOnly"]
 
 AUTH_USER_MODEL = "accounts.User"
@@ -196,7 +198,7 @@ MIGRATION_TOOLS = {
             *("env", f"DJANGO_SETTINGS_MODULE=extracted_services.{each}.settings"),
             *(sys.executable, str(HERE.parent / "manage.py")),
         ]
-        for each in CONTEXTS
+        for each in (*CONTEXTS, *BYSTANDERS)
     },
     "METRICS_TOKEN": env("STRANGLE_METRICS_TOKEN", ""),
     "PROXY": {"SHADOW": env("STRANGLE_SHADOW_ADDRESS", "")},

@@ -153,6 +153,40 @@ def check_columns(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[chec
 
 
 @checks.register("strangle")
+def check_service_commands(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E174: SERVICE_COMMANDS names a database that is the monolith's, or that a context has a name for.
+
+    W174: it names neither a context nor a database of this process, which sees the services of contexts.
+    """
+    from migration_tools.playbook.registry import bystanders, load
+
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+        return []
+    try:
+        playbooks, names = load(), bystanders()
+    except (PlaybookError, SettingsError):
+        return []
+    own = {settings().DATABASE, *(playbook.source for playbook in playbooks.values())}
+    contexts = {playbook.target: context for context, playbook in playbooks.items()}
+    found: list[checks.CheckMessage] = []
+    for name in names:
+        what = f"MIGRATION_TOOLS['SERVICE_COMMANDS'] names {name!r}"
+        if name in own:
+            hint = "name contexts, and databases of services that no playbook names"
+            found.append(checks.Error(f"{what}, a database of the monolith", hint=hint, id="strangle.E174"))
+        elif name in contexts:
+            hint = f"write {contexts[name]!r}"
+            text = f"{what}, the database of context {contexts[name]!r}"
+            found.append(checks.Error(text, hint=hint, id="strangle.E174"))
+        elif name not in django_settings.DATABASES and contexts.keys() & set(django_settings.DATABASES):
+            # A web process sees no service's database, and so cannot tell.
+            text = f"{what}, which is neither a context nor in DATABASES of this process: it is shown, and never seen"
+            hint = "correct the name, or add the service's database where strangle_operate runs"
+            found.append(checks.Warning(text, hint=hint, id="strangle.W174"))
+    return found
+
+
+@checks.register("strangle")
 def check_extras(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """E140: the console is installed, but django-htmx is not.
 

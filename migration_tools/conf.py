@@ -204,15 +204,17 @@ def _direct_mistakes(direct: Any) -> list[str]:
 
 
 def _program_mistakes(programs: Any) -> list[str]:
-    """What is wrong with SERVICE_COMMANDS: context → the words that run its service's manage.py."""
+    """What is wrong with SERVICE_COMMANDS: service → the words that run its manage.py, none where it is only seen."""
     if not isinstance(programs, Mapping):
-        return [f"MIGRATION_TOOLS['SERVICE_COMMANDS'] is {type(programs).__name__}; it must be a dict of contexts"]
+        return [f"MIGRATION_TOOLS['SERVICE_COMMANDS'] is {type(programs).__name__}; it must be a dict of services"]
     mistakes = []
-    for context, words in programs.items():
-        where = f"MIGRATION_TOOLS['SERVICE_COMMANDS'][{context!r}]"
-        if not isinstance(words, list | tuple) or not words or not all(isinstance(each, str) for each in words):
-            mistakes.append(f"{where} must be a list of words, as ['python', 'manage.py']")
-        elif PurePath(words[0]).name in {"ssh", "sh", "bash"}:
+    for service, words in programs.items():
+        where = f"MIGRATION_TOOLS['SERVICE_COMMANDS'][{service!r}]"
+        if not isinstance(service, str) or not service or "/" in service:
+            mistakes.append(f"{where}: {service!r} is part of addresses in the console; use a name without a slash")
+        if not isinstance(words, list | tuple) or not all(isinstance(each, str) for each in words):
+            mistakes.append(f"{where} must be a list of words, as ['python', 'manage.py'], or empty")
+        elif words and PurePath(words[0]).name in {"ssh", "sh", "bash"}:
             # A reason that somebody types in the console would be read by a shell.
             mistakes.append(
                 f"{where} runs {words[0]!r}, which hands words to a shell; use what passes them on as they are, as "

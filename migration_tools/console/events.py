@@ -8,8 +8,8 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods
 
 from migration_tools.conf import settings
-from migration_tools.console import reading
 from migration_tools.console.access import is_partial, staff_only
+from migration_tools.console.bystanders import Shown, shown
 from migration_tools.console.pages import show
 from migration_tools.errors import StrangleError
 from migration_tools.overview import requests
@@ -28,7 +28,7 @@ def events(request: HttpRequest, name: str) -> HttpResponseBase:
 
     To look changes nothing, so it needs no permission; what is asked for is signed like everything else.
     """
-    of = reading.seen(name)
+    of = shown(name)
     given = request.POST if request.method == "POST" else request.GET
     correlation = given.get("correlation", "").replace("\x00", "").strip()[:LONGEST]
     mistake = ""
@@ -41,7 +41,7 @@ def events(request: HttpRequest, name: str) -> HttpResponseBase:
             return redirect(f"{place}?{urlencode({'correlation': correlation})}")
         except (StrangleError, DatabaseError) as error:
             mistake = str(error) if isinstance(error, StrangleError) else "this process may not ask the operator's"
-    told = {"of": of, "correlation": correlation, "searched": SEARCHED, "mistake": mistake}
+    told: dict[str, object] = {"of": of, "correlation": correlation, "searched": SEARCHED, "mistake": mistake}
     told |= _chain(correlation) if correlation else {"links": _newest(of)}
     if is_partial(request):
         return render(request, "strangle_console/part_chain.html", told)
@@ -69,9 +69,9 @@ def _answer(row: Request | None) -> Story | None:
     return Story.from_json(row.result)
 
 
-def _newest(of: reading.Seen) -> list[Link]:
+def _newest(of: Shown) -> list[Link]:
     """Of both sides, the newest first; of the service what was last observed."""
     place = monolith()
     there = [Link.from_json(each) for each in of.document.get("service", {}).get("latest", [])]
-    here = read_latest(connections[place.alias], place, of.name)
+    here = read_latest(connections[place.alias], place, of.name) if of.moves else []
     return sorted([*here, *there], key=lambda link: link.at, reverse=True)

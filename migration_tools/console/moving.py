@@ -1,6 +1,7 @@
 """Ask for a move: a form with plan, gates and typed confirmation; then how the command fares."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -10,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from migration_tools.conf import settings
 from migration_tools.console import reading
 from migration_tools.console.access import movers_only, staff_only
+from migration_tools.console.bystanders import Shown, all_bystanders, shown
 from migration_tools.console.pages import show
 from migration_tools.errors import StrangleError
 from migration_tools.overview import requests
@@ -21,14 +23,14 @@ from migration_tools.state.phase import FORWARD, Phase
 ABOUT = ("stream", "group", "key", "position", "event", "saga", "side")
 
 
-def _letter(of: reading.Seen, form: dict[str, str], **which: Any) -> Wanted:
+def _letter(of: Shown, form: dict[str, str], **which: Any) -> Wanted:
     return requests.letter(
         of.name,
         stream=_stream(form),
         group=form.get("group", ""),
         event=form.get("event", ""),
         reason=form.get("reason", ""),
-        service=form.get("side") == "service",
+        service=_in_the_service(of, form),
         **which,
     )
 
@@ -41,13 +43,18 @@ def _stream(form: dict[str, str]) -> str:
     return stream
 
 
-def _saga(of: reading.Seen, form: dict[str, str], what: str) -> Wanted:
-    reason, service = form.get("reason", ""), form.get("side") == "service"
+def _saga(of: Shown, form: dict[str, str], what: str) -> Wanted:
+    reason, service = form.get("reason", ""), _in_the_service(of, form)
     return requests.saga(of.name, form.get("saga", ""), what, reason=reason, service=service)
 
 
-#: What the address names: how the wish is made of the context and the form's fields.
-MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
+def _in_the_service(of: Shown, form: dict[str, str]) -> bool:
+    """Whether the form is about the service's side; of a service beside the contexts there is no other."""
+    return not of.moves or form.get("side") == "service"
+
+
+#: What the address names: how the wish is made of a context and the form's fields.
+MOVES: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
     "forward": lambda of, form: requests.forward(of.row, percent=_percent(form, 100), reason=form.get("reason", "")),
     "back": lambda of, form: requests.back(of.row, reason=form.get("reason", "")),
     "share": lambda of, form: requests.share(of.row, _percent(form, 0), reason=form.get("reason", "")),
@@ -55,6 +62,9 @@ MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
     "pause": lambda of, form: requests.wish(of.name, "pause", reason=form.get("reason", "")),
     "resume": lambda of, form: requests.wish(of.name, "resume", reason=form.get("reason", "")),
     "cancel": lambda of, form: requests.wish(of.name, "cancel", reason=form.get("reason", "")),
+}
+#: The same of what waits on either side, and in services beside the contexts.
+SETTLES: dict[str, Callable[[Shown, dict[str, str]], Wanted]] = {
     "replay": lambda of, form: _letter(of, form, key=form.get("key", "")),
     "skip": lambda of, form: _letter(of, form, position=int(form.get("position") or 0)),
     "retry": lambda of, form: _saga(of, form, "retry"),
@@ -66,13 +76,11 @@ MAKERS: dict[str, Callable[[reading.Seen, dict[str, str]], Wanted]] = {
 @movers_only
 def ask(request: HttpRequest, name: str, what: str) -> HttpResponseBase:
     """GET shows what would happen; POST with the phrase typed asks for it."""
-    if what not in MAKERS:
-        raise Http404(f"nothing is called {what!r}")
-    of = reading.seen(name)
+    maker, of = _maker(name, what)
     given: dict[str, str] = {**request.GET.dict(), **request.POST.dict()}
     mistake = ""
     try:
-        wanted = MAKERS[what](of, {"reason": "…", **given} if request.method == "GET" else given)
+        wanted = maker({"reason": "…", **given} if request.method == "GET" else given)
         if request.method == "POST":
             if given.get("phrase", "").strip().lower() == wanted.phrase.lower():
                 row = requests.ask(wanted, actor=f"{request.user.get_username()} (console)")
@@ -85,11 +93,27 @@ def ask(request: HttpRequest, name: str, what: str) -> HttpResponseBase:
     return render(request, "strangle_console/page.html", told, status=422 if mistake else 200)
 
 
-def _form(of: reading.Seen, what: str, wanted: Wanted, given: dict[str, str], mistake: str) -> dict[str, Any]:
+def _maker(name: str, what: str) -> tuple[Callable[[dict[str, str]], Wanted], Shown]:
+    """How a wish is made of the form's fields, and what it is about.
+
+    Raises:
+        Http404: nothing is called so, or can be asked for of a service beside the contexts.
+    """
+    if what in SETTLES:
+        of = shown(name)
+        return partial(SETTLES[what], of), of
+    if what in MOVES:
+        context = reading.seen(name)
+        return partial(MOVES[what], context), context
+    raise Http404(f"nothing is called {what!r}")
+
+
+def _form(of: Shown, what: str, wanted: Wanted, given: dict[str, str], mistake: str) -> dict[str, Any]:
     document = of.document
     coming = of.coming
     plans = {"forward": document.get("plan", []), "back": (document.get("way_back") or {}).get("plan", [])}
-    shares = what == "share" or (what == "forward" and FORWARD.get(Phase(of.row.phase)) is Phase.SWITCH_READS)
+    following = FORWARD.get(Phase(of.row.phase)) if isinstance(of, reading.Seen) else None
+    shares = what == "share" or (what == "forward" and following is Phase.SWITCH_READS)
     return {
         "of": of,
         "what": what,
@@ -106,7 +130,7 @@ def _form(of: reading.Seen, what: str, wanted: Wanted, given: dict[str, str], mi
         "live": "strangle_console/live_ask.html",
         "may_move": True,
         "runner": reading.runner_heard(),
-        "contexts": reading.all_seen(),
+        "contexts": [*reading.all_seen(), *all_bystanders()],
         "needs_reason": what in {"skip", "compensate"},
     }
 
@@ -120,7 +144,7 @@ def _percent(form: dict[str, str], default: float) -> float:
 def asked(request: HttpRequest, name: str, number: int) -> HttpResponse:
     """How a request fares: what the command says while it runs, its result when it ended."""
     row = get_object_or_404(Request.objects.using(settings().DATABASE), pk=number, context=name)
-    return show(request, "request", {"of": reading.seen(name), "row": row})
+    return show(request, "request", {"of": shown(name), "row": row})
 
 
 @require_POST

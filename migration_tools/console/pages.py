@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 from migration_tools.conf import settings
 from migration_tools.console import reading
 from migration_tools.console.access import is_partial, may_move, staff_only
+from migration_tools.console.bystanders import Bystander, all_bystanders, lag_series, shown
 from migration_tools.console.drawing import Series
 from migration_tools.overview.curves import answers, open_curve, use_curves
 from migration_tools.overview.observing import hourly, samples
@@ -22,7 +23,7 @@ PAGE = 40
 # From so many on the burn-down is drawn by the hour.
 HOURS_OF_A_CURVE = 3
 #: Pages whose live part asks for itself again; those with a form to type into, or of the past, do not.
-POLLED = frozenset({"board", "context", "traffic", "sagas", "decommission", "request"})
+POLLED = frozenset({"board", "context", "service", "traffic", "sagas", "decommission", "request"})
 
 
 def show(request: HttpRequest, name: str, told: dict[str, Any]) -> HttpResponse:
@@ -35,7 +36,7 @@ def show(request: HttpRequest, name: str, told: dict[str, Any]) -> HttpResponse:
         "here": request.get_full_path(),
         "live": f"strangle_console/live_{name}.html",
         "polled": name in POLLED,
-        "contexts": reading.all_seen() if not is_partial(request) else [],
+        "contexts": [] if is_partial(request) else [*reading.all_seen(), *all_bystanders()],
     }
     return render(request, told["live"] if is_partial(request) else "strangle_console/page.html", told)
 
@@ -43,15 +44,18 @@ def show(request: HttpRequest, name: str, told: dict[str, Any]) -> HttpResponse:
 @require_safe
 @staff_only
 def board(request: HttpRequest) -> HttpResponse:
-    """Contexts by phases, with what blocks the next."""
-    return show(request, "board", {"seen": reading.all_seen()})
+    """Contexts by phases, with what blocks the next; below them the services that took nothing over."""
+    return show(request, "board", {"seen": reading.all_seen(), "beside": all_bystanders()})
 
 
 @require_safe
 @staff_only
 def context(request: HttpRequest, name: str) -> HttpResponse:
-    """One context at a glance."""
-    of = reading.seen(name)
+    """One context at a glance, or a service beside them."""
+    of = shown(name)
+    if isinstance(of, Bystander):
+        told = {"of": of, "lags": lag_series(name), "requests": reading.open_requests(name)}
+        return show(request, "service", told | {"unreachable": reading.unreachable(of)})
     last = Verification.objects.using(settings().DATABASE).filter(context=name).order_by("-id").first()
     hits = of.document.get("fenced", {})
     told = {
@@ -141,14 +145,16 @@ def traffic(request: HttpRequest, name: str) -> HttpResponse:
 @staff_only
 def letters(request: HttpRequest, name: str) -> HttpResponse:
     """Parked events of both sides, and what became of earlier ones."""
-    return show(request, "letters", {"of": reading.seen(name), "sides": reading.letters(name)})
+    of = shown(name)
+    return show(request, "letters", {"of": of, "sides": reading.letters(of)})
 
 
 @require_safe
 @staff_only
 def sagas(request: HttpRequest, name: str) -> HttpResponse:
     """Open sagas that either side orchestrates, those that need somebody first, each with its log."""
-    return show(request, "sagas", {"of": reading.seen(name), "sides": reading.open_sagas(name)})
+    of = shown(name)
+    return show(request, "sagas", {"of": of, "sides": reading.open_sagas(of)})
 
 
 @require_safe
@@ -188,7 +194,7 @@ def journal(request: HttpRequest, name: str) -> HttpResponse:
     """Who did what, when, why and with what evidence; cutovers with their pause."""
     rows = JournalEntry.objects.using(settings().DATABASE).filter(context=name).order_by("-id")
     told = {
-        "of": reading.seen(name),
+        "of": shown(name),
         "found": Paginator(rows, PAGE).get_page(request.GET.get("page")),
         "cutovers": reading.cutovers(name),
         "asked": Request.objects.using(settings().DATABASE).filter(context=name).order_by("-id")[:10],

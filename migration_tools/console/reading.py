@@ -2,7 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from django.apps import apps
 from django.db import connections
@@ -30,9 +30,31 @@ FRESH_SECONDS = 15.0
 SIDES = {"source": "monolith", "target": "service"}
 
 
+class Observed(Protocol):
+    """A context, or a service beside them, with what was last seen of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def document(self) -> dict[str, Any]: ...
+
+    @property
+    def place(self) -> str:
+        """The alias of the service's database."""
+        ...
+
+    @property
+    def moves(self) -> bool:
+        """Whether a playbook moves it, so that the monolith has a side of it too."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """A context as it was last seen; without an observation only its phase is known."""
+
+    moves: ClassVar[bool] = True
 
     playbook: type[Playbook]
     row: Context
@@ -46,6 +68,10 @@ class Seen:
     @property
     def title(self) -> str:
         return self.row.name.replace("_", " ").capitalize()
+
+    @property
+    def place(self) -> str:
+        return self.playbook.target
 
     @property
     def phase(self) -> str:
@@ -178,7 +204,7 @@ def sagas(context: str) -> dict[str, Any] | None:
     return {"counts": dict(sorted(counts.items())), "stuck": list(stuck)} if counts else None
 
 
-def sagas_of_the_service(of: Seen) -> dict[str, int]:
+def sagas_of_the_service(of: Observed) -> dict[str, int]:
     """How many it had open when it was observed, and how many of them ask for somebody; {} for none."""
     found = of.document.get("service", {}).get("sagas") or []
     return {"open": len(found), "stuck": sum(bool(each["saga"]["why"]) for each in found)} if found else {}
@@ -188,8 +214,13 @@ def parked(of: Seen) -> dict[str, int]:
     """How many events are parked on each side that has any."""
     mine = Q(stream=of.name) | Q(stream__startswith=f"{of.name}{SEPARATOR}")
     here = DeadLetter.objects.using(settings().DATABASE).filter(mine).count()
-    there = len(of.document.get("service", {}).get("letters", []))
+    there = parked_in_the_service(of)
     return {side: count for side, count in (("monolith", here), ("service", there)) if count}
+
+
+def parked_in_the_service(of: Observed) -> int:
+    """How many events were parked there when it was observed."""
+    return len(of.document.get("service", {}).get("letters", []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,35 +238,38 @@ class SideShown:
     ended: list[dict[str, Any]]
 
 
-def letters(context: str) -> list[SideShown]:
+def letters(of: Observed) -> list[SideShown]:
     """Parked events of the monolith that are the context's, and all that the service's database holds."""
+    if not of.moves:
+        return [_service_of(of, "letters")]
     conn = connections[settings().DATABASE]
     here = SideShown(
         name="monolith",
         service=False,
         seen=True,
         commands=True,
-        found=read_letters(conn, context),
-        ended=read_ended(conn, context),
+        found=read_letters(conn, of.name),
+        ended=read_ended(conn, of.name),
     )
-    return [here, _service_of(context, "letters")]
+    return [here, _service_of(of, "letters")]
 
 
-def open_sagas(context: str) -> list[SideShown]:
+def open_sagas(of: Observed) -> list[SideShown]:
     """Open sagas that the monolith orchestrates for the context, and those of the service."""
+    if not of.moves:
+        return [_service_of(of, "sagas")]
     alias = settings().DATABASE
     kept = apps.is_installed("migration_tools.sagas")
-    found = read_sagas(connections[alias], alias, context) if kept else None
+    found = read_sagas(connections[alias], alias, of.name) if kept else None
     here = SideShown(name="monolith", service=False, seen=True, commands=True, found=found, ended=[])
-    return [here, _service_of(context, "sagas")]
+    return [here, _service_of(of, "sagas")]
 
 
-def _service_of(context: str, what: str) -> SideShown:
+def _service_of(of: Observed, what: str) -> SideShown:
     """As it was last observed: this process may not see the service's database."""
-    of = seen(context)
     known = of.document.get("service", {})
     return SideShown(
-        name=known.get("place", of.playbook.target),
+        name=known.get("place", of.place),
         service=True,
         seen=bool(known),
         commands=bool(known.get("commands")),
@@ -259,7 +293,7 @@ def open_requests(context: str) -> list[Request]:
     return list(rows.order_by("id"))
 
 
-def unreachable(of: Seen) -> list[str]:
+def unreachable(of: Observed) -> list[str]:
     """What could not be seen, in sentences."""
     sides = of.document.get("status", {}).get("sides", {})
     found = [side["unreachable"] for side in sides.values() if "unreachable" in side]

@@ -18,7 +18,7 @@ from migration_tools.overview.looking import PATIENCE_MS, looking
 from migration_tools.overview.old_tables import read_users, read_uses
 from migration_tools.overview.road import read_gates, read_plan, read_remaining, read_road
 from migration_tools.overview.story import service
-from migration_tools.overview.waiting import read_ended, read_letters, read_sagas
+from migration_tools.overview.waiting import read_waiting
 from migration_tools.overview.wayback import read_way_back
 from migration_tools.phases.status import read_status
 from migration_tools.phases.surroundings import Surroundings, surroundings
@@ -109,14 +109,9 @@ def read_service(playbook: type[Playbook]) -> dict[str, Any]:
     """
     place = service(playbook.target)
     with looking(place.alias) as conn:
-        return {
-            "place": place.name,
-            "commands": playbook.context in settings().SERVICE_COMMANDS,
-            "letters": read_letters(conn),
-            "ended": read_ended(conn),
-            "sagas": read_sagas(conn, place.alias),
-            "latest": [each.to_json() for each in read_latest(conn, place, playbook.context, LATEST_SHOWN)],
-        }
+        latest = read_latest(conn, place, playbook.context, LATEST_SHOWN)
+        waiting = read_waiting(conn, place, playbook.context)
+    return waiting | {"latest": [each.to_json() for each in latest]}
 
 
 def keep(document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,10 @@ from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.kernel.actors import actor
 from migration_tools.kernel.locks import LockClass
+from migration_tools.overview.bystanders import keep_bystander, observe_bystander
 from migration_tools.overview.observing import keep, observe
 from migration_tools.overview.requests import NO_CONTEXT, SAGAS, STOP, Ticket, believe, forget_looks
-from migration_tools.playbook.registry import load
+from migration_tools.playbook.registry import bystanders, load
 from migration_tools.state.journal import record
 from migration_tools.state.models import Request, RequestState, Runner
 from migration_tools.stores.postgres import Connection, advisory, connect, describe_failure, errors
@@ -180,18 +181,28 @@ class RequestRunner:
         connections[settings().DATABASE].close()
 
     def _observe(self, stop: threading.Event) -> None:
-        """Every few seconds, one context after the other; a failure is said in the log and ends nothing."""
+        """Every few seconds, one context after the other, then the services beside them; no failure ends it."""
         try:
             while not stop.is_set():
                 for context, playbook in load().items():
-                    try:
+                    with _said(context):
                         keep(observe(playbook))
-                    except FAILURES as error:
-                        connections[settings().DATABASE].close()
-                        log.warning("observing %s: %s", context, describe_failure(error), extra={"context": context})
+                for name in bystanders():
+                    with _said(name):
+                        keep_bystander(observe_bystander(name))
                 stop.wait(self._every)
         finally:
             connections.close_all()
+
+
+@contextlib.contextmanager
+def _said(name: str) -> Iterator[None]:
+    """Say in the log that something could not be observed, and go on."""
+    try:
+        yield
+    except FAILURES as error:
+        connections[settings().DATABASE].close()
+        log.warning("observing %s: %s", name, describe_failure(error), extra={"context": name})
 
 
 def _begin(number: int, ticket: Ticket) -> Child:
@@ -222,7 +233,7 @@ def _begin(number: int, ticket: Ticket) -> Child:
 
 def _program_of(context: str) -> Sequence[str]:
     program = settings().SERVICE_COMMANDS.get(context)
-    if program is None:
+    if not program:
         raise StrangleError(
             f"MIGRATION_TOOLS['SERVICE_COMMANDS'] does not say how the manage.py of {context!r}'s service is run"
         )

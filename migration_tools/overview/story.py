@@ -8,7 +8,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import StrangleError
 from migration_tools.overview.chain import SEARCHED, Link, Place, read_chain
 from migration_tools.overview.looking import looking
-from migration_tools.playbook.registry import load
+from migration_tools.playbook.registry import bystanders, load
 
 MONOLITH, SERVICE = "monolith", "service"
 
@@ -52,9 +52,9 @@ def service(alias: str) -> Place:
 
 
 def places() -> list[Place]:
-    """The monolith, and every database that a playbook moves a context to."""
-    targets = sorted({playbook.target for playbook in load().values()})
-    return [monolith(), *(service(alias) for alias in targets)]
+    """The monolith, every database that a playbook moves a context to, and those of the bystanders."""
+    services = sorted({*(playbook.target for playbook in load().values()), *bystanders()})
+    return [monolith(), *(service(alias) for alias in services)]
 
 
 def follow(correlation: str, asked: Iterable[Place] | None = None) -> Story:

@@ -4,8 +4,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from migration_tools.conf import settings
 from migration_tools.messaging.groups import SEPARATOR, group_of
 from migration_tools.messaging.redaction import hidden
+from migration_tools.overview.chain import Place
 from migration_tools.overview.looking import rows
 from migration_tools.sagas import reading
 
@@ -16,6 +18,17 @@ _LETTERS = """SELECT stream, position, aggregate_type, aggregate_id, envelope::t
     FROM strangle_dead_letter WHERE %s IN ('', split_part(stream, %s, 1)) ORDER BY stream, position LIMIT %s"""
 _ENDED = """SELECT stream, position, event_type, outcome, actor, reason, at
     FROM strangle_dead_letter_log WHERE %s IN ('', split_part(stream, %s, 1)) ORDER BY id DESC LIMIT %s"""
+
+
+def read_waiting(conn: Any, place: Place, name: str) -> dict[str, Any]:
+    """All that waits in a service's database; `commands` says whether its manage.py can be asked, by `name`."""
+    return {
+        "place": place.name,
+        "commands": bool(settings().SERVICE_COMMANDS.get(name)),
+        "letters": read_letters(conn),
+        "ended": read_ended(conn),
+        "sagas": read_sagas(conn, place.alias),
+    }
 
 
 def read_letters(conn: Any, stream: str = "") -> list[dict[str, Any]]:

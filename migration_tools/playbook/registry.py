@@ -51,3 +51,12 @@ def get(context: str) -> type[Playbook]:
     if context not in known:
         raise SettingsError(f"no playbook declares context {context!r}; known contexts are {sorted(known)}")
     return known[context]
+
+
+def bystanders() -> tuple[str, ...]:
+    """Services that no playbook names, since they took nothing over: the names in SERVICE_COMMANDS of no context.
+
+    Each is the alias of the service's database too, and the name by which the owners of streams know its consumers.
+    """
+    contexts = load()
+    return tuple(name for name in settings().SERVICE_COMMANDS if name not in contexts)

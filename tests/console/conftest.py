@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 
-from tests.conftest import ROOT, Cluster, cloned_pair
+from tests.conftest import ROOT, Cluster, cloned_pair, recreate
 from tests.console.scene import MOVER, PASSWORD, Scene, scene
 
 SCREENSHOTS = ROOT / "var" / "screenshots"
@@ -42,8 +44,15 @@ def shop(
 ) -> Iterator[Scene]:
     """The running shop."""
     log = tmp_path_factory.mktemp("console") / "servers.log"
-    with cloned_pair(cluster, templates, django_db_blocker) as pair, scene(pair, log) as made:
-        yield made
+    with cloned_pair(cluster, templates, django_db_blocker) as pair:
+        annex = f"annex_of_{pair.orders}"
+        recreate(cluster, annex, owner="orders_owner", template=templates[1])
+        try:
+            with scene(pair, annex, log) as made:
+                yield made
+        finally:
+            with psycopg.connect(cluster.dsn(), autocommit=True) as conn:
+                conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(annex)))
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from tests.integration.site_rig import MONOLITH, Gunicorn
 from tests.stage import Stage
 
 IMPATIENT = {"ORDERS_SOAK_SECONDS": "0", "ORDERS_QUIET_SECONDS": "0.2"}
+ANNEX = "annex"
 PASSWORD = "correct horse battery staple"
 MOVER, WATCHER, CUSTOMER = "ada@example.com", "grace@example.com", "u1@example.com"
 SECONDS = 90.0
@@ -39,6 +40,7 @@ class Scene:
     """What the tests look at."""
 
     pair: Pair
+    annex: str
     stage: Stage
     monolith: Gunicorn
     operator: "subprocess.Popen[bytes]"
@@ -53,11 +55,11 @@ class Scene:
         call_command(name, "orders", *args, "--format", "json", stdout=out)
         return dict(json.loads(out.getvalue()))
 
-    def observed(self, what: str, met: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    def observed(self, what: str, met: Callable[[dict[str, Any]], Any], *, of: str = "orders") -> dict[str, Any]:
         """The first observation that meets a condition."""
         deadline = time.monotonic() + SECONDS
         while True:
-            row = Observation.objects.filter(context="orders").first()
+            row = Observation.objects.filter(context=of).first()
             if row is not None and met(row.document):
                 return dict(row.document)
             assert self.operator.poll() is None, "the operator's process ended"
@@ -66,8 +68,11 @@ class Scene:
 
 
 @contextmanager
-def scene(pair: Pair, log: Path) -> Iterator[Scene]:
-    """The shop before its first phase, with everything running that a migration needs."""
+def scene(pair: Pair, annex: str, log: Path) -> Iterator[Scene]:
+    """The shop before its first phase, with everything running that a migration needs.
+
+    Beside the context's service there is one that no playbook names: the same code on a database of its own, `annex`.
+    """
     with pair.connect("shop") as conn:
         conn.execute(SMALL_SHOP)
     with ExitStack() as stack:
@@ -80,7 +85,7 @@ def scene(pair: Pair, log: Path) -> Iterator[Scene]:
         environment = {**pair.environment(user="shop_app"), **IMPATIENT}
         del environment["ORDERS_DB_NAME"]  # a web process cannot even name the service's database
         monolith = Gunicorn(MONOLITH, {"DJANGO_SETTINGS_MODULE": "legacy_monolith.settings"}, log)
-        monolith._environment |= environment
+        monolith._environment |= environment | {"STRANGLE_BYSTANDERS": ANNEX}
         stack.callback(monolith.stop)
         monolith.start()
         operator = subprocess.Popen(
@@ -89,6 +94,11 @@ def scene(pair: Pair, log: Path) -> Iterator[Scene]:
             env={
                 **pair.environment(operator=True),
                 **IMPATIENT,
+                "STRANGLE_BYSTANDERS": ANNEX,
+                "ANNEX_DB_NAME": annex,
+                "ANNEX_DB_PORT": str(pair.cluster.port),
+                "ANNEX_DB_USER": "strangler",
+                "ANNEX_DB_PASSWORD": pair.cluster.password,
                 "DJANGO_SETTINGS_MODULE": "tests.console.settings",
                 "PYTHONPATH": str(ROOT),
             },
@@ -97,7 +107,7 @@ def scene(pair: Pair, log: Path) -> Iterator[Scene]:
         )
         stack.callback(operator.wait, 30)
         stack.callback(operator.terminate)
-        yield Scene(pair=pair, stage=stage, monolith=monolith, operator=operator)
+        yield Scene(pair=pair, annex=annex, stage=stage, monolith=monolith, operator=operator)
 
 
 def make_staff() -> None:

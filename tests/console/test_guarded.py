@@ -1,5 +1,6 @@
 """Every state change that the console offers asks for the permission, the form's token and the words typed."""
 
+import html
 import re
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 from django.core import signing
 from django.test import Client
 
+from migration_tools.checks import check_service_commands
 from migration_tools.conf import find_mistakes
-from migration_tools.console.moving import MAKERS
+from migration_tools.console.moving import MOVES, SETTLES
 from migration_tools.errors import StrangleError
+from migration_tools.overview.bystanders import keep_bystander, observe_bystander
 from migration_tools.overview.requests import LOOKS_WAITING, OF_SERVICES, SALT, believe
 from migration_tools.state.models import Context, Observation, Request, RequestState
 from migration_tools.state.phase import Phase
+from playbooks.orders import Orders
 from tests.conftest import Pair
 from tests.console.scene import MOVER, PASSWORD, WATCHER, make_staff
 
@@ -45,17 +49,37 @@ def client(who: str | None = None) -> Client:
 ELSEWHERE = ("replay", "skip", "retry", "compensate")
 
 
+#: A service that no playbook names: nothing of it is the monolith's.
+BESIDE = "gateway"
+
+
+@pytest.fixture
+def beside(settings: Any) -> str:
+    named = {**settings.MIGRATION_TOOLS["SERVICE_COMMANDS"], BESIDE: ["python", "manage.py"]}
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "SERVICE_COMMANDS": named}
+    return BESIDE
+
+
 @pytest.mark.parametrize(
-    ("what", "side"), [*((what, "") for what in sorted(MAKERS)), *((what, "service") for what in ELSEWHERE)]
+    ("what", "side", "name"),
+    [
+        *((what, "", "orders") for what in sorted({**MOVES, **SETTLES})),
+        *((what, "service", "orders") for what in ELSEWHERE),
+        *((what, "service", BESIDE) for what in ELSEWHERE),
+        ("replay", "", BESIDE),
+    ],
 )
-def test_no_change_without_permission_token_and_the_words_typed(what: str, side: str, pair: Pair, saga: str) -> None:
+@pytest.mark.usefixtures("beside")
+def test_no_change_without_permission_token_and_the_words_typed(
+    what: str, side: str, name: str, pair: Pair, saga: str
+) -> None:
     make_staff()
     if side:
         known = [{"saga": {"saga_id": saga, "saga": "handling"}, "log": []}]
         document = {"status": {"phase": "monolith_only"}, "service": {"sagas": known}}
-        Observation.objects.create(context="orders", document=document)
+        Observation.objects.create(context=name, document=document)
     Context.objects.create(name="orders", phase=PHASES.get(what, Phase.SWITCH_READS))
-    place = f"{OVERVIEW}ask/{what}/"
+    place = f"/strangle/console/{name}/ask/{what}/"
     given = {"reason": "OPS-9", "saga": saga, "key": "order/Ab-7", "position": "41", "percent": "30", "side": side}
     mover = client(MOVER)
     page = mover.get(place, given)
@@ -78,8 +102,37 @@ def test_no_change_without_permission_token_and_the_words_typed(what: str, side:
     assert mover.post(place, form, headers=with_token).status_code == 302
     asked = Request.objects.get()
     assert asked.actor == f"{MOVER} (console)"
-    assert believe(asked).service == bool(side)
-    assert wanted[1].endswith(" in the service") == bool(side)
+    there = bool(side) or name == BESIDE
+    assert (asked.context, believe(asked).service) == (name, there)
+    assert wanted[1].endswith(" in the service") == there
+
+
+@pytest.mark.parametrize("what", sorted(MOVES))
+def test_a_service_beside_the_contexts_is_asked_for_no_move(what: str, beside: str, pair: Pair) -> None:
+    make_staff()
+    mover = client(MOVER)
+    place = f"/strangle/console/{beside}/ask/"
+    assert mover.get(f"{place}replay/?key=order/7").status_code == 200
+    with_token = {"X-CSRFToken": mover.cookies["csrftoken"].value}
+    form = {"reason": "OPS-9", "phrase": f"roll back {beside}"}
+    assert mover.get(f"{place}{what}/").status_code == 404
+    assert mover.post(f"{place}{what}/", form, headers=with_token).status_code == 404
+    assert not Request.objects.exists()
+
+
+def test_pages_of_a_service_beside_the_contexts_say_what_is_not_known(beside: str, pair: Pair) -> None:
+    make_staff()
+    watcher, place = client(WATCHER), f"/strangle/console/{beside}/"
+    unseen = {page: watcher.get(f"{place}{page}").content.decode() for page in ("", "letters/", "sagas/", "events/")}
+    assert "has not seen this side" in unseen["letters/"]
+    assert "has not seen this side" in unseen["sagas/"]
+    keep_bystander(observe_bystander(beside))
+    page = watcher.get(place).content.decode()
+    assert f"database alias {beside!r} is not in settings.DATABASES" in html.unescape(page), "said, and nothing raised"
+    assert "monolith" not in watcher.get(f"{place}letters/").content.decode().partition("<main")[2].lower()
+    assert watcher.get(f"{place}journal/").status_code == 200
+    for page in ("traffic/", "decommission/", "verifications/"):
+        assert watcher.get(f"{place}{page}").status_code == 404, page
 
 
 def test_a_command_is_stopped_with_permission_and_token_alone_because_it_keeps_its_checkpoint(pair: Pair) -> None:
@@ -179,10 +232,37 @@ def test_no_service_is_asked_for_more_than_its_events_and_sagas(command: str) ->
         ({"orders": ["ssh", "orders", "manage.py"]}, "hands words to a shell"),
         ({"orders": ["/bin/bash", "-c", "manage.py"]}, "hands words to a shell"),
         ({"orders": "python manage.py"}, "a list of words"),
-        ({"orders": []}, "a list of words"),
-        (["orders"], "a dict of contexts"),
+        ({"orders": [1]}, "a list of words"),
+        ({"a/b": ["env"]}, "without a slash"),
+        ({"": ["env"]}, "without a slash"),
+        (["orders"], "a dict of services"),
     ],
 )
 def test_a_way_to_a_service_s_manage_py_that_a_typed_reason_could_abuse_is_refused(given: object, says: str) -> None:
     assert [says in each for each in find_mistakes({"SERVICE_COMMANDS": given})] == [True]
-    assert find_mistakes({"SERVICE_COMMANDS": {"orders": ["env", "A=b", "python", "manage.py"]}}) == []
+    assert find_mistakes({"SERVICE_COMMANDS": {"orders": ["env", "A=b", "python", "manage.py"], "gateway": []}}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("default", ("strangle.E174", "a database of the monolith")),
+        ("orders_service", ("strangle.E174", "the database of context 'orders'")),
+        ("gatewey", ("strangle.W174", "neither a context nor in DATABASES")),
+        ("gateway", None),
+        ("orders", None),
+    ],
+)
+def test_a_name_that_is_no_service_s_is_found_by_a_check(
+    name: str, says: tuple[str, str] | None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alias = "orders_service" if name == "orders_service" else "orders"
+    monkeypatch.setattr(Orders, "target", alias)
+    for seen in (alias, "gateway"):
+        monkeypatch.setitem(settings.DATABASES, seen, settings.DATABASES["default"])
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "SERVICE_COMMANDS": {name: []}}
+    found = check_service_commands(None)
+    assert [(each.id, says[1] in each.msg) for each in found if says] == ([(says[0], True)] if says else [])
+    assert bool(found) == bool(says)
+    monkeypatch.delitem(settings.DATABASES, alias)
+    assert "strangle.W174" not in {each.id for each in check_service_commands(None)}, "a web process cannot tell"
