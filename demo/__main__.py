@@ -22,7 +22,7 @@ from demo.further import OFFERED, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
 from demo.report import Report
-from demo.stack import Stack
+from demo.stack import CONTEXT, Stack
 from demo.story import Story, StoryFailed
 from demo.traffic import DEFAULT_RATE, Traffic
 
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     with playground(keep=options.keep) as supervisor:
         try:
             narrator.chapter("Setting up")
-            stack = Stack(supervisor, say=narrator.say, contexts=options.contexts)
+            stack = Stack(supervisor, say=narrator.say, contexts=options.contexts or (CONTEXT,))
             with stack:
                 stack.start(orders=options.orders, seed=options.seed)
                 narrator.say(f"watch it in the console: {stack.console_login}")
@@ -82,15 +82,18 @@ def up(options: argparse.Namespace) -> int:
     narrator = Narrator()
     with playground(keep=options.keep) as supervisor:
         stack = Stack(
-            supervisor, say=narrator.say, contexts=options.contexts, companions=tuple(COMPANIONS), relayed=STREAMS
+            supervisor,
+            say=narrator.say,
+            contexts=options.contexts or OFFERED,
+            companions=tuple(COMPANIONS),
+            relayed=STREAMS,
         )
         try:
             with stack:
                 stack.start(orders=options.orders, seed=options.seed)
-                for context in stack.contexts[1:]:
-                    stack.start_service(context)
+                narrator.say(f"starting {', '.join((*stack.contexts[1:], *COMPANIONS))}")
+                stack.start_services(*stack.contexts[1:], workers=1)
                 start_checkouts(stack)
-                narrator.say(f"starting {', '.join(COMPANIONS)}")
                 start_companions(stack)
                 operator_file = OUTPUT / "operator.env"
                 OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -202,8 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contexts",
         type=_contexts,
-        default="orders",
-        help=f"which to carry out, in this order, separated by commas: {','.join(OFFERED)} (%(default)s)",
+        help=f"which to carry out, in this order, separated by commas: {','.join(OFFERED)} ({CONTEXT}; all with up)",
     )
     parser.add_argument("--keep", action="store_true", help="keep the private directory (databases and logs)")
     return parser

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from demo.stores import STATUSES
+
 if TYPE_CHECKING:
     from demo.stack import Stack
-
-STORE, STATUSES = "RECOMMENDATIONS_STORE_URL", "DASHBOARD_STORE_URL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +53,16 @@ def start_checkouts(stack: Stack) -> None:
 
 
 def start_companions(stack: Stack) -> None:
-    """Make their schemas, start a ClickHouse and a Redis, and of each one a web process and its consumers."""
-    further = {STORE: stack.start_clickhouse(), STATUSES: stack.start_redis()}
+    """Make their schemas, and start of each one a web process and its consumers."""
     for name, companion in COMPANIONS.items():
         settings = ("--settings", f"extracted_services.{name}.settings")
         stack.manage("migrate", "-v0", *settings, role=f"{name}_owner")
-        stack.start_web(name, workers=1, **further)
+        stack.start_web(name, workers=1)
         if companion.streams:
             group = ("--group", companion.group) if companion.group else ()
             asked = ("strangle_consume", *companion.streams, *group, *settings)
-            stack.manage_forever(f"consumer of {name}", f"{name}_owner", *asked, **further)
-    if further[STATUSES]:
+            stack.manage_forever(f"consumer of {name}", f"{name}_owner", *asked)
+    if stack.stores[STATUSES]:
         asked = (
             "strangle_consume",
             "orders",
@@ -72,7 +71,7 @@ def start_companions(stack: Stack) -> None:
             "--settings",
             "extracted_services.dashboard.settings",
         )
-        stack.manage_forever("consumer of statuses", "dashboard_owner", *asked, **further)
+        stack.manage_forever("consumer of statuses", "dashboard_owner", *asked)
     for stream in HISTORY:
         stack.manage("strangle_state_events", stream, role="shop_owner")
     for name in COMPANIONS:

@@ -68,7 +68,7 @@ class Passage:
         """Every phase by its command, once back from the last but one."""
         story, operator = self._story, self._operator
         story.narrator.chapter(f"The {self.context} context: its service starts, and every phase again")
-        self._stack.start_service(self.context)
+        self._stack.start_services(self.context)
         self._phase("dual_write", operator.move("strangle_dual_write"))
         self._phase("backfill", operator.move("strangle_backfill"))
         verify(story, f"{self.context}, clean 1 of 2", operator=operator)

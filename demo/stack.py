@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import Self
 import psycopg
 
 from demo.processes import Child, Supervisor, answers, choose_ports, plain_environment
+from demo.stores import start_stores
 from migration_tools.testing.postgres import EmbeddedPostgres, provision
 
 CONTEXT = "orders"
@@ -29,6 +28,7 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the proxy keeps an idle connection, so the proxy is always the one to close it."""
 
 WEB_WORKERS, WEB_THREADS = 2, 6
+FOLLOWING_THREADS = 10
 STAFF = "operator@example.com"
 """Who may log in to the console; the password is drawn for the run."""
 
@@ -102,7 +102,9 @@ class Stack:
         self._relayed = tuple(relayed)
         self._say = say
         self._messengers: dict[str, Child] = {}
-        self.postgres = EmbeddedPostgres(supervisor.directory / "postgres")
+        self.stores: dict[str, str] = {}
+        # Nobody prepares transactions here, so relays may sleep: see migration_tools.messaging.wake.
+        self.postgres = EmbeddedPostgres(supervisor.directory / "postgres", options={"max_prepared_transactions": "0"})
         self.postgres.port = self.addresses.postgres
 
     def __enter__(self) -> Self:
@@ -127,19 +129,26 @@ class Stack:
         self._say("starting PostgreSQL; a database and roles for each side")
         self.postgres.start()
         provision(self.postgres, ("shop", *self.contexts, *self.companions))
+        if self.companions:
+            self.stores = start_stores(self._supervisor)
         self._say("schema migrations of both sides")
         self.manage("migrate", "-v0", role="shop_owner")
         self.migrate_service(CONTEXT)
         self._say(f"seeding {orders:,} orders")
         self.manage("shop_seed", "--orders", str(orders), "--seed", str(seed), role="shop_owner")
         self._say("starting monolith, orders service, relays, consumers, Envoy and the comparator of shadow reads")
-        monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", self.addresses.monolith, "shop_app")
-        self._start_service_web(CONTEXT)
+        # Each stream that a companion or a service follows holds a thread for as long as it waits for news.
+        threads = WEB_THREADS + (FOLLOWING_THREADS if self.companions else 0)
+        address = self.addresses.monolith
+        monolith = self._gunicorn("monolith", "legacy_monolith.wsgi", address, "shop_app", threads=threads)
+        service = self.start_web(CONTEXT)
+        self._supervisor.await_http(service, f"http://127.0.0.1:{self.addresses.services[CONTEXT]}/livez")
         self._supervisor.await_http(monolith, f"http://127.0.0.1:{self.addresses.monolith}/livez")
         self._messengers[""] = self.manage_forever(
             "relay of the monolith", "shop_owner", "strangle_relay", *self._relayed
         )
         self._start_messengers(CONTEXT)
+        self._hear(CONTEXT)
         self._start_proxy()
         self._let_staff_in()
         comparator = self.manage_forever("comparator", "shop_owner", "strangle_shadow", "run")
@@ -159,43 +168,24 @@ class Stack:
         )
         self.manage_forever("operator's process", "strangler", "strangle_operate")
 
-    def start_clickhouse(self) -> str:
-        """Start a ClickHouse out of a wheel; its URL."""
-        (port,), password = choose_ports(1), secrets.token_hex(12)
-        directory = self._supervisor.directory / "clickhouse"
-        directory.mkdir()
-        argv = [sys.executable, "-m", "migration_tools.testing.clickhouse", str(directory / "data"), str(port)]
-        environment = {**plain_environment(), "STRANGLE_TEST_CLICKHOUSE_PASSWORD": password}
-        self._supervisor.start("clickhouse", argv, environment)
-        self._supervisor.await_condition(f"a ClickHouse on port {port}", lambda: _listens(port))
-        return f"http://default:{password}@127.0.0.1:{port}/shop"
-
-    def start_redis(self) -> str:
-        """Start Debian's redis-server, which keeps nothing on disk; its URL, or nothing where it is not installed."""
-        program = shutil.which("redis-server")
-        if program is None:
-            return ""
-        (port,), password = choose_ports(1), secrets.token_hex(12)
-        directory = self._supervisor.directory / "redis"
-        directory.mkdir()
-        settings = directory / "redis.conf"
-        settings.touch(mode=0o600)
-        lines = ("bind 127.0.0.1", f"port {port}", f"dir {directory}", 'save ""', f"requirepass {password}")
-        settings.write_text("\n".join(lines) + "\n")
-        self._supervisor.start("redis", [program, str(settings)], plain_environment())
-        self._supervisor.await_condition(f"a Redis on port {port}", lambda: _listens(port))
-        return f"redis://:{password}@127.0.0.1:{port}/0"
-
     def promote(self, user: int) -> None:
         """Make a customer one of the staff."""
         with psycopg.connect(self.superuser_dsn("shop")) as shop:
             shop.execute("UPDATE accounts_user SET is_staff = true WHERE id = %s", [user])
 
-    def start_service(self, context: str) -> None:
-        """Make and start a further service, with every process that its context needs on the way."""
-        self.migrate_service(context)
-        self._start_service_web(context)
-        self._start_messengers(context)
+    def start_services(self, *contexts: str, workers: int = WEB_WORKERS) -> None:
+        """Make and start further services, with every process that their contexts need on the way.
+
+        One starts while the next one's schema is made; the monolith hears of all of them in one process.
+        """
+        started = {}
+        for context in contexts:
+            self.migrate_service(context)
+            started[context] = self.start_web(context, workers=workers)
+            self._start_messengers(context)
+        self._hear(*contexts)
+        for context, web in started.items():
+            self._supervisor.await_http(web, f"http://127.0.0.1:{self.addresses.services[context]}/livez")
 
     def migrate_service(self, context: str) -> None:
         """Bring a service's schema up to date."""
@@ -226,17 +216,21 @@ class Stack:
             "STRANGLE_DEMO": "1",
             "SHOP_FAST_HASHER": "1",
             "STRANGLE_CONTEXTS": ",".join(self.contexts),
+            "STRANGLE_BYSTANDERS": ",".join(self.companions),
             "MONOLITH_ADDRESS": f"127.0.0.1:{addresses.monolith}",
             "STRANGLE_SHADOW_ADDRESS": f"127.0.0.1:{addresses.comparator}",
         }
         # Companions hear of what happens from the monolith, and ask whoever owns it through the proxy.
-        told = () if role.removesuffix("_app").removesuffix("_owner") in self.companions else self.contexts
+        beside = role.removesuffix("_app").removesuffix("_owner") in self.companions
+        told = () if beside else self.contexts
         shared |= {f"{name.upper()}_ADDRESS": f"127.0.0.1:{addresses.services[name]}" for name in told}
         shared |= {"SHOP_ADDRESS": f"127.0.0.1:{addresses.proxy}"}
         if (place := addresses.services.get("recommendations")) is not None:
             shared |= {"RECOMMENDATIONS_URL": f"http://127.0.0.1:{place}"}
         if self.companions:
             shared |= {"SHOP_CHECKOUTS": "1"}  # start_checkouts
+        if beside or role == "strangler":
+            shared |= self.stores
         shared |= {f"{side.upper()}_SECRET_KEY": key for side, key in keys.keys.items()}
         shared |= {f"FEED_TOKEN_{side.upper()}": token for side, token in keys.feeds.items()}
         for side in ("shop", *self.contexts, *self.companions):
@@ -259,31 +253,30 @@ class Stack:
             "".join(f"export {name}='{value}'\n" for name, value in environment.items() if plain.get(name) != value)
         )
 
-    def start_web(self, name: str, *, workers: int = WEB_WORKERS, **further: str) -> Child:
+    def start_web(self, name: str, *, workers: int = WEB_WORKERS) -> Child:
         """Start a service's web processes; they may not answer yet."""
         port, role = self.addresses.services[name], f"{name}_app"
         module = f"extracted_services.{name}.wsgi"
-        return self._gunicorn(f"{name} service", module, port, role, workers=workers, **further)
+        return self._gunicorn(f"{name} service", module, port, role, workers=workers)
 
     def await_web(self, name: str) -> None:
         """Wait until a service answers."""
         url = f"http://127.0.0.1:{self.addresses.services[name]}/livez"
         self._supervisor.await_condition(f"200 from the {name} service at {url}", lambda: answers(url))
 
-    def _start_service_web(self, context: str) -> None:
-        web = self.start_web(context)
-        self._supervisor.await_http(web, f"http://127.0.0.1:{self.addresses.services[context]}/livez")
-
     def _start_messengers(self, context: str) -> None:
         owner, service = f"{context}_owner", _settings(context)
         self.manage_forever(f"relay of {context}", owner, "strangle_relay", context, *service)
         self.manage_forever(f"consumer of {context}", owner, "strangle_consume", context, *service)
-        name = f"consumer of the monolith for {context}"
-        self._messengers[context] = self.manage_forever(name, "shop_owner", "strangle_consume", context)
         if context in GROUPS:
             stream, group = GROUPS[context]
             asked = ("strangle_consume", stream, "--group", group, *service)
             self.manage_forever(f"group {group} of {context}", owner, *asked)
+
+    def _hear(self, *contexts: str) -> None:
+        """Let the monolith hear of what services write that own these contexts, once they do."""
+        name = f"consumer of the monolith for {' '.join(contexts)}"
+        self._messengers[" ".join(contexts)] = self.manage_forever(name, "shop_owner", "strangle_consume", *contexts)
 
     def _start_proxy(self) -> None:
         where = ("--listen", f"127.0.0.1:{self.addresses.proxy}")
@@ -292,31 +285,23 @@ class Stack:
         self._supervisor.await_http(proxy, f"{self.addresses.url}/.strangler/version")
         self._supervisor.await_http(proxy, f"{self.addresses.url}/livez")
 
-    def manage_forever(self, name: str, role: str, *arguments: str, **further: str) -> Child:
+    def manage_forever(self, name: str, role: str, *arguments: str) -> Child:
         """Start a management command that works until it is ended."""
         argv = [sys.executable, "manage.py", *arguments]
-        return self._supervisor.start(name, argv, self.environment(role) | further)
+        return self._supervisor.start(name, argv, self.environment(role))
 
     def _gunicorn(
-        self, name: str, module: str, port: int, role: str, *, workers: int = WEB_WORKERS, **further: str
+        self, name: str, module: str, port: int, role: str, *, workers: int = WEB_WORKERS, threads: int = WEB_THREADS
     ) -> Child:
         argv = [
             *(sys.executable, "-m", "gunicorn", f"{module}:application"),
             *("--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"),
-            *("--workers", str(workers), "--threads", str(WEB_THREADS)),
+            *("--workers", str(workers), "--threads", str(threads)),
             *("--keep-alive", str(KEEP_ALIVE_SECONDS), "--timeout", "60", "--graceful-timeout", "5"),
             *("--backlog", "512", "--log-level", "warning"),
         ]
-        return self._supervisor.start(name, argv, self.environment(role) | further)
+        return self._supervisor.start(name, argv, self.environment(role))
 
 
 def _settings(context: str) -> tuple[str, str]:
     return ("--settings", f"extracted_services.{context}.settings")
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1.0).close()
-    except OSError:
-        return False
-    return True
