@@ -29,8 +29,6 @@ from migration_tools.kernel.ownership import FENCED_SQLSTATE
 from migration_tools.stores.postgres import sql
 from migration_tools.stores.postgres.names import fitting
 
-APPLYING = "strangle.applying"
-
 _TRUSTED = sql.SQL(
     "coalesce(current_setting('strangle.applying', true), '') <> '' AND pg_has_role(session_user, {owner}, 'MEMBER')"
 )

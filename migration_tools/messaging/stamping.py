@@ -10,8 +10,6 @@ from django.db.backends.signals import connection_created
 from migration_tools.errors import StrangleError
 from migration_tools.messaging.context import running
 
-SETTING = "strangle.context"
-
 # A SELECT may write too, by a function; then what the transaction was last told holds, or nothing.
 _WRITES = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:insert|update|delete|merge|with|call|do)\b", re.I | re.S)
 

@@ -97,9 +97,7 @@ class RequestRunner:
             conn.execute("SELECT 1")  # the lock lives as long as this connection
             if time.monotonic() > heard + 1:
                 heard = time.monotonic()
-                Runner.objects.using(settings().DATABASE).update_or_create(
-                    pk=1, defaults={"actor": actor(), "seen_at": timezone.now()}
-                )
+                self._be_heard()
             self._look_after()
             for row in _requests().filter(state=RequestState.WAITING).order_by("id"):
                 self._take(row)

@@ -24,7 +24,7 @@ from migration_tools.sagas.intake import open_sagas
 from migration_tools.state.journal import read_context
 from migration_tools.state.kept import is_kept
 from migration_tools.state.models import JournalEntry, Verification
-from migration_tools.stores.postgres import Connection, advisory, connect
+from migration_tools.stores.postgres import Connection, advisory, connect, errors
 from migration_tools.transfer.control import read_control
 
 
@@ -156,5 +156,9 @@ def _reachable(alias: str, sides: dict[str, Any], name: str) -> Iterator[Connect
         sides[name] = {"unreachable": str(error)}
         yield None
         return
-    with conn:
-        yield conn
+    try:
+        with conn:
+            yield conn
+    except errors.UndefinedTable:
+        missing = f"database {alias!r} has no tables of the toolkit; run the schema migrations of its side"
+        sides[name] = {"unreachable": missing}

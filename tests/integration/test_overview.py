@@ -46,6 +46,18 @@ def cut_over(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
         yield made
 
 
+def test_a_service_without_its_tables_is_said_on_the_board_and_by_the_command(pair: Pair) -> None:
+    with pair.connect("orders") as conn:
+        conn.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    assert (
+        "table 'sales_order' is not in the target database; run the service's schema migrations"
+        in (observe(Orders)["problem"])
+    )
+    said = StringIO()
+    call_command("strangle_status", "orders", stdout=said)
+    assert "database 'orders' has no tables of the toolkit; run the schema migrations" in said.getvalue()
+
+
 def test_after_a_cutover_the_way_back_the_old_tables_users_and_the_burn_down_are_seen(cut_over: Road) -> None:
     seen = observe(Orders)
     assert seen["problem"] == ""

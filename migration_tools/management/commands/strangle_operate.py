@@ -24,7 +24,7 @@ class Command(Examples):
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
         with heed_signals(stop):
-            RequestRunner(every=options["every"], say=lambda text: print(text, file=sys.stderr, flush=True)).run(stop)
+            RequestRunner(every=options["every"], say=_say).run(stop)
 
 
 def _say(text: str) -> None:
