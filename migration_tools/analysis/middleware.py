@@ -1,5 +1,6 @@
 """Watch a running site: `TraceMiddleware` records what it couples, `GuardMiddleware` logs or refuses what is new."""
 
+import atexit
 import os
 import threading
 import time
@@ -45,7 +46,7 @@ class _Watching(MiddlewareMixin):
 
 
 class TraceMiddleware(_Watching):
-    """Observes all connections of the process from the first request on, and saves what it saw now and then."""
+    """Observes all connections of the process from the first request on; saves what it saw now and then, and last."""
 
     def __init__(self, get_response: Any):
         super().__init__(get_response)
@@ -54,17 +55,30 @@ class TraceMiddleware(_Watching):
         self.observer = Observer(contexts, [self.trace])
         self.observer.install()
         self._saved_at = 0.0
+        self._due = False
         self._saving = threading.Lock()
+
+        atexit.register(self._save_rest)
 
     def answered(self) -> None:
         """Save if it is time."""
+        self._due = True
         if time.monotonic() - self._saved_at < SAVE_SECONDS or not self._saving.acquire(blocking=False):
             return
         try:
             self._saved_at = time.monotonic()
-            self.trace.save(trace_directory() / f"trace-{os.getpid()}.json")
+            self._save()
         finally:
             self._saving.release()
+
+    def _save(self) -> None:
+        self._due = False  # before it is read: what comes meanwhile is due again
+        self.trace.save(trace_directory() / f"trace-{os.getpid()}.json")
+
+    def _save_rest(self) -> None:
+        """Save the last seconds of a process that ends."""
+        if self._due:
+            self._save()
 
 
 class GuardMiddleware(_Watching):

@@ -1,4 +1,4 @@
-"""The cut plan: what each context and pair costs, in which order it costs least, and whether to cut at all."""
+"""The cut plan: what each context and pair costs, in which order they leave, and whether to cut at all."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
@@ -7,6 +7,7 @@ from typing import Any
 from migration_tools.analysis.context_map import ContextMap
 from migration_tools.analysis.extra import load
 from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.order import bonds_of, may_leave, reasons
 from migration_tools.analysis.report import ContextFacts, Cut, Pair, Size, Verdict
 
 PARTS = ("schema", "code", "queries", "writers", "transactions")
@@ -78,16 +79,22 @@ def pairs_of(findings: Sequence[Finding], sizes: Sizes = unmeasured) -> tuple[Pa
 
 
 def plan_of(findings: Sequence[Finding], candidates: Sequence[str], sizes: Sizes = unmeasured) -> tuple[Cut, ...]:
-    """The candidates in the order that costs least at each step: what is out already need not be paid for again."""
+    """The candidates in order: at each step, of those that may leave (`order`), the one that costs least then.
+
+    What is out already need not be paid for again.
+    """
     left, done = list(candidates), set[str]()
+    bonds = bonds_of(findings, candidates)
     plan: list[Cut] = []
     while left:
         open_ = [each for each in findings if each.source not in done and each.target not in done]
-        then = {name: sum(cost_of(_touching(open_, name)).values()) for name in left}
-        name = min(left, key=lambda each: (then[each], each))
+        then = {name: sum(cost_of(_touching(open_, name)).values()) for name in may_leave(left, bonds)}
+        name = min(then, key=lambda each: (then[each], each))
+        after, ahead_of, because = reasons(name, done, bonds)
         left.remove(name)
         done.add(name)
-        plan.append(replace(cut_of(findings, name, sizes), step=len(plan) + 1, cost_then=then[name]))
+        cut = replace(cut_of(findings, name, sizes), step=len(plan) + 1, cost_then=then[name])
+        plan.append(replace(cut, after=after, ahead_of=ahead_of, because=because))
     return tuple(plan)
 
 
@@ -174,13 +181,17 @@ def verdict_of(
         )
     if stay or not plan:
         return Verdict(answer="stay", reasons=tuple(stay or ["no context has tables of its own"]))
-    first = plan[0]
+    first, cheapest = plan[0], min(plan, key=lambda cut: (cut.cost, cut.step))
     total = sum(cost_of(findings).values())
-    reasons = [f"{first.context!r} is the cheapest first cut: {first.cost} of {total} points of coupling"]
+    kind = "cheapest first cut" if first is cheapest else "first cut"
+    told = [f"{first.context!r} is the {kind}: {first.cost} of {total} points of coupling"]
+    if first is not cheapest:
+        told.append(f"{cheapest.context!r} costs {cheapest.cost}, but leaves {'; '.join(cheapest.because)}")
     prepare = []
-    if total and first.cost / total > ENTANGLED:
+    if total and cheapest.cost / total > ENTANGLED:
         prepare.append(
-            f"even that is {first.cost / total:.0%} of all coupling; draw the contexts anew, or untangle first"
+            f"even the cheapest cut is {cheapest.cost / total:.0%} of all coupling; "
+            "draw the contexts anew, or untangle first"
         )
     if not observed:
         prepare.append("no trace was given: JOINs and transactions are unknown; run the tests with --strangle-trace")
@@ -188,4 +199,4 @@ def verdict_of(
         prepare.append("the database was not read: how much there is to move is unknown; leave out --no-database")
     elif not relays:
         prepare.append("no relay has ever run: events are not carried yet, and everything after the cut needs them")
-    return Verdict(answer="prepare" if prepare else "cut", first=first.context, reasons=(*reasons, *prepare))
+    return Verdict(answer="prepare" if prepare else "cut", first=first.context, reasons=(*told, *prepare))

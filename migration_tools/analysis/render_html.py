@@ -6,7 +6,7 @@ from html import escape
 from migration_tools.analysis.findings import Finding
 from migration_tools.analysis.heat_map import anchor, draw, order_by_clusters
 from migration_tools.analysis.plan import PARTS, cost_of
-from migration_tools.analysis.render_text import headline, size
+from migration_tools.analysis.render_text import headline, orders_told, size
 from migration_tools.analysis.report import VERSION, Analysis, Cut, Pair, Work, by_rule
 from migration_tools.analysis.rules import RULES
 from migration_tools.analysis.style_sheet import STYLE
@@ -94,8 +94,8 @@ def _summary(found: Sequence[Finding]) -> str:
 def _cuts(analysis: Analysis) -> Iterator[str]:
     most = max((cut.cost for cut in analysis.plan), default=1) or 1
     yield (
-        "<h2>Order of cuts</h2><p class=note>At each step the context that costs least, what is out already not "
-        "counted again.</p><p class=legend>"
+        "<h2>Order of cuts</h2><p class=note>At each step, of those whose tables no code that is still there writes or "
+        "joins, the context that costs least, what is out already not counted again.</p><p class=legend>"
     )
     for part in PARTS:
         yield f'<span class="{part}"><i></i>{part}</span>'
@@ -114,6 +114,8 @@ def _cuts(analysis: Analysis) -> Iterator[str]:
             f"<td class=n>{size(cut.bytes)}<td class=n>{cut.writes_per_second:.2f}</tr>"
         )
     yield "</tbody></table></div>"
+    if told := orders_told(analysis):
+        yield f"<ul class=groups>{''.join(f'<li>{escape(sentence)}</li>' for sentence in told)}</ul>"
     for cut in analysis.plan:
         yield from _needs(cut)
 

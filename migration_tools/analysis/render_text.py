@@ -34,6 +34,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def orders_told(analysis: Analysis) -> list[str]:
+    """Why contexts leave when they do, where it is not for their cost: a sentence each."""
+    return [f"{cut.context} leaves {'; and '.join(cut.because)}" for cut in analysis.plan if cut.because]
+
+
 def render_text(analysis: Analysis) -> str:
     """For a terminal."""
     lines = _lines(analysis, heading=lambda text: ["", text, "-" * len(text)], table=_columns)
@@ -74,6 +79,8 @@ def _lines(analysis: Analysis, heading: Callable[[str], list[str]], table: Table
         ("step", "context", "cost then", "cost now", *WORK),
         [(str(cut.step), cut.context, str(cut.cost_then), str(cut.cost), *_work(cut)) for cut in analysis.plan],
     )
+    told = orders_told(analysis)
+    yield from ["", *(f"* {sentence}" for sentence in told)] if told else []
     for cut in analysis.plan[:1]:
         yield from _needs(cut)
     yield from heading("Pairs")

@@ -49,11 +49,18 @@ class Work(Size):
 
 @dataclass(frozen=True, kw_only=True)
 class Cut(Work):
-    """Taking one context out of everything that there is now. Its size is that of the tables that move."""
+    """Taking one context out of everything that there is now. Its size is that of the tables that move.
+
+    It leaves `after` those whose code uses its tables, `ahead_of` others of them where they are in a ring with it;
+    `because` has a sentence on each.
+    """
 
     context: str
     step: int = 0
     cost_then: int = 0
+    after: tuple[str, ...] = ()
+    ahead_of: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

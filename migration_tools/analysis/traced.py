@@ -43,7 +43,8 @@ def _join(sent: Sent, contexts: ContextMap) -> Iterator[Finding]:
     if len(joined) < 2 or not statement.reads:
         return
     # A report's own context depends on all that it joins; they do not depend on each other for its sake.
-    home = sent.context if sent.context and not contexts.is_framework(sent.context) else next(iter(joined))
+    by = _claimed(sent.context, contexts)
+    home = by or next(iter(joined))
     for there in joined:
         if there == home:
             continue
@@ -59,9 +60,15 @@ def _join(sent: Sent, contexts: ContextMap) -> Iterator[Finding]:
             detail={
                 "shape": sent.shape,
                 "on": [[".".join(a), ".".join(b)] for a, b in sorted(statement.joins) if {a[0], b[0]} <= set(tables)],
+                "by": by,
                 "key": sent.function,
             },
         )
+
+
+def _claimed(context: str | None, contexts: ContextMap) -> str | None:
+    """The context whose code it is; None for a framework's and what no context claims: that never leaves."""
+    return None if context is None or contexts.is_framework(context) else context
 
 
 def of_transaction(written: Written, contexts: ContextMap) -> Iterator[Finding]:
@@ -69,7 +76,8 @@ def of_transaction(written: Written, contexts: ContextMap) -> Iterator[Finding]:
     wrote = touched(frozenset(written.tables), contexts)
     if not written.function or len(wrote) < 2:
         return  # a test's own arrangement, or a shell's
-    home = written.context if written.context in wrote else next(iter(wrote))
+    by = _claimed(written.context, contexts)
+    home = by if by in wrote else next(iter(wrote))
     for there in wrote:
         if there == home:
             continue
@@ -81,13 +89,13 @@ def of_transaction(written: Written, contexts: ContextMap) -> Iterator[Finding]:
             place=written.place,
             tables=written.tables,
             weight=written.count,
-            detail={"entry": written.function, "contexts": list(wrote), "key": written.function},
+            detail={"entry": written.function, "contexts": list(wrote), "by": by, "key": written.function},
         )
 
 
 def _foreign(sent: Sent, contexts: ContextMap) -> Iterator[Finding]:
-    here = sent.context
-    if here is None or contexts.is_framework(here):
+    here = _claimed(sent.context, contexts)
+    if here is None:
         return
     statement = parse(sent.shape)
     for there, tables in touched(statement.writes, contexts).items():
