@@ -18,12 +18,13 @@ from demo import OUTPUT, ROOT
 from demo.closing import summarise
 from demo.commands import CommandFailed
 from demo.companions import COMPANIONS, STREAMS, start_checkouts, start_companions
-from demo.further import OFFERED, unknown
+from demo.further import OFFERED, first, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
 from demo.report import Report
 from demo.stack import CONTEXT, Stack
 from demo.story import Story, StoryFailed
+from demo.survey import survey
 from demo.traffic import DEFAULT_RATE, Traffic
 
 FAILURES = (StoryFailed, CommandFailed, ProcessDied, NotReady)
@@ -51,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
             narrator.chapter("Setting up")
             stack = Stack(supervisor, say=narrator.say, contexts=options.contexts or (CONTEXT,))
             with stack:
-                stack.start(orders=options.orders, seed=options.seed)
+                stack.prepare(orders=options.orders, seed=options.seed)
+                if stack.contexts[1:]:
+                    stack.contexts = survey(stack, supervisor, narrator, seed=options.seed)
+                    narrator.chapter("The shop starts, without the tracer")
+                stack.open()
                 narrator.say(f"watch it in the console: {stack.console_login}")
                 story = _story(options, stack, supervisor, narrator, report)
                 story.tell()
@@ -193,7 +198,7 @@ def _contexts(text: str) -> tuple[str, ...]:
     contexts = tuple(name.strip() for name in text.split(",") if name.strip())
     if mistake := unknown(contexts):
         raise argparse.ArgumentTypeError(mistake)
-    return contexts
+    return first(contexts)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contexts",
         type=_contexts,
-        help=f"which to carry out, in this order, separated by commas: {','.join(OFFERED)} ({CONTEXT}; all with up)",
+        help=f"which to carry out, in the order that the analysis suggests: {','.join(OFFERED)} ({CONTEXT}; all with up)",
     )
     parser.add_argument("--keep", action="store_true", help="keep the private directory (databases and logs)")
     return parser

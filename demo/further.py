@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from demo.story import Story
 
 OFFERED = (CONTEXT, "catalog", "inventory", "payments", "users")
-"""What ``--contexts`` takes. Orders leave first: in the monolith a purchase writes all of the others at once."""
+"""What ``--contexts`` takes. The story begins with orders; in which order the others leave, the analysis says."""
 
 KEPT = ("users",)
 """Whose old tables stay as copies that follow: sessions stay in the monolith, and read who is logged in."""
@@ -44,15 +45,20 @@ OWNED_BY_THE_MONOLITH = "SELECT context FROM strangle_ownership WHERE side = own
 
 
 def unknown(contexts: tuple[str, ...]) -> str:
-    """Why these contexts cannot be carried out in this order; empty when they can."""
+    """Why these contexts cannot be carried out; empty when they can."""
     strangers = [name for name in contexts if name not in OFFERED]
     if strangers:
         return f"{strangers[0]!r} is not offered; choose from {','.join(OFFERED)}"
     if len(set(contexts)) < len(contexts):
         return "a context is named twice"
-    if contexts[:1] != (CONTEXT,):
-        return f"begin with {CONTEXT!r}: in the monolith a purchase writes all other contexts in one transaction"
+    if CONTEXT not in contexts:
+        return f"name {CONTEXT!r} too: the story begins with it"
     return ""
+
+
+def first(contexts: Sequence[str]) -> tuple[str, ...]:
+    """The same contexts with the one first that the story begins with."""
+    return (CONTEXT, *(name for name in contexts if name != CONTEXT))
 
 
 class Passage:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -126,6 +127,11 @@ class Stack:
 
     def start(self, *, orders: int, seed: int) -> None:
         """Start everything, with ``orders`` seeded orders in the monolith."""
+        self.prepare(orders=orders, seed=seed)
+        self.open()
+
+    def prepare(self, *, orders: int, seed: int) -> None:
+        """Start PostgreSQL alone, with ``orders`` seeded orders in the monolith's database."""
         self._say("starting PostgreSQL; a database and roles for each side")
         self.postgres.start()
         provision(self.postgres, ("shop", *self.contexts, *self.companions))
@@ -136,6 +142,19 @@ class Stack:
         self.migrate_service(CONTEXT)
         self._say(f"seeding {orders:,} orders")
         self.manage("shop_seed", "--orders", str(orders), "--seed", str(seed), role="shop_owner")
+
+    @contextmanager
+    def traced_monolith(self, traces: Path) -> Iterator[str]:
+        """Run the monolith alone, watched by the tracer; its URL. When the block has ended all is in ``traces``."""
+        url = f"http://127.0.0.1:{self.addresses.monolith}"
+        where = self.addresses.monolith
+        monolith = self._gunicorn("traced monolith", "legacy_monolith.wsgi", where, "shop_app", SHOP_TRACES=str(traces))
+        self._supervisor.await_http(monolith, f"{url}/livez")
+        yield url
+        self._supervisor.stop(monolith)
+
+    def open(self) -> None:
+        """Start every process of a stack that is prepared."""
         self._say("starting monolith, orders service, relays, consumers, Envoy and the comparator of shadow reads")
         # Each stream that a companion or a service follows holds a thread for as long as it waits for news.
         threads = WEB_THREADS + (FOLLOWING_THREADS if self.companions else 0)

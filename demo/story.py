@@ -107,9 +107,9 @@ class Story:
         with psycopg.connect(self.stack.superuser_dsn("shop")) as shop:
             (self.seeded_upto,) = shop.execute("SELECT coalesce(max(id), 0) FROM orders_order").fetchone() or (0,)
         self.untouched = self.look_at_untouched("monolith")
-        shop = self.stack.superuser_dsn("shop")
-        self.money = conserved.money(shop, "monolith", self.seeded_upto)
-        self.stock = conserved.stock(shop, "monolith", self.seeded_upto)
+        dsn = self.stack.superuser_dsn("shop")
+        self.money = conserved.money(dsn, "monolith", self.seeded_upto)
+        self.stock = conserved.stock(dsn, "monolith", self.seeded_upto)
 
     def look_at_untouched(self, owner: Any) -> tuple[int, str]:
         """Count and digest the seeded orders that no writer of the demo touches, on the owner's side."""

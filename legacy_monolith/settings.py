@@ -70,6 +70,9 @@ MIDDLEWARE = [
     "migration_tools.routing.identity.middleware.IdentityCookieMiddleware",
     "migration_tools.routing.middleware.FenceMiddleware",
 ]
+if env("SHOP_TRACES"):
+    # What the shop couples while it runs, for strangle_analyze --trace.
+    MIDDLEWARE.insert(0, "migration_tools.analysis.middleware.TraceMiddleware")
 
 TEMPLATES = [
     {
@@ -172,6 +175,7 @@ MIGRATION_TOOLS = {
     },
     "PLAYBOOKS": [f"playbooks.{context}" for context in CONTEXTS],
     "CONTEXTS": str(HERE / "contexts.toml"),
+    "TRACES": env("SHOP_TRACES", "var/traces"),
     # An empty token means that nobody may read, never that an empty token is enough.
     "FEED_TOKENS": {
         name: token
