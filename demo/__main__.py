@@ -210,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contexts",
         type=_contexts,
-        help=f"which to carry out, in the order that the analysis suggests: {','.join(OFFERED)} ({CONTEXT}; all with up)",
+        help=f"which leave, in the order that the analysis suggests: {','.join(OFFERED)} ({CONTEXT}; all with up)",
     )
     parser.add_argument("--keep", action="store_true", help="keep the private directory (databases and logs)")
     return parser

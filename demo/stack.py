@@ -146,9 +146,10 @@ class Stack:
     @contextmanager
     def traced_monolith(self, traces: Path) -> Iterator[str]:
         """Run the monolith alone, watched by the tracer; its URL. When the block has ended all is in ``traces``."""
-        url = f"http://127.0.0.1:{self.addresses.monolith}"
-        where = self.addresses.monolith
-        monolith = self._gunicorn("traced monolith", "legacy_monolith.wsgi", where, "shop_app", SHOP_TRACES=str(traces))
+        address = self.addresses.monolith
+        url = f"http://127.0.0.1:{address}"
+        module = "legacy_monolith.wsgi"
+        monolith = self._gunicorn("traced monolith", module, address, "shop_app", SHOP_TRACES=str(traces))
         self._supervisor.await_http(monolith, f"{url}/livez")
         yield url
         self._supervisor.stop(monolith)
@@ -310,7 +311,15 @@ class Stack:
         return self._supervisor.start(name, argv, self.environment(role))
 
     def _gunicorn(
-        self, name: str, module: str, port: int, role: str, *, workers: int = WEB_WORKERS, threads: int = WEB_THREADS
+        self,
+        name: str,
+        module: str,
+        port: int,
+        role: str,
+        *,
+        workers: int = WEB_WORKERS,
+        threads: int = WEB_THREADS,
+        **further: str,
     ) -> Child:
         argv = [
             *(sys.executable, "-m", "gunicorn", f"{module}:application"),
@@ -319,7 +328,7 @@ class Stack:
             *("--keep-alive", str(KEEP_ALIVE_SECONDS), "--timeout", "60", "--graceful-timeout", "5"),
             *("--backlog", "512", "--log-level", "warning"),
         ]
-        return self._supervisor.start(name, argv, self.environment(role))
+        return self._supervisor.start(name, argv, self.environment(role) | further)
 
 
 def _settings(context: str) -> tuple[str, str]:
