@@ -214,6 +214,15 @@ def test_impact_names_readers_and_writers_of_a_column_by_context(tmp_path: Path)
         run("--impact", "orders.Order.stauts")
 
 
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [("--impact", "orders.Order.status"), ("--split", "accounts.User"), ("--call-sites", "orders")],
+)
+def test_the_answer_to_one_question_in_a_form_it_has_not_is_refused(option: str, what: str) -> None:
+    with pytest.raises(CommandError, match=f"{option} answers in text or json, not in 'html'; choose one of the two"):
+        run(option, what, "--format", "html")
+
+
 def test_capacity_is_what_the_database_counted_between_two_reports(pair: Pair, tmp_path: Path) -> None:
     def report(*args: str) -> dict[str, Any]:
         with pair.connect("shop") as conn:

@@ -46,14 +46,16 @@ class Command(Examples):
         parser.add_argument(
             "--what-if", action="append", default=[], metavar="A+B", help="as if these contexts were one; repeatable"
         )
-        parser.add_argument("--impact", metavar="APP.MODEL.FIELD", help="who reads and writes this column, by context")
-        parser.add_argument("--split", metavar="APP.MODEL", help="which context uses which column of a table of many")
-        parser.add_argument("--call-sites", metavar="CONTEXT", help="the lines outside a context that use its rows")
+        asked = parser.add_mutually_exclusive_group()
+        asked.add_argument("--impact", metavar="APP.MODEL.FIELD", help="who reads and writes this column, by context")
+        asked.add_argument("--split", metavar="APP.MODEL", help="which context uses which column of a table of many")
+        asked.add_argument("--call-sites", metavar="CONTEXT", help="the lines outside a context that use its rows")
         parser.add_argument("--since", metavar="REPORT", help="rates since an earlier report in JSON")
         parser.add_argument("--database", help="whose counters to read (default: DATABASE of the settings)")
         parser.add_argument("--no-database", action="store_true", help="leave the database alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        _refuse_format(options)
         contexts = load_contexts()
         traces = [Path(each) for each in options["trace"]]
         trace = Trace.read(traces, contexts) if traces else None
@@ -100,6 +102,15 @@ class Command(Examples):
             return
         write_output(text, Path(output))
         self.stdout.write(f"{told}; written to {output}")
+
+
+def _refuse_format(options: dict[str, Any]) -> None:
+    """The answers to one question have no other form than these two."""
+    for question in ("impact", "split", "call_sites"):
+        form = options["format"]
+        if options[question] and form not in ("text", "json"):
+            option = f"--{question.replace('_', '-')}"
+            raise AnalysisError(f"{option} answers in text or json, not in {form!r}; choose one of the two")
 
 
 def _earlier(path: Path) -> dict[str, Any]:
