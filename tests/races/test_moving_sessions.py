@@ -32,7 +32,8 @@ class Killed(Exception):
 
 def waits_for_a_lock() -> bool:
     with connections["default"].cursor() as cursor:
-        # Not pg_stat_activity, of which a transaction sees one moment.
+        # A transaction, as the move's is, sees one moment of pg_stat_activity: perhaps before the other one connected.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute("""SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                           WHERE NOT l.granted AND a.datname = current_database()""")
         return bool(cursor.fetchone()[0])
