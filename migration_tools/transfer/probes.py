@@ -86,7 +86,10 @@ class Backends:
 
 
 class ReplicaLag:
-    """The standby furthest behind. A standby that hangs reports nothing, so its silence counts while it is behind."""
+    """The standby furthest behind. A standby that hangs reports nothing, so its silence counts while it is behind.
+
+    One that has hung since it connected has reported nothing ever; a base backup, which never does, is none.
+    """
 
     def __init__(self, conn: Connection, name: str, limit: float) -> None:
         self._conn, self._name, self._limit = conn, name, limit
@@ -95,11 +98,12 @@ class ReplicaLag:
         """See Probe."""
         row = self._conn.execute(
             """SELECT application_name, GREATEST(extract(epoch FROM GREATEST(write_lag, flush_lag, replay_lag)),
-                   CASE WHEN COALESCE(replay_lsn, flush_lsn, write_lsn) < pg_current_wal_lsn()
-                        THEN extract(epoch FROM clock_timestamp() - reply_time) ELSE 0 END)::float8 AS behind
-               FROM pg_stat_replication ORDER BY behind DESC NULLS LAST LIMIT 1"""
+                   CASE WHEN COALESCE(COALESCE(replay_lsn, flush_lsn, write_lsn) < pg_current_wal_lsn(), true)
+                        THEN extract(epoch FROM clock_timestamp() - COALESCE(reply_time, backend_start))
+                        ELSE 0 END)::float8 AS behind
+               FROM pg_stat_replication WHERE state <> 'backup' ORDER BY behind DESC LIMIT 1"""
         ).fetchone()
-        if row is None or row[1] is None or row[1] <= self._limit:
+        if row is None or row[1] <= self._limit:
             return None
         return f"replica {row[0]!r} of the {self._name} is {row[1]:.1f} s behind (limit {self._limit:g} s)"
 

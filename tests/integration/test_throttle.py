@@ -221,7 +221,8 @@ def test_a_replica_that_hangs_holds_the_next_chunk(tmp_path: Path) -> None:
         )
         try:
             probe = ReplicaLag(conn, "monolith", 0.5)
-            until(lambda: conn.execute("SELECT count(*) FROM pg_stat_replication").fetchone() == (1,), "it streams")
+            streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND reply_time IS NOT NULL"
+            until(lambda: conn.execute(streaming).fetchone() == (1,), "it streams, and has answered")
             conn.execute("SELECT pg_logical_emit_message(true, 'x', 'x')")
             until(lambda: probe.look() is None, "the replica is up to date")
             receiver.send_signal(19)
@@ -236,6 +237,20 @@ def test_a_replica_that_hangs_holds_the_next_chunk(tmp_path: Path) -> None:
         finally:
             receiver.kill()
             receiver.wait()
+
+
+def test_a_replica_that_has_never_answered_holds_the_next_chunk() -> None:
+    """It hung between its connection and its first report: there is no position to be behind of."""
+    with EmbeddedPostgres() as server, psycopg.connect(server.dsn(), autocommit=True) as conn:
+        probe = ReplicaLag(conn, "monolith", 0.5)
+        assert probe.look() is None
+        silent = psycopg.pq.PGconn.connect(f"{server.dsn()} replication=true application_name=silent".encode())
+        try:
+            silent.exec_(b"START_REPLICATION PHYSICAL 0/1000000")
+            until(lambda: probe.look() is not None, "the silent replica is seen")
+            assert "replica 'silent' of the monolith is" in str(probe.look())
+        finally:
+            silent.finish()
 
 
 def test_outside_the_hours_no_chunk_is_made(stage: Any) -> None:
