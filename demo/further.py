@@ -76,7 +76,6 @@ class Passage:
         story.narrator.chapter(f"The {self.context} context: its service starts, and every phase again")
         self._stack.start_services(self.context)
         self._phase("dual_write", operator.move("strangle_dual_write"))
-        self._stack.start_group(self.context)
         self._phase("backfill", operator.move("strangle_backfill"))
         verify(story, f"{self.context}, clean 1 of 2", operator=operator)
         self._phase("verify", verify(story, f"{self.context}, clean 2 of 2", operator=operator))

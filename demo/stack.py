@@ -288,16 +288,10 @@ class Stack:
         owner, service = f"{context}_owner", _settings(context)
         self.manage_forever(f"relay of {context}", owner, "strangle_relay", context, *service)
         self.manage_forever(f"consumer of {context}", owner, "strangle_consume", context, *service)
-
-    def start_group(self, context: str) -> None:
-        """Let a service hear of sales from the orders service itself, if it is one that does.
-
-        Not before ``strangle_dual_write``: until then its database does not know that the monolith is the owner.
-        """
         if context in GROUPS:
             stream, group = GROUPS[context]
-            asked = ("strangle_consume", stream, "--group", group, *_settings(context))
-            self.manage_forever(f"group {group} of {context}", f"{context}_owner", *asked)
+            asked = ("strangle_consume", stream, "--group", group, *service)
+            self.manage_forever(f"group {group} of {context}", owner, *asked)
 
     def _hear(self, *contexts: str) -> None:
         """Let the monolith hear of what services write that own these contexts, once they do."""

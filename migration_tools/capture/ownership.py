@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+from django.apps import apps
 from django.db import connections
 
 from migration_tools.capture.models import Side
 from migration_tools.conf import settings
 from migration_tools.stores.postgres import Connection
+
+# The state of every move is in the monolith's database, and in no other.
+_MONOLITHS = "migration_tools.state"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,10 @@ def set_owner(conn: Connection, context: str, owner: Side, epoch: int) -> None:
 
 
 def owned_here(context: str, *, using: str | None = None) -> bool:
-    """Whether this side may write a context now; True where it is not captured, since then nobody else can own it.
+    """Whether this side may write a context now. Where nothing is captured the monolith may, and no service.
+
+    A service's database knows of no owner before `strangle_dual_write`, and again after the way back to monolith_only:
+    its handlers may run all the while, and do nothing by themselves. Once it is the owner for good the row stays.
 
     For handlers and seams that act on their own rows or hand the work to the other side. Call inside `atomic()`, and do
     not remember the answer: a hand-over between this and the write is refused by the fence with SQLSTATE 40S01, which
@@ -51,4 +58,4 @@ def owned_here(context: str, *, using: str | None = None) -> bool:
     with connections[using or settings().DATABASE].cursor() as cursor:
         cursor.execute("SELECT side = owner FROM strangle_ownership WHERE context = %s", [context])
         row = cursor.fetchone()
-    return row is None or bool(row[0])
+    return apps.is_installed(_MONOLITHS) if row is None else bool(row[0])

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from migration_tools.testing.postgres import EmbeddedPostgres, grant_side
 from tests import identity_rig
+from tests.services.rig import OWNED
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "extracted_services.orders.settings"
@@ -74,6 +75,7 @@ def orders_service(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathF
     migrated = _manage("migrate", "-v0", env=_environment(database, "orders_owner"))
     assert migrated.returncode == 0, migrated.stderr
     with psycopg.connect(cluster.dsn(database), autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(OWNED, ["orders"])
         cursor.executemany("INSERT INTO sales_product VALUES (%s, %s, %s, %s, %s, %s)", PRODUCTS)
     log = tmp_path_factory.mktemp("orders_service") / "gunicorn.log"
     # The socket listens before the server starts: the first request waits, and no port is raced for.

@@ -12,6 +12,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from tests import identity_rig
 from tests.examples.orders_service import CSRF, RunningService, Shopper
+from tests.services.rig import OWNED
 
 pytest_plugins = ["tests.examples.orders_service"]
 
@@ -70,6 +71,19 @@ for hour in (1, 23):
     assert done.returncode == 0, done.stderr
     counted = orders_service.rows("SELECT day::text, placed FROM sales_dailycount WHERE day < '2002-01-01' ORDER BY 1")
     assert counted == [("2001-02-02", 1), ("2001-02-03", 1)]
+
+
+def test_a_service_that_was_told_of_no_owner_opens_no_checkout(
+    orders_service: RunningService, shopper: Shopper, uid: int
+) -> None:
+    orders_service.rows("DELETE FROM strangle_ownership")
+    try:
+        refused = shopper(uid).post("/api/orders/checkouts/", json=WANTED)
+        assert refused.status_code == 503
+        assert orders_service.rows("SELECT FROM sales_checkout WHERE customer_id = %s", uid) == []
+        assert "buy from whoever owns them" in refused.json()["detail"]
+    finally:
+        orders_service.rows(OWNED, "orders")
 
 
 def test_a_page_of_orders_costs_the_same_queries_however_many_it_shows(

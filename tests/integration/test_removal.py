@@ -256,6 +256,8 @@ def _nothing_is_left(road: Road) -> None:
     assert phase_of("orders") == "decommission"
     assert read_context("orders").move is None
     assert not owned_here("orders"), "the monolith's code still knows whose the context is"
+    told = "SELECT side = owner FROM strangle_ownership WHERE context = 'orders'"
+    assert road.stage.orders.execute(told).fetchone() == (True,), "and so does the service's"
     road.stage.shop.execute("UPDATE catalog_product SET name = 'renamed at last' WHERE id = 1")
     await_that(
         lambda: (

@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("catalog", "inventory", "payments", "users")
 CSRF = "c" * 32
 FEED_TOKEN_MONOLITH = "tests-feed-token-monolith"
+# A service takes itself for nobody's owner until a move tells it; those without a monolith are told by the test.
+OWNED = "INSERT INTO strangle_ownership (context, side, owner, epoch) VALUES (%s, 'target', 'target', 1)"
 # What is checked of each service is checked while it is made: a process of its own for each would only cost time.
 MADE = """
 import io

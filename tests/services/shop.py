@@ -242,7 +242,7 @@ class Shop:
 
 @contextmanager
 def opened(cluster: EmbeddedPostgres) -> Iterator[Shop]:
-    """Three migrated databases, no process yet."""
+    """Three migrated databases, each the owner of its context for good, no process yet."""
     databases = {name: f"{name}_shop_{os.urandom(4).hex()}" for name in NAMES}
     with ExitStack() as stack:
         for name, database in databases.items():
@@ -258,6 +258,8 @@ def opened(cluster: EmbeddedPostgres) -> Iterator[Shop]:
         ]
         assert [each.wait(120) for each in migrations] == [0, 0, 0]
         shop = Shop(cluster, databases, stack)
+        for name, conn in shop.conns.items():
+            conn.execute(rig.OWNED, [name])
         try:
             yield shop
         finally:

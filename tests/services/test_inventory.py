@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from tests.services import rig
 from tests.services.rig import RunningService
 
 pytest_plugins = ["tests.services.rig"]
@@ -124,16 +125,17 @@ def test_sixteen_who_settle_one_sale_at_once_move_the_stock_once(running: Get) -
         ("target", 7712, [HANDED_ON, DIRECT], ["stock.moved"], 1),
         ("source", 7713, [DIRECT], [], 0),
         ("source", 7714, [DIRECT, HANDED_ON], ["stock.due"], 0),
+        (None, 7715, [DIRECT, HANDED_ON], ["stock.due"], 0),
     ],
-    ids=["direct first", "handed on first", "the monolith's to hear", "handed back"],
+    ids=["direct first", "handed on first", "the monolith's to hear", "handed back", "before the dual write"],
 )
 def test_two_roads_from_a_sale_move_the_stock_once_wherever_it_is_owned(
-    running: Get, owner: str, order: int, roads: list[tuple[str, str, str]], published: list[str], movements: int
+    running: Get, owner: str | None, order: int, roads: list[tuple[str, str, str]], published: list[str], movements: int
 ) -> None:
     service = running("inventory")
-    service.rows(
-        "INSERT INTO strangle_ownership (context, side, owner, epoch) VALUES ('inventory', 'target', %s, 1)", owner
-    )
+    if owner:
+        service.rows(rig.OWNED, "inventory")
+        service.rows("UPDATE strangle_ownership SET owner = %s", owner)
     try:
         script = HEARD.replace("ORDER", str(order)).replace("ROADS", repr(roads))
         done = service.manage("shell", "-v0", "-c", script)

@@ -31,7 +31,7 @@ def hear(event_type: str, stream: str, payload: dict[str, Any]) -> None:
         handler.function(lifted)
 
 
-def test_a_context_that_was_never_captured_is_owned_here() -> None:
+def test_a_context_that_was_never_captured_is_the_monoliths() -> None:
     assert owned_here("inventory")
     left("inventory")
     assert not owned_here("inventory")
