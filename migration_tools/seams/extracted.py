@@ -12,12 +12,14 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from migration_tools.conf import settings
 from migration_tools.errors import ExtractedModelQueried
 from migration_tools.playbook.paths import source_model
 from migration_tools.playbook.registry import load
 from migration_tools.seams.seam import offered_by
 from migration_tools.state.journal import phase_of
 from migration_tools.state.kept import is_kept
+from migration_tools.state.models import Context
 from migration_tools.state.phase import ORDER, Phase
 
 FRESH_SECONDS = 1.0
@@ -28,13 +30,15 @@ _allowed: ContextVar[bool] = ContextVar("strangle_extracted_allowed", default=Fa
 class ExtractedGuard:
     """On every connection of the process; Django quotes each table it names, which is how a query is known by its text.
 
-    Phases are read at most once a second. Raw SQL that names a table without quotes passes: the fence refuses its
+    Phases are read at most once a second, and none is before `migrate` has made their table: it sends statements too.
+    The service's own database is not guarded. Raw SQL that names a table without quotes passes: the fence refuses its
     writes, and the analysis finds its reads (SFA111).
     """
 
     def __init__(self) -> None:
         self._gone: frozenset[str] = frozenset()
         self._read_at = 0.0
+        self._phases_kept = False
 
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         """Refuse a statement that names an extracted model's table.
@@ -44,18 +48,18 @@ class ExtractedGuard:
         """
         if isinstance(sql, str) and not _allowed.get():
             for quoted in self._pattern.findall(sql):
-                name, label = self._tables[quoted.strip('"')]
-                if name in self._extracted():
+                name, label, target = self._tables[quoted.strip('"')]
+                if context["connection"].alias != target and name in self._extracted():
                     raise ExtractedModelQueried(_message(name, label))
         return execute(sql, params, many, context)
 
     @cached_property
-    def _tables(self) -> dict[str, tuple[str, str]]:
-        """Table → context and model, of all playbooks; read when the first statement is sent, not at start."""
+    def _tables(self) -> dict[str, tuple[str, str, str]]:
+        """Table → context, model and the service's alias, of all playbooks; read at the first statement."""
         return {
-            source_model(projection.model)._meta.db_table: (context, source_model(projection.model)._meta.label)
+            model._meta.db_table: (context, model._meta.label, playbook.target)
             for context, playbook in load().items()
-            for projection in playbook.projections
+            for model in (source_model(projection.model) for projection in playbook.projections)
         }
 
     @cached_property
@@ -66,7 +70,9 @@ class ExtractedGuard:
         now = time.monotonic()
         if now - self._read_at > FRESH_SECONDS or not self._read_at:
             self._read_at = now  # first, since reading the phase is a query too
-            self._gone = frozenset(name for name in {name for name, _ in self._tables.values()} if _is_extracted(name))
+            self._phases_kept = self._phases_kept or _phases_are_kept()
+            contexts = {name for name, *_ in self._tables.values()} if self._phases_kept else set()
+            self._gone = frozenset(name for name in contexts if _is_extracted(name))
         return self._gone
 
     def install(self) -> None:
@@ -98,6 +104,11 @@ def old_tables_on_purpose() -> Any:
         yield
     finally:
         _allowed.reset(token)
+
+
+def _phases_are_kept() -> bool:
+    """Whether there is a table of phases: not while a new database is migrated, nor in a service's."""
+    return Context._meta.db_table in connections[settings().DATABASE].introspection.table_names()
 
 
 def _is_extracted(context: str) -> bool:

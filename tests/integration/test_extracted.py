@@ -141,6 +141,25 @@ def test_an_app_among_the_installed_ones_is_all_that_it_takes(pair: Pair) -> Non
     assert Order.objects.count() == 0
 
 
+def test_a_database_without_the_table_of_phases_is_migrated_under_the_guard(guard: ExtractedGuard) -> None:
+    """As at the first `migrate`, and that of every test database: its statements name the models' tables."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE strangle_context RENAME TO strangle_context_to_come")
+        assert Order.objects.count() == 300
+        transaction.set_rollback(True)
+    cut_over(guard, "orders")
+    with pytest.raises(ExtractedModelQueried):
+        Order.objects.count()
+
+
+def test_tables_of_the_same_names_in_the_service_s_own_database_are_asked(guard: ExtractedGuard, pair: Pair) -> None:
+    cut_over(guard, "orders")
+    with connections["orders"].cursor() as cursor:
+        cursor.execute("""SELECT 'a "orders_order"'""")
+        assert cursor.fetchone() == ('a "orders_order"',)
+
+
 def test_threads_that_come_later_are_guarded_and_kept_copies_are_read(guard: ExtractedGuard) -> None:
     cut_over(guard, "users")
     told: list[Exception] = []
