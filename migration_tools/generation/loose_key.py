@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,21 @@ def _key_of(label: str) -> Any:
             f"{label} is its table's own key, or orders its rows, or belongs to a many-to-many field; give the table a "
             "key and a model of its own first"
         )
+    for many in _through(field):
+        raise AnalysisError(
+            f"{label} carries the many-to-many field {many}, which needs a foreign key there; take that field "
+            "away first: its rows stay, and are asked for by their own model"
+        )
     return field
+
+
+def _through(field: Any) -> Iterator[str]:
+    """The many-to-many fields whose rows a model keeps, with this foreign key to one of their ends."""
+    for model in apps.get_models():
+        for many in model._meta.local_many_to_many:
+            ends = (many.m2m_field_name(), many.m2m_reverse_field_name())
+            if many.remote_field.through is field.model and field.name in ends:
+                yield f"{model._meta.label}.{many.name}"
 
 
 def _on_gone(field: Any, given: str) -> OnGone:

@@ -84,6 +84,19 @@ class Claim(models.Model):
     """Keeps its order."""
 
     order = models.OneToOneField("sales.Order", on_delete=models.PROTECT)
+
+
+class Batch(models.Model):
+    """Orders that are paid together."""
+
+    orders = models.ManyToManyField("sales.Order", through="Batched")
+
+
+class Batched(models.Model):
+    """One of them."""
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE)
+    order = models.ForeignKey("sales.Order", on_delete=models.CASCADE)
 '''
 DELIVER = '''"""Delete orders where they are owned, tell of it, and take what has come."""
 
@@ -245,6 +258,7 @@ def test_what_is_written_passes_as_written_and_the_migrations_are_what_the_model
         ("billing.Payment.order_id", "is a loose key already"),
         ("billing.Payment.total", "no field is called"),
         ("sales.Order.total", "only a ForeignKey or OneToOneField"),
+        ("billing.Batched.order", "carries the many-to-many field billing.Batch.orders"),
     ):
         assert said in project.manage("strangle_loose_key", "new", label, fails=1)
 
