@@ -17,6 +17,8 @@ _DRIVER_PARAMETER = re.compile(r"%\(\w+\)s|%s")
 _IN_LIST = re.compile(r"\bIN \((?:\$1(?:, ?)?)+\)")
 _ROWS = re.compile(r"(VALUES \([^()]*\))(?:, \([^()]*\))+")
 _NUMBERED = re.compile(r"\$\d+")
+# A comment to the end of its line, and before it what may hold two dashes without being one.
+_LINE_COMMENT = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\2\$|/\*.*?\*/)|--[^\n]*""", re.DOTALL)
 _SYSTEM = ("pg_", "information_schema")
 
 
@@ -42,7 +44,9 @@ class Statement:
 
 
 def shape_of(sql: str) -> str:
-    """The statement without what differs from call to call: parameters, the length of lists, spaces."""
+    """The statement without what differs from call to call: parameters, the length of lists, spaces, line comments."""
+    if "--" in sql:  # joined to one line, such a comment would hide all that follows it
+        sql = _LINE_COMMENT.sub(lambda found: found[1] or " ", sql)
     text = _DRIVER_PARAMETER.sub("$1", sql).replace("%%", "%")
     text = " ".join(text.split())
     text = _NUMBERED.sub("$1", text)

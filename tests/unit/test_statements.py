@@ -26,6 +26,8 @@ def tables(sql: str) -> tuple[set[str], set[str]]:
         ("WITH gone AS (DELETE FROM a RETURNING id) INSERT INTO b (a_id) SELECT id FROM gone", set(), {"a", "b"}),
         ("TRUNCATE a, b", set(), {"a", "b"}),
         ("SELECT count(*) FROM generate_series(1, %(n)s) AS n, pg_class", set(), set()),
+        ("-- who\nSELECT x -- the x, it's %s\nFROM a -- b\nJOIN c ON c.i = a.i", {"a", "c"}, set()),
+        ("SELECT '--', $x$ -- $x$, \"--\" /* -- */ FROM a\nJOIN b ON true", {"a", "b"}, set()),
         ("SELECT x FROM public.a WHERE t > now() - %s::interval LIMIT %s", {"a"}, set()),
     ],
 )  # fmt: skip
