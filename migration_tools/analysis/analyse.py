@@ -17,6 +17,7 @@ from migration_tools.analysis.listeners import find_admin, find_signals
 from migration_tools.analysis.plan import clusters_of, coupling, pairs_of, plan_of, verdict_of
 from migration_tools.analysis.relations import find_relations
 from migration_tools.analysis.report import Analysis, ContextFacts, Size
+from migration_tools.analysis.sql_files import find_in_sql_files
 from migration_tools.analysis.trace import Trace
 from migration_tools.analysis.traced import find_traced
 from migration_tools.analysis.unseen import find_unseen
@@ -87,6 +88,7 @@ def _findings(contexts: ContextMap, evidence: Evidence) -> Iterable[Finding]:
     yield from find_signals(contexts)
     yield from find_admin(contexts)
     yield from find_in_code(contexts)
+    yield from find_in_sql_files(contexts)
     yield from find_imports(contexts)
     if evidence.trace is not None:
         yield from find_traced(evidence.trace)

@@ -16,7 +16,8 @@ from django.db.models import Model
 
 from migration_tools.analysis.code import WRITES, Module, modules
 from migration_tools.analysis.context_map import ContextMap
-from migration_tools.analysis.findings import Place
+from migration_tools.analysis.findings import Finding, Place
+from migration_tools.analysis.sql_files import find_in_sql_files
 from migration_tools.errors import AnalysisError
 from migration_tools.seams.seam import offered_by, reads_of
 
@@ -47,6 +48,7 @@ def call_sites(context: str, contexts: ContextMap) -> list[CallSite]:
     if context not in contexts.contexts:
         raise AnalysisError(f"no context is called {context!r}; known are {sorted(contexts.contexts)}")
     found = [site for name, path in modules(contexts) for site in _in_module(name, path, context, contexts)]
+    found += _raw(find_in_sql_files(contexts), context, contexts)
     return sorted(found, key=lambda site: (site.place.file, site.place.line, site.kind))
 
 
@@ -70,16 +72,20 @@ def _in_module(name: str, path: Any, context: str, contexts: ContextMap) -> Iter
             place=module.place(node.lineno),
             instead=_instead(context, writes=writes),
         )
-    for finding in module.findings():
-        if finding.rule == "SFA111" and finding.target == context:
+    yield from _raw(module.findings(), context, contexts)
+
+
+def _raw(findings: Iterable[Finding], context: str, contexts: ContextMap) -> Iterator[CallSite]:
+    for finding in findings:
+        if finding.rule == "SFA111" and finding.target == context and not contexts.is_framework(finding.source):
             writes = bool(finding.detail.get("writes"))
             yield CallSite(
-                context=here,
+                context=finding.source,
                 kind=RAW,
                 writes=writes,
                 what=", ".join(finding.tables),
                 code=finding.message,
-                place=finding.place or module.place(1),
+                place=finding.place,
                 instead=_instead(context, writes=writes),
             )
 

@@ -15,10 +15,23 @@ from sales.models import Visit
 from django.contrib import admin
 from sales.models import Booking, Visit
 """,
-    "sales/sql.py": "from django.db import connection\n",
+    "sales/sql.py": """
+from django.db import connection
+from django.db.models.expressions import RawSQL
+from psycopg import sql
+from people.models import Person  # SFA110
+""",
+    "sales/seen.sql": """SELECT name --  # SFA111
+FROM people_person;
+SELECT day FROM sales_visit;
+
+DELETE FROM people_person WHERE name = '';  --  # SFA111
+""",
     "sales/writes.py": """
 from django.apps import apps
-from people.models import Person  # SFA110
+from django.shortcuts import get_object_or_404
+from people import models as theirs  # SFA110
+from people.models import Person
 from sales.models import Visit
 """,
     "sales/blind.py": """
@@ -133,6 +146,31 @@ def load(table, rows):
         cursor.execute("COPY people_person (name) FROM '/dev/null'")  # SFA111
         run = cursor.execute
         run("MERGE INTO sales_visit v USING people_person p ON p.id = v.id WHEN MATCHED THEN DELETE")  # SFA111
+
+SEEN = "SELECT day FROM sales_visit"
+OF_A_TABLE = "SELECT count(*) FROM %s"
+
+def in_disguise(names, found):
+    table = "people_person"
+    run = connection.cursor().execute
+    run(f"DELETE FROM {table}")  # SFA111
+    run("UPDATE " + table + " SET name = ''")  # SFA111
+    run("DELETE FROM {t} WHERE id > {n}".format(t="people_person", n=1))  # SFA111
+    run(OF_A_TABLE % "people_person")  # SFA111
+    run(f"TRUNCATE {Person._meta.db_table}")  # SFA111
+    run(sql.SQL("SELECT name FROM {}").format(sql.Identifier("people_person")))  # SFA111
+    run(" ".join(["SELECT name", "FROM people_person"]))  # SFA111
+    for each in ("sales_visit", "people_person"):
+        run(f"DELETE FROM {each}")  # SFA111
+    asked = "SELECT day FROM sales_visit v"  # SFA111
+    asked += " JOIN people_person p ON p.id = v.seen_by_id"
+    run(asked)
+    run(SEEN + " WHERE id IN (SELECT id FROM people_person)")  # SFA111
+    run("-- theirs\\nSELECT name -- of all\\nFROM people_person")  # SFA111
+    whose = RawSQL("(SELECT name FROM people_person p WHERE p.id = seen_by_id)", [])  # SFA111
+    return found.annotate(whose=whose).extra(  # SFA111
+        tables=["people_person"], where=["EXISTS (SELECT 1 FROM people_person)"]  # SFA111
+    )
 """,
         neighbour='''
 OWN = "DELETE FROM sales_visit"
@@ -142,6 +180,10 @@ def explain():
     """SELECT name FROM people_person is what this does not do."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT day FROM sales_visit")
+        cursor.execute(CLEAN)
+        cursor.execute(CLEAN + " AND id > %s", [1])
+        cursor.execute(OF_A_TABLE % unknown())
+        cursor.execute("SELECT '%s people_person'" % "select")
 ''',
     ),
     Row(
@@ -155,12 +197,37 @@ async def enter(name):
     Person.objects.filter(name=name).exclude(pk=1).update(name="")  # SFA112
     Found._default_manager.all().delete()  # SFA112
     await Person.objects.acreate(name=name)  # SFA112
+
+def held(pk, given: Person, rows):
+    theirs.Person.objects.bulk_create(rows)  # SFA112
+    everyone = Person.objects.all()
+    grown = everyone.exclude(pk=pk)
+    grown.filter(name="").delete()  # SFA112
+    one = get_object_or_404(Person, pk=pk)
+    one.save()  # SFA112
+    for each in Person.objects.filter(name=""):
+        each.delete()  # SFA112
+    made = theirs.Person(name="")
+    made.save()  # SFA112
+    given.save(update_fields=["name"])  # SFA112
 """,
         neighbour="""
 def look(name):
     Visit.objects.create()
     Visit.objects.filter(seen_by__name=name).update(day=None)
     return Person.objects.filter(name=name).count(), {}.update(name=name)
+
+def hold(form, pk):
+    row = Person.objects.values("name").get(pk=pk)
+    row.update(name="")
+    visit = Visit.objects.get(pk=pk)
+    visit.save()
+    either = Person.objects.get(pk=pk)
+    either = form
+    either.save()
+    person = Person.objects.get(pk=pk)
+    person.name.update()
+    return person
 """,
     ),
     Row(
