@@ -117,7 +117,7 @@ def check_contexts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[che
     """The context map cannot be used, or lacks something; context_file names the checks."""
     from migration_tools.analysis.context_file import find_map_mistakes, path_of_map, read_document
 
-    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})) or _is_a_service():
         return []
     path = path_of_map()
     try:
@@ -137,7 +137,7 @@ def check_columns(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[chec
     from migration_tools.analysis.baseline import Baseline, path_of_baseline
     from migration_tools.analysis.foreign_columns import removed
 
-    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})):
+    if find_mistakes(getattr(django_settings, "MIGRATION_TOOLS", {})) or _is_a_service():
         return []
     path = path_of_baseline()
     try:
@@ -302,3 +302,8 @@ def check_live_playbooks(
             hint = "the checks of playbooks need both databases; start them, or leave --database out"
             found.append(checks.Warning(str(error), hint=hint, id="strangle.W011", obj=playbook))
     return found
+
+
+def _is_a_service() -> bool:
+    """Whether this is a service's process; where it runs may lie the monolith's map and baseline, which are not its."""
+    return settings().SIDE != "monolith" and not apps.is_installed("migration_tools.state")

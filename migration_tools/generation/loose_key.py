@@ -211,7 +211,7 @@ def _migration(field: Any, loose: LooseForeignKey) -> str:
         "operations": [loosening, migrations.SeparateDatabaseAndState(state_operations=state)],
     })("loosen", meta.app_label)  # fmt: skip
     text = str(MigrationWriter(made, include_header=False).as_string())
-    head = f'"""{meta.label}.{field.name} without its constraint; back, it is validated under a weak lock."""\n\n'
+    head = f'"""{meta.label}.{field.name} without its constraint."""\n\n'
     return head + text.replace("(migrations.Migration):\n", "(migrations.Migration):\n    atomic = False\n", 1)
 
 

@@ -23,7 +23,7 @@ def _lines(context: str, shapes: list[Shape], copies: Sequence[Shape], target: s
     yield ""
     yield ""
     yield f"class {class_name(context)}(Playbook):"
-    yield f'    """From {len(shapes)} models, by strangle_init; rename columns and routes as the service has them."""'
+    yield f'    """From {len(shapes)} models; rename columns and routes as the service has them."""'
     yield ""
     yield f"    context = {_quoted(context)}"
     yield '    source = "default"'
@@ -38,8 +38,8 @@ def _lines(context: str, shapes: list[Shape], copies: Sequence[Shape], target: s
             yield from _projection(shape)
         yield "    ]"
     if outside:
-        yield "    # Keys that lead outside stay plain columns. What the service must show of their rows is"
-        yield "    # replicated by projections in `references`; the monolith alone writes it:"
+        yield "    # Keys that lead outside stay plain columns. What the service must show of"
+        yield "    # their rows comes by `references`; the monolith alone writes it:"
         yield from (f"    #   {label}" for label in outside)
     yield f'    routes = [Route("/api/{context}", service={_quoted(target)})]'
     yield "    gates = Gates(max_lag=seconds(2), clean_verifications=2, soak=minutes(30), quiet=minutes(10))"
@@ -54,15 +54,18 @@ def _projection(shape: Shape) -> Iterator[str]:
     for column in shape.columns:
         if column is not shape.key:
             value = 'Value("!")' if column.withheld else _quoted(column.source)
-            yield f"                {_quoted(column.column)}: {value},{_note(column)}"
+            yield from (f"                # {note}" for note in _notes(column))
+            yield f"                {_quoted(column.column)}: {value},"
     yield "            },"
     yield "        ),"
 
 
-def _note(column: Column) -> str:
+def _notes(column: Column) -> Iterator[str]:
+    """On a line of its own, since no formatter breaks one that is too long."""
     if column.withheld:
-        return "  # a secret of whoever owns the row"
-    return f"  # a key of {column.leads_outside}" if column.leads_outside else ""
+        yield "a secret of whoever owns the row"
+    elif column.leads_outside:
+        yield f"a key of {column.leads_outside}"
 
 
 def class_name(context: str) -> str:

@@ -126,7 +126,9 @@ def _api(context: str, shapes: list[Shape]) -> str:
         text.append(
             f"\n\nclass {shape.name}View(viewsets.ReadOnlyModelViewSet[Any]):\n"
             f'    """Rows of {shape.table}, by key."""\n\n'
-            f'    queryset = {shape.name}.objects.order_by("pk")\n    serializer_class = {shape.name}Serializer\n'
+            # `objects` is known to a type checker only by settings that install the model; a monolith's do not.
+            f'    queryset = {shape.name}._default_manager.order_by("pk")\n'
+            f"    serializer_class = {shape.name}Serializer\n"
             "    pagination_class = ByKey\n"
         )
     return "".join(text)
@@ -171,7 +173,7 @@ def _settings(context: str, package: str) -> str:
     prefix = _prefix(context)
     return dedent(
         f'''\
-        """Settings of the {context} service: everything that differs by machine comes from the environment."""
+        """Settings of the {context} service; what differs by machine is environment."""
 
         import os
         from typing import Any
@@ -203,11 +205,12 @@ def _settings(context: str, package: str) -> str:
         SPECTACULAR_SETTINGS = {{"TITLE": "{context}", "VERSION": "1"}}
         # An empty token means that nobody may read, never that an empty token is enough.
         READERS = {{"monolith": os.environ.get("FEED_TOKEN_MONOLITH", "")}}
+        MONOLITH = os.environ.get("MONOLITH_ADDRESS", "127.0.0.1:8001")
         MIGRATION_TOOLS = {{
             "SIDE": "{context}",
             "FEEDS": {{
                 "{context}": {{
-                    "url": f"http://{{os.environ.get('MONOLITH_ADDRESS', '127.0.0.1:8001')}}/strangle/feed/",
+                    "url": f"http://{{MONOLITH}}/strangle/feed/",
                     "token": os.environ.get("FEED_TOKEN_{prefix}", ""),
                 }}
             }},

@@ -50,7 +50,7 @@ def test_the_schema_migrations_are_what_the_models_say(db: Any) -> None:
 def render_playbook_test(context: str, module: str, name: str) -> str:
     """The test of a playbook, which is the class `name` of `module`."""
     return f'''\
-"""The playbook of {context}: it fits the models, and no order of writes and moves loses one."""
+"""The playbook of {context} fits the models and loses no write."""
 
 from migration_tools.testing.playbooks import assert_no_mistakes
 from migration_tools.testing.plugin import Interleavings

@@ -162,7 +162,7 @@ def _module(kind: str, name: str, parts: dict[str, _Part], shape: JoinShape) -> 
     used = ["Change", *(["Copied"] if any(p.copies for p in ordered) else []), "Gone", "Latest", "Put", "ReadModel"]
     used += ["Reference"] if any(p.references for p in ordered) else []
     lines = [
-        f'"""The read model {name}, made from a JOIN by strangle_projection new; it is yours to change."""',
+        f'"""The read model {name}, made from a JOIN; it is yours to change."""',
         "",
         "from collections.abc import Iterable",
         "",
@@ -244,7 +244,7 @@ def _handlers(part: _Part) -> list[str]:
 def _test(kind: str, name: str, query: str, parts: dict[str, _Part], shows: list[str], module: str) -> str:
     by_alias = {part.alias: part.source for part in parts.values()}
     lines = [
-        f'"""The read model {name} shows what the JOIN gave that it was made from."""',
+        f'"""The read model {name} shows what its JOIN gave."""',
         "",
         "from typing import Any",
         "",

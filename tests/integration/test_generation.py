@@ -16,7 +16,10 @@ from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from legacy_monolith.orders.models import Order
+from migration_tools.analysis.baseline import Baseline
 from migration_tools.analysis.context_file import load_contexts
+from migration_tools.analysis.foreign_columns import ForeignColumn
+from migration_tools.checks import check_columns, check_contexts
 from migration_tools.errors import AnalysisError, SeamError
 from migration_tools.generation import formatting
 from migration_tools.generation.service import render_service
@@ -44,9 +47,11 @@ JOIN = """
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a generated service and a generated playbook."""
-    root = fresh_project.begin(tmp_path_factory.mktemp("generated"), settings=f"{PACKAGE}.settings")
-    (root / "written").mkdir()
-    (root / "written" / "__init__.py").write_text('"""Generated."""\n')
+    root = fresh_project.begin(tmp_path_factory.mktemp("generated"), settings="monolith_settings")
+    # As a monolith's: types are held by settings in which the service's models are not installed.
+    (root / "monolith_settings.py").write_text(
+        '"""Of the monolith."""\n\nSECRET_KEY = __name__\nINSTALLED_APPS = ["django.contrib.contenttypes"]\n'
+    )
     call_command("strangle_service", "new", "orders", package=PACKAGE, root=str(root), stdout=StringIO())
     call_command("strangle_init", "orders", output=str(root / "playbook.py"), stdout=StringIO())
     return root
@@ -64,6 +69,21 @@ def generated_playbook(root: Path) -> type[Playbook]:
 
 def test_it_passes_the_projects_own_linter_and_formatter_as_generated(written: Path) -> None:
     fresh_project.lint(written)
+
+
+def test_a_service_is_checked_beside_the_monolith_s_map_and_baseline(written: Path) -> None:
+    """Which name apps and columns that a service has not: its `migrate` and its generator run its checks."""
+    root = written / "beside"
+    root.mkdir()
+    (root / "contexts.toml").write_text('[contexts.sales]\napps = ["orders"]\n')
+    gone = ForeignColumn(column="orders_order.gift_wrap", context="payments", function="payments.mail.thank")
+    Baseline(frozenset(), frozenset({gone})).save(root / "strangle-baseline.json")
+    env = {"PYTHONPATH": f"{written}:{ROOT}", "ORDERS_SECRET_KEY": "x"}
+    checked = run("django", "check", cwd=root, DJANGO_SETTINGS_MODULE=f"{PACKAGE}.settings", **env)
+    assert checked.returncode == 0, checked.stderr
+    with override_settings(BASE_DIR=root, MIGRATION_TOOLS={"SIDE": "monolith"}):
+        assert {each.id for each in check_contexts(None)} >= {"strangle.E121"}
+        assert [each.id for each in check_columns(None)] == ["strangle.E172"]
 
 
 @pytest.mark.thorough
@@ -185,7 +205,7 @@ def test_tables_keep_their_names_and_copies_come_without_secrets(
     text = (tmp_path / "playbook.py").read_text()
     assert 'into="payments_payment"' in text
     assert 'into="accounts_user"' in text
-    assert '"password": Value("!"),  # a secret' in text
+    assert '# a secret of whoever owns the row\n                "password": Value("!"),' in text
     models = (tmp_path / "paid" / "models.py").read_text()
     assert 'db_table = "accounts_user"' in models
     assert "category_id = models." in models, "a copy has no keys of its own"

@@ -66,8 +66,8 @@ from sales.models import Clerk, Order
 class Payment(models.Model):
     """Goes with its order."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="payments")  # the order
-    clerk = models.ForeignKey(Clerk, null=True, on_delete=models.DO_NOTHING, help_text="who")
+    order = models.ForeignKey(Order, models.CASCADE, related_name="paid")  # the order
+    clerk = models.ForeignKey(Clerk, models.DO_NOTHING, null=True, help_text="who")
 
 
 class Refund(models.Model):
@@ -77,7 +77,9 @@ class Refund(models.Model):
     day = models.DateField(null=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["order", "day"], name="billing_refund_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "day"], name="billing_refund_once")
+        ]
 
 
 class Claim(models.Model):

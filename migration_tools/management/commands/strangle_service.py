@@ -38,6 +38,7 @@ class Command(Examples):
         files = render_service(context, package, [*own, *copies])
         folder = _free(Path(options["root"]), package)
         if not options["dry_run"]:
+            _make_parents(Path(options["root"]), package)
             _write(folder, files)
             _make_migrations(Path(options["root"]), package, secret_of(context))
             tidy([folder])
@@ -61,6 +62,16 @@ def _free(root: Path, package: str) -> Path:
     if folder.exists():
         raise AnalysisError(f"{str(folder)!r} exists; remove it, or choose another --package")
     return folder
+
+
+def _make_parents(root: Path, package: str) -> None:
+    """The packages around the service that are not there yet; without them a type checker finds its modules twice."""
+    parents = package.split(".")[:-1]
+    for depth in range(1, len(parents) + 1):
+        parent = root.joinpath(*parents[:depth])
+        if not parent.exists():
+            parent.mkdir(parents=True)
+            (parent / "__init__.py").write_text('"""Services that left the monolith."""\n')
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
