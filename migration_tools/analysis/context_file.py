@@ -99,7 +99,6 @@ def find_map_mistakes(document: Mapping[str, Any]) -> Iterator[MapMistake]:
             text = f"it has an unknown key {key!r}; it may have ignore, [contexts.<name>] and [[exemptions]]"
             yield MapMistake(id="strangle.E120", text=text)
     for text in exemption_mistakes(document.get("exemptions", [])):
-        shaped = False
         yield MapMistake(id="strangle.E123", text=text)
     for name, given in contexts.items():
         for text in _shape_mistakes(name, given):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from migration_tools.analysis.context_map import Context, ContextMap
-from migration_tools.analysis.imports import find_imports
+from migration_tools.analysis.imports import find_imports, is_everybodys
 
 
 def render_contracts(contexts: ContextMap) -> str:
@@ -21,7 +21,7 @@ def render_contracts(contexts: ContextMap) -> str:
 
 def _contract(context: Context, everyone: list[Context], ignored: list[str]) -> Iterator[str]:
     forbidden = [
-        prefix
+        f"{prefix}.models" if is_everybodys(prefix) else prefix
         for other in everyone
         if other.name != context.name
         for prefix in other.code

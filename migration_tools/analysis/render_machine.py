@@ -4,6 +4,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+from migration_tools.analysis.findings import Finding
+from migration_tools.analysis.plan import cost_of
 from migration_tools.analysis.report import Analysis
 from migration_tools.analysis.rules import RULES
 
@@ -16,8 +18,9 @@ def render_json(analysis: Analysis) -> str:
 
 
 def render_sarif(analysis: Analysis) -> str:
-    """SARIF 2.1.0: every finding that has a line, with a fingerprint that survives moved lines."""
+    """SARIF 2.1.0: every finding with a line, none of a framework; its fingerprint survives moved lines."""
     ids = list(RULES)
+    frameworks = {each.name for each in analysis.contexts if each.framework}
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -52,7 +55,7 @@ def render_sarif(analysis: Analysis) -> str:
                 "partialFingerprints": {"coupling/v1": each.key},
             }
             for each in analysis.findings
-            if each.place.file
+            if each.place.file and not frameworks & {each.source, each.target}
         ],
     }
     return json.dumps({"$schema": SARIF, "version": "2.1.0", "runs": [run]}, ensure_ascii=False, indent=1) + "\n"
@@ -65,11 +68,11 @@ def render_dot(analysis: Analysis) -> str:
         label = f"{context.name}\n{len(context.tables)} tables, {context.rows:,} rows"
         lines.append(f"  {_name(context.name)} [label={_name(label)}];")
     shown = {each.name for each in analysis.shown}
-    costs: dict[tuple[str, str], int] = {}
+    edges: dict[tuple[str, str], list[Finding]] = {}
     for finding in analysis.findings:
         if finding.source != finding.target and {finding.source, finding.target} <= shown:
-            edge = finding.source, finding.target
-            costs[edge] = costs.get(edge, 0) + finding.of.cost
+            edges.setdefault((finding.source, finding.target), []).append(finding)
+    costs = {edge: sum(cost_of(found).values()) for edge, found in edges.items()}
     most = max(costs.values(), default=1)
     for (source, target), cost in sorted(costs.items()):
         width = 0.5 + 5 * cost / most

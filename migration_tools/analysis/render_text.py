@@ -90,7 +90,9 @@ def _lines(analysis: Analysis, heading: Callable[[str], list[str]], table: Table
     )
     frameworks = {each.name for each in analysis.contexts if each.framework}
     for rule, found in by_rule(analysis.findings).items():
-        shown = [each for each in found if not frameworks & {each.source, each.target}]
+        # A transaction over three contexts is a coupling of each two, and one line.
+        lines = {(each.place, each.message): each for each in found if not frameworks & {each.source, each.target}}
+        shown = list(lines.values())
         if not shown:
             continue
         yield from heading(f"{rule} {RULES[rule].name} ({len(shown)})")

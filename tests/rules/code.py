@@ -128,9 +128,12 @@ class BookingAdmin(admin.ModelAdmin):
         planted="""
 import people.signals  # SFA110
 from people import models as theirs  # SFA110
+from django.contrib.auth.models import User  # SFA110
 """,
         neighbour="""
 import json
+from django.contrib.auth import get_user_model
+from django.contrib.auth.decorators import login_required
 from sales import models
 """,
     ),

@@ -55,6 +55,12 @@ def test_one_context_may_go_to_several_services_and_two_may_be_merged(tmp_path: 
     assert "orders" not in one.contexts
 
 
+def test_a_mistake_of_an_exemption_hides_none_of_a_context(tmp_path: Path) -> None:
+    text = SHOP.read_text().replace('team = "finance"\n', "") + '\n[[exemptions]]\nrule = "SFA201"\n'
+    with override_settings(MIGRATION_TOOLS={"CONTEXTS": str(written(tmp_path, text))}):
+        assert {each.id for each in check_contexts(None)} == {"strangle.E122", "strangle.E123"}
+
+
 MISTAKES = """
 [contexts.orders]
 apps = ["orders", "payment"]

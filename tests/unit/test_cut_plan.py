@@ -207,6 +207,18 @@ def test_every_rendering_holds_rule_place_and_remedy() -> None:
     assert r'  "<b>&\"" [label="<b>&\"\n1 tables, 10,000,000 rows"];' in render_dot(made)
 
 
+def test_every_rendering_tells_the_same_couplings_at_the_same_cost() -> None:
+    """A transaction over three contexts in one line; an arrow of DOT costs what the matrix says; no framework's."""
+    often = [finding("SFA201", "a", "b", tables=("a_t", "b_t"), detail={"key": str(n)}) for n in range(3)]
+    made = report(*often, *saga("buy", "a", "b", "c"), finding("SFA101", "a", "django"))
+    made = replace(made, contexts=(*made.contexts, replace(facts("django"), framework=True)))
+    assert render_text(made).count("* a.py:1: m") == 2, "the JOIN, and the transaction"
+    assert "SFA202 transaction (1)" in render_text(made)
+    assert f'"a" -> "b" [label="{RULES["SFA201"].cost + RULES["SFA202"].cost}"' in render_dot(made)
+    results = json.loads(render_sarif(made))["runs"][0]["results"]
+    assert {each["ruleId"] for each in results} == {"SFA201", "SFA202"}
+
+
 def test_a_page_of_thousands_of_findings_stays_below_a_megabyte() -> None:
     many = [
         finding("SFA205", one, other, tables=(f"t{number}",), detail={"key": "ü" * 200})
