@@ -43,7 +43,7 @@ def copy_rounds(arena: Arena, rounds: int, say: Say) -> Samples:
 def verification_rounds(arena: Arena, rounds: int, say: Say) -> Samples:
     """Ours and reladiff on equal data and with differing rows, and the pipe again, since ratios are of one round."""
     found = Samples()
-    arena.fill()
+    pipes.fill(arena)
     for number in range(1, rounds + 1):
         say(f"verification, round {number} of {rounds}")
         found.add("pipe, text", pipes.one_pipe(arena, "text"))

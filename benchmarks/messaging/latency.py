@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.arena import SOURCE, TARGET, Arena
 from benchmarks.machine import cpu_seconds
+from benchmarks.measures import pipes
 from benchmarks.messaging.load import SteadyWriters
 from benchmarks.messaging.processes import processes
 from benchmarks.ratios import Samples
@@ -33,7 +34,7 @@ def latency_round(
     arena: Arena, found: Samples, name: str, *, rate: float, seconds: float, broker: str = "", sleeps: str = "auto"
 ) -> None:
     """One round; milliseconds, and the share of a core that each process used."""
-    arena.fill()
+    pipes.fill(arena)
     arena.vacuum()
     with (
         processes(arena, broker=broker, sleeps=sleeps) as running,

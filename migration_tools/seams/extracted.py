@@ -3,8 +3,6 @@
 import re
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +13,13 @@ from django.db.backends.signals import connection_created
 from migration_tools.errors import ExtractedModelQueried
 from migration_tools.playbook.paths import source_model
 from migration_tools.playbook.registry import load
+from migration_tools.seams.purpose import on_purpose
 from migration_tools.seams.seam import offered_by
 from migration_tools.state.journal import phase_of
 from migration_tools.state.kept import is_kept
 from migration_tools.state.phase import ORDER, Phase
 
 FRESH_SECONDS = 1.0
-
-_allowed: ContextVar[bool] = ContextVar("strangle_extracted_allowed", default=False)
 
 
 class ExtractedGuard:
@@ -42,7 +39,7 @@ class ExtractedGuard:
         Raises:
             ExtractedModelQueried: it does, and nobody allowed it.
         """
-        if isinstance(sql, str) and not _allowed.get():
+        if isinstance(sql, str) and not on_purpose():
             for quoted in self._pattern.findall(sql):
                 name, label = self._tables[quoted.strip('"')]
                 if name in self._extracted():
@@ -88,16 +85,6 @@ class ExtractedGuard:
     def _wrap(self, connection: BaseDatabaseWrapper) -> None:
         if self not in connection.execute_wrappers:
             connection.execute_wrappers.append(self)
-
-
-@contextmanager
-def old_tables_on_purpose() -> Any:
-    """Queries on extracted models pass in the block: for a seam's local adapter in compare mode, and for archives."""
-    token = _allowed.set(True)
-    try:
-        yield
-    finally:
-        _allowed.reset(token)
 
 
 def _is_extracted(context: str) -> bool:

@@ -17,6 +17,7 @@ from migration_tools.phases.status import read_status
 from migration_tools.phases.surroundings import Surroundings, surroundings
 from migration_tools.playbook.registry import get
 from migration_tools.sagas import intake, orchestrator, registry
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import LocalStep, Saga, Step
 from tests.integration.test_phases import Road, road
 from tests.races.scene import Background, until
@@ -37,7 +38,7 @@ def saga(monkeypatch: pytest.MonkeyPatch) -> Saga:
     """A saga of the monolith's orders: another service is asked, then an order is written here."""
     monkeypatch.setattr(registry, "_declared", {})
     steps = (Step("ask", command="a.ask", compensation="a.unask", replies="a"), Step("note", local=note))
-    return registry.declare(Saga("noted", stream="saga_orders", context="orders", steps=steps))
+    return declare(Saga("noted", stream="saga_orders", context="orders", steps=steps))
 
 
 def begin(saga: Saga, order: int = 1) -> str:
