@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks import alone
 from benchmarks.arena import Arena
@@ -54,8 +55,8 @@ def verification_rounds(arena: Arena, rounds: int, say: Say) -> Samples:
         with verification.differing(arena) as planted:
             found.add("planted", planted)
             for name, measure in (
-                ("verification", lambda: verification.ours(only_common=True)),
-                ("reladiff", lambda: verification.peer(arena)),
+                ("verification", partial(verification.ours, only_common=True)),
+                ("reladiff", partial(verification.peer, arena)),
             ):
                 seconds, keys = measure()
                 found.add(f"{name}, differing rows", seconds)
