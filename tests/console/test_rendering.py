@@ -1,5 +1,6 @@
 """Pages without a browser: before anything was done, for a context nobody declared, with broken parameters."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.test import Client
 from migration_tools.overview.observing import keep, observe
 from migration_tools.state.models import Observation
 from playbooks.orders import Orders
-from tests.conftest import Pair
+from tests.conftest import ROOT, Pair
 from tests.console.scene import MOVER, PASSWORD, make_staff
 from tests.console.test_pages import PAGES
 
@@ -56,7 +57,19 @@ def test_a_copy_that_waits_says_why_and_how_long_it_will_take(staff: Client) -> 
     assert "Throttled: the consumer is 12 s behind; limit 5 s" in page
 
 
-def test_the_admin_shows_every_table_and_changes_none(pair: Pair) -> None:
+def test_the_page_says_what_the_admin_shows_and_where_the_rest_is_seen() -> None:
+    from django.apps import apps
+    from django.contrib import admin
+
+    _, _, part = (ROOT / "docs" / "how-to" / "console.md").read_text().partition("## In Django's admin")
+    said = set(re.findall(r"`((?:strangle|saga)_\w+)`", part.partition("\n## ")[0]))
+    tables = {each for each in apps.get_models() if each.__module__.startswith("migration_tools.")}
+    shown = {each._meta.db_table for each in tables if admin.site.is_registered(each)}
+    composite = {each._meta.db_table for each in tables if each._meta.is_composite_pk}
+    assert said & {each._meta.db_table for each in tables} == shown | composite
+
+
+def test_the_admin_shows_its_tables_and_changes_none(pair: Pair) -> None:
     from django.contrib import admin
     from django.contrib.auth import get_user_model
 
