@@ -73,8 +73,10 @@ def test_the_admin_shows_its_tables_and_changes_none(pair: Pair) -> None:
     from django.contrib import admin
     from django.contrib.auth import get_user_model
 
+    from migration_tools.messaging.models import CopyLease
     from migration_tools.messaging.read_only import ReadOnlyAdmin
     from migration_tools.state.journal import record
+    from migration_tools.state.models import VerificationRun, VerifiedRange
 
     users: Any = get_user_model().objects
     users.create_superuser("root@example.com", PASSWORD)
@@ -85,11 +87,15 @@ def test_the_admin_shows_its_tables_and_changes_none(pair: Pair) -> None:
             """INSERT INTO strangle_outbox (stream, kind, event_id, event_type, payload, metadata)
                VALUES ('orders', 'e', gen_random_uuid(), 'order.placed', '{"email": "ada@example.com"}', '{}')"""
         )
+    CopyLease.objects.create(stream="orders", projection="sales_order", upto=["41"], position=7, snapshot="x")
+    run = VerificationRun.objects.create(context="orders", direction="out", declaration="")
+    VerifiedRange.objects.create(run=run, way="out", table="sales_order", number=1, upto=[41], position=7, result={})
     record("orders", "to dual_write", "started", {"tables": ["orders_order"]}, "first")
     ours = [model for model, page in admin.site._registry.items() if isinstance(page, ReadOnlyAdmin)]
     assert {model.__name__ for model in ours} >= {"Outbox", "Inbox", "DeadLetter", "JournalEntry", "Verification"}
     toolkit = {model for model in admin.site._registry if model.__module__.startswith("migration_tools.")}
     assert toolkit == set(ours), "a table of ours has no other page"
+    assert {model.__name__ for model in ours if model.objects.exists()} >= {"Outbox", "CopyLease", "VerifiedRange"}
     for model in ours:
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         assert client.get(base).status_code == 200, model
