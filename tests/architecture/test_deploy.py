@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dockerfile
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -23,6 +24,11 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 SCHEMAS = ROOT / "tests" / "unit"
 OBJECTS = [*manifests(), *yaml.safe_load_all(SECRETS.read_text())]
+#: What container files of ours say, with the flags that it takes.
+INSTRUCTIONS: dict[str, set[str]] = {
+    **{word: set() for word in ("FROM", "WORKDIR", "RUN", "ENV", "USER", "CMD")},
+    "COPY": {"from", "chown", "chmod"},
+}
 #: Mappings whose keys are the author's, not Kubernetes's.
 FREE = {"data", "stringData", "labels", "selector", "requests", "limits"}
 
@@ -58,6 +64,51 @@ def test_the_image_copies_what_there_is_and_everything_that_runs() -> None:
     pooler = (COMPOSE / "pgbouncer.Dockerfile").read_text()
     assert all((COMPOSE / name).exists() for name in re.findall(r"^COPY (\S+)", pooler, re.MULTILINE))
     assert re.findall(r"^USER (\w+)", pooler, re.MULTILINE) == ["nobody"]
+
+
+def faults(text: str) -> list[str]:
+    """Why a container file cannot be built: what its parser takes for right without knowing Docker's words, too."""
+    try:
+        lines = dockerfile.parse_string(text)
+    except dockerfile.GoParseError as error:
+        return [str(error)]
+    found, stages = [], set()
+    for line in lines:
+        flags = dict(flag.removeprefix("--").split("=") for flag in line.flags)
+        if line.cmd not in INSTRUCTIONS or not line.value or flags.keys() - INSTRUCTIONS[line.cmd]:
+            found.append(line.original)
+        if "from" in flags and flags["from"] not in stages:
+            found.append(f"no stage before {line.original!r} is called {flags['from']!r}")
+        if line.cmd == "FROM" and len(line.value) == 3:
+            stages.add(line.value[2])
+        if line.cmd in {"CMD", "ENTRYPOINT"} and not line.json:
+            found.append(f"not a list of words: {line.original}")
+        if line.cmd == "RUN" and subprocess.run(["sh", "-nc", *line.value], check=False).returncode:
+            found.append(f"no shell takes {line.original!r}")
+    return found
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "pgbouncer.Dockerfile"])
+def test_every_container_file_can_be_built_as_far_as_reading_tells(name: str) -> None:
+    assert faults((COMPOSE / name).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("WORKDIR /app", "WORKDIRS /app"),
+        ("WORKDIR /app", "ENV PLACE"),
+        ("COPY --from=build", "COPY --form=build"),
+        ("COPY --from=build", "COPY --from=built"),
+        ('"check"]', '"check",]'),
+        ("USER 10001", "USER"),
+        ("-o 10001 var", "-o 10001 var &&"),
+    ],
+)
+def test_a_container_file_that_cannot_be_built_is_found(line: str, broken: str) -> None:
+    text = (COMPOSE / "Dockerfile").read_text()
+    assert line in text
+    assert faults(text.replace(line, broken)) != []
 
 
 def test_settings_of_containers_are_read_by_somebody() -> None:
