@@ -23,7 +23,8 @@ from tests.sessions_rig import Home, made, move, places, said, save
 
 pytest_plugins = ["tests.sessions_rig"]
 
-SECOND = timedelta(seconds=1)
+# A move says how long a session lives; it may be that late to say so. Two sessions' lives differ by more.
+SLOW = timedelta(seconds=15)
 
 
 class Killed(Exception):
@@ -74,6 +75,7 @@ def test_customers_shop_while_their_sessions_move_to_redis_and_back(home: Home) 
     idle = {made(None, 600 + 37 * number, said=number, **login): number for number in range(40)}
     ends = dict(Session.objects.values_list("session_key", "expire_date"))
     carts: list[tuple[Shopper, int]] = []
+    busy: dict[int, int] = {}
 
     def shop(stop: threading.Event) -> None:
         shopper, added = Shopper().sign_up(), 0
@@ -85,6 +87,7 @@ def test_customers_shop_while_their_sessions_move_to_redis_and_back(home: Home) 
             assert shopper.client.post("/cart/", form).status_code == 302
             added += 1
             assert shopper.client.session["cart"] == {str(product.pk): added}
+            busy[shopper.id] = added
         carts.append((shopper, added))
 
     def still_logged_in() -> None:
@@ -97,21 +100,22 @@ def test_customers_shop_while_their_sessions_move_to_redis_and_back(home: Home) 
         until(lambda: move().moved == 0, "all are in Redis")
         for key in idle:
             assert places(key) == (False, True)
+            before = timezone.now()
             held = RedisSessions().hold(key)
             assert held is not None
             assert held.milliseconds is not None
-            assert abs(timezone.now() + timedelta(milliseconds=held.milliseconds) - ends[key]) < SECOND
+            left = timedelta(milliseconds=held.milliseconds)
+            assert before + left - SLOW < ends[key] < timezone.now() + left + SLOW
         still_logged_in()
         home("table")
         until(lambda: move().moved == 0, "all are in the table again")
         for key in idle:
             assert places(key) == (True, False)
-            assert abs(Session.objects.get(pk=key).expire_date - ends[key]) < SECOND
+            assert abs(Session.objects.get(pk=key).expire_date - ends[key]) < 2 * SLOW
         still_logged_in()
         home("redis")
         move()
-        wanted = [added + 1 for _, added in carts]
-    assert all(added > 3 for _, added in carts), wanted
+        until(lambda: sorted(added > 3 for added in busy.values()) == [True, True], "both shop")
     for shopper, added in carts:
         assert shopper.client.session["cart"] == {str(product.pk): added}
         assert shopper.get("/api/accounts/me/").json()["id"] == shopper.id
