@@ -145,15 +145,6 @@ class Arena:
             conn.execute(f"VACUUM (ANALYZE) {SOURCE}")
         self.forget()
 
-    def fill(self) -> None:
-        """Make the service hold exactly the mapped shop, by psql."""
-        from benchmarks.measures.pipes import pipe
-
-        self.empty()
-        pipe(self, self.query, TARGET, "binary")
-        with self.connect(self.service) as conn:
-            conn.execute(f"VACUUM (FREEZE, ANALYZE) {TARGET}")
-
     def _point_django_here(self) -> None:
         os.environ.update(self.environment())
         import django

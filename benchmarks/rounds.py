@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks import alone
 from benchmarks.arena import Arena
@@ -43,7 +44,7 @@ def copy_rounds(arena: Arena, rounds: int, say: Say) -> Samples:
 def verification_rounds(arena: Arena, rounds: int, say: Say) -> Samples:
     """Ours and reladiff on equal data and with differing rows, and the pipe again, since ratios are of one round."""
     found = Samples()
-    arena.fill()
+    pipes.fill(arena)
     for number in range(1, rounds + 1):
         say(f"verification, round {number} of {rounds}")
         found.add("pipe, text", pipes.one_pipe(arena, "text"))
@@ -54,8 +55,8 @@ def verification_rounds(arena: Arena, rounds: int, say: Say) -> Samples:
         with verification.differing(arena) as planted:
             found.add("planted", planted)
             for name, measure in (
-                ("verification", lambda: verification.ours(only_common=True)),
-                ("reladiff", lambda: verification.peer(arena)),
+                ("verification", partial(verification.ours, only_common=True)),
+                ("reladiff", partial(verification.peer, arena)),
             ):
                 seconds, keys = measure()
                 found.add(f"{name}, differing rows", seconds)

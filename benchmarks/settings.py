@@ -1,11 +1,12 @@
 """Django's settings for the benchmark: the shop and its service, on the server whose place the environment gives."""
 
 import os
+from typing import Any
 
 from migration_tools import MONOLITH_APPS
 
 
-def _database(variable: str, name: str) -> dict[str, str]:
+def _database(variable: str, name: str) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": "127.0.0.1",
@@ -25,7 +26,7 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
-MIGRATION_TOOLS = {
+MIGRATION_TOOLS: dict[str, Any] = {
     "SIDE": "monolith",
     "PLAYBOOKS": ["benchmarks.playbook"],
     "BACKFILL_BROKER_URL": os.environ.get("STRANGLE_BENCH_BACKFILL_BROKER", ""),

@@ -22,8 +22,9 @@ from demo.further import OFFERED, first, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
 from demo.report import Report
+from demo.run import StoryFailed
 from demo.stack import CONTEXT, Stack
-from demo.story import Story, StoryFailed
+from demo.story import Story
 from demo.survey import survey
 from demo.traffic import DEFAULT_RATE, Traffic
 

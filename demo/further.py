@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from demo.agreement import compare
 from demo.chapters import measured_cutover, verify
 from demo.commands import Operator, Outcome
+from demo.run import Run
 from demo.stack import CONTEXT, FOLLOWERS
 from demo.tables import TABLES
-
-if TYPE_CHECKING:
-    from demo.story import Story
 
 OFFERED = (CONTEXT, "catalog", "inventory", "payments", "users")
 """What ``--contexts`` takes. The story begins with orders; in which order the others leave, the analysis says."""
@@ -64,30 +61,30 @@ def first(contexts: Sequence[str]) -> tuple[str, ...]:
 class Passage:
     """One further context on its way out of the shop, while customers and staff go on."""
 
-    def __init__(self, story: Story, context: str) -> None:
-        self._story = story
-        self._stack = story.stack
+    def __init__(self, run: Run, context: str) -> None:
+        self._run = run
+        self._stack = run.stack
         self.context = context
-        self._operator = Operator(story.stack, story.supervisor, say=story.narrator.say, context=context)
+        self._operator = Operator(run.stack, run.supervisor, say=run.narrator.say, context=context)
 
     def carry_out(self) -> None:
         """Every phase by its command, once back from the last but one."""
-        story, operator = self._story, self._operator
-        story.narrator.chapter(f"The {self.context} context: its service starts, and every phase again")
+        run, operator = self._run, self._operator
+        run.narrator.chapter(f"The {self.context} context: its service starts, and every phase again")
         self._stack.start_services(self.context)
         self._phase("dual_write", operator.move("strangle_dual_write"))
         self._phase("backfill", operator.move("strangle_backfill"))
-        verify(story, f"{self.context}, clean 1 of 2", operator=operator)
-        self._phase("verify", verify(story, f"{self.context}, clean 2 of 2", operator=operator))
+        verify(run, f"{self.context}, clean 1 of 2", operator=operator)
+        self._phase("verify", verify(run, f"{self.context}, clean 2 of 2", operator=operator))
         self._phase("switch_reads", operator.move("strangle_switch_reads", "--percent", "100"))
         self._cutover("cutover")
-        story.shop_for(SECONDS_WITH_THE_SERVICE)
+        run.shop_for(SECONDS_WITH_THE_SERVICE)
         self._phase("rollback", self._measured("strangle_rollback", "reverse"))
-        story.shop_for(SECONDS_WITH_THE_MONOLITH)
+        run.shop_for(SECONDS_WITH_THE_MONOLITH)
         self._agree("after the rollback")
-        verify(story, f"{self.context}, after the rollback", operator=operator)
+        verify(run, f"{self.context}, after the rollback", operator=operator)
         self._cutover("cutover again")
-        story.shop_for(SECONDS_WITH_THE_SERVICE)
+        run.shop_for(SECONDS_WITH_THE_SERVICE)
         self._agree("after the second cutover")
         self._decommission()
 
@@ -95,7 +92,7 @@ class Passage:
         self._phase(name, self._measured("strangle_cutover", "forward"))
 
     def _measured(self, command: str, direction: str) -> Outcome:
-        return measured_cutover(self._story, command, f"{self.context} {direction}", operator=self._operator)
+        return measured_cutover(self._run, command, f"{self.context} {direction}", operator=self._operator)
 
     def _decommission(self) -> None:
         """Where the orders service keeps copies, the monolith's sync is the one to keep them until now.
@@ -105,7 +102,7 @@ class Passage:
         position = self._head_of_its_events() if self.context in FOLLOWERS else 0
         kept = ("--keep-copies",) if self.context in KEPT else ()
         for turn in range(1, CLEAN_COPIES + 1) if kept else ():
-            verify(self._story, f"{self.context}, the copies, {turn} of {CLEAN_COPIES}", operator=self._operator)
+            verify(self._run, f"{self.context}, the copies, {turn} of {CLEAN_COPIES}", operator=self._operator)
         self._phase("decommission", self._operator.move("strangle_decommission", *kept))
         if self.context in FOLLOWERS:
             self.await_drained("shop", CONTEXT, CONTEXT)
@@ -113,7 +110,7 @@ class Passage:
         if self.context in TOLD_ANEW:
             service = ("--settings", f"extracted_services.{self.context}.settings")
             self._stack.manage("strangle_state_events", self.context, *service, role=f"{self.context}_owner")
-        self._story.shop_for(SECONDS_WITH_THE_SERVICE)
+        self._run.shop_for(SECONDS_WITH_THE_SERVICE)
 
     def _head_of_its_events(self) -> int:
         asked = ("strangle_replay", self.context, "--group", FOLLOWERS[self.context], "--after", "0")
@@ -131,22 +128,22 @@ class Passage:
             def numbered() -> bool:
                 return bool((ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 1))[1] == 0)
 
-            self._story.supervisor.await_condition(f"a tick of {stream!r} in {sender}", numbered, DRAINED_SECONDS)
+            self._run.supervisor.await_condition(f"a tick of {stream!r} in {sender}", numbered, DRAINED_SECONDS)
             head = (ours.execute(HEAD, {"stream": stream}).fetchone() or (0, 0))[0]
 
             def applied() -> bool:
                 return bool((theirs.execute(POSITION, [stream]).fetchone() or (0,))[0] >= head)
 
-            self._story.supervisor.await_condition(
+            self._run.supervisor.await_condition(
                 f"{receiver} at position {head} of {stream!r}", applied, DRAINED_SECONDS
             )
 
     def _agree(self, when: str) -> None:
         shop, service = self._stack.superuser_dsn("shop"), self._stack.superuser_dsn(self.context)
-        self._story.agree(compare(shop, service, comparisons=TABLES[self.context]), f"{self.context} {when}")
+        self._run.agree(compare(shop, service, comparisons=TABLES[self.context]), f"{self.context} {when}")
 
     def _phase(self, name: str, outcome: Outcome) -> None:
-        self._story.phase(f"{self.context}: {name}", outcome)
+        self._run.phase(f"{self.context}: {name}", outcome)
 
 
 def nothing_is_left(contexts: tuple[str, ...]) -> bool:
@@ -154,21 +151,21 @@ def nothing_is_left(contexts: tuple[str, ...]) -> bool:
     return set(contexts) == set(OFFERED)
 
 
-def leave_the_monolith_behind(story: Story, passages: list[Passage]) -> None:
+def leave_the_monolith_behind(run: Run, passages: list[Passage]) -> None:
     """Let the monolith's relay and consumers end: it owns nothing any more, and the shop still sells.
 
     Before that, everything that went through it has to have arrived: sales that it heard of, and what it handed on.
     Copies that are kept go on following.
     """
-    story.narrator.chapter("The monolith's relay and consumers stop; the shop goes on without them")
+    run.narrator.chapter("The monolith's relay and consumers stop; the shop goes on without them")
     for passage in passages[:1]:
         passage.await_drained(CONTEXT, "shop", CONTEXT)
     for passage in passages:
         if passage.context not in KEPT:
             passage.await_drained("shop", passage.context, passage.context)
-    with psycopg.connect(story.stack.superuser_dsn("shop")) as shop:
+    with psycopg.connect(run.stack.superuser_dsn("shop")) as shop:
         owned = [row[0] for row in shop.execute(OWNED_BY_THE_MONOLITH)]
-    story.expect(not owned, f"the monolith still owns {owned}")
-    story.stack.stop_messengers_of_the_monolith(but=KEPT)
-    story.shop_for(SECONDS_ALONE)
-    story.narrator.good(f"the monolith owns none of {', '.join(story.stack.contexts)}, and customers buy")
+    run.expect(not owned, f"the monolith still owns {owned}")
+    run.stack.stop_messengers_of_the_monolith(but=KEPT)
+    run.shop_for(SECONDS_ALONE)
+    run.narrator.good(f"the monolith owns none of {', '.join(run.stack.contexts)}, and customers buy")

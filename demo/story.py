@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import psycopg
 
-from demo import OUTPUT, conserved
-from demo.agreement import Agreement, compare
-from demo.audit import fingerprint
+from demo import conserved
+from demo.agreement import compare
 from demo.chapters import LegacyWrites, measured_cutover, shadow, shadow_report, verify
 from demo.closing import close_the_books, record_traffic
-from demo.commands import Code, Operator, Outcome
+from demo.commands import Code
 from demo.further import Passage, leave_the_monolith_behind, nothing_is_left
-from demo.legacy_writers import TOUCHED_MODULUS, TOUCHED_REMAINDER
-from demo.narrate import Narrator
 from demo.plant import plant
-from demo.processes import Supervisor
-from demo.report import Phase, Report
-from demo.stack import Stack
-from demo.traffic import Traffic
+from demo.run import Run, StoryFailed
 
 PLANTED = 20
 CLEAN_VERIFICATIONS = 2
@@ -39,33 +30,10 @@ SECONDS_BEFORE_DUAL_WRITE = 3.0
 SECONDS_ON_THE_NEW_SIDE = 8.0
 SECONDS_AFTER_ROLLBACK = 4.0
 SECONDS_BEFORE_DECOMMISSION = 5.0
-WRITES_AT_LEAST = 20
-"""How many writes must be acknowledged in a stretch of traffic before the story goes on."""
 
 
-class StoryFailed(Exception):
-    """Something that must hold did not; the message says what."""
-
-
-@dataclass(kw_only=True)
-class Story:
-    """One run; ``tell`` it and then look at ``report``."""
-
-    stack: Stack
-    supervisor: Supervisor
-    narrator: Narrator
-    traffic: Traffic
-    ledger: Path
-    seed: int
-    report: Report
-    seeded_upto: int = 0
-    dual_write_since: float = 0.0
-    money: conserved.Sum = (0, "")
-    stock: conserved.Sum = (0, "")
-
-    def __post_init__(self) -> None:
-        self.operator = Operator(self.stack, self.supervisor, say=self.narrator.say)
-        self._told_failures = 0
+class Story(Run):
+    """One run from the first customer to the verdict; ``tell`` it and then look at ``report``."""
 
     def tell(self) -> None:
         """Run all phases, then audit.
@@ -110,17 +78,6 @@ class Story:
         dsn = self.stack.superuser_dsn("shop")
         self.money = conserved.money(dsn, "monolith", self.seeded_upto)
         self.stock = conserved.stock(dsn, "monolith", self.seeded_upto)
-
-    def look_at_untouched(self, owner: Any) -> tuple[int, str]:
-        """Count and digest the seeded orders that no writer of the demo touches, on the owner's side."""
-        database = "shop" if owner == "monolith" else "orders"
-        return fingerprint(
-            self.stack.superuser_dsn(database),
-            owner,
-            upto=self.seeded_upto,
-            modulus=TOUCHED_MODULUS,
-            remainder=TOUCHED_REMAINDER,
-        )
 
     def _customers_arrive(self) -> None:
         self.narrator.chapter("Phase 1, monolith_only: customers shop, through Envoy, until the very end")
@@ -216,50 +173,6 @@ class Story:
 
     def _sides_agree(self, when: str) -> None:
         self.agree(compare(self.stack.superuser_dsn("shop"), self.stack.superuser_dsn("orders")), when)
-
-    def agree(self, agreement: Agreement, when: str) -> None:
-        """Tell that both sides agree.
-
-        Raises:
-            StoryFailed: they do not.
-        """
-        examples = "\n".join(str(difference) for difference in agreement.differences[:10])
-        self.expect(agreement.complete, f"the sides differ in {len(agreement.differences)} rows, {when}:\n{examples}")
-        self.narrator.good(
-            f"{when} both sides agree in all {agreement.rows:,} rows (independent SQL, {agreement.seconds:.1f} s)"
-        )
-
-    def expect(self, held: bool, otherwise: str) -> None:
-        """Go on if something holds that must.
-
-        Raises:
-            StoryFailed: it does not; `otherwise` says what is so instead.
-        """
-        if not held:
-            raise StoryFailed(otherwise)
-
-    def phase(self, name: str, outcome: Outcome) -> None:
-        self.report.phases.append(Phase(name=name, seconds=round(outcome.seconds, 3), evidence=outcome.evidence))
-        if outcome.message:
-            self.narrator.good(outcome.message)
-        self.report.write(OUTPUT / "report.json")
-        self._tell_failures()
-
-    def _tell_failures(self) -> None:
-        """Tell of failed requests as soon as a phase has ended, a few at a time."""
-        failures = self.traffic.tally.failures
-        for failure in failures[self._told_failures :][:3]:
-            self.narrator.bad(f"{failure.who}: {failure.request}: {failure.status} {failure.detail[:300]}")
-        self._told_failures = len(failures)
-
-    def shop_for(self, seconds: float) -> None:
-        """Let the traffic go on for ``seconds`` and at least a few writes, watching the processes."""
-        until, writes = time.monotonic() + seconds, len(self.traffic.clock) + WRITES_AT_LEAST
-        self.supervisor.await_condition(
-            f"{WRITES_AT_LEAST} more writes",
-            lambda: time.monotonic() >= until and len(self.traffic.clock) >= writes,
-            seconds + 30.0,
-        )
 
     def _traffic_so_far(self) -> str:
         tally, writes = self.traffic.tally, len(self.traffic.clock)

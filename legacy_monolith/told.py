@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db import models, router, transaction
+from django.dispatch import Signal
+
+#: sender (the model), instance (the row as it is now), made (whether it is new); in the transaction, behind its lock.
+told = Signal()
 
 
 class Told(models.Model):
@@ -22,10 +26,6 @@ class Told(models.Model):
     class Meta:
         abstract = True
 
-    def tell(self, *, made: bool) -> None:
-        """Publish what the row is now; called inside the transaction, behind the row's lock."""
-        raise NotImplementedError
-
     def save(self, **kwargs: Any) -> None:
         fields = kwargs.get("update_fields")
         if fields is not None and not set(fields) & set(self.TOLD):
@@ -41,7 +41,7 @@ class Told(models.Model):
             self.version = (before["version"] if before else 0) + int(changed)
             super().save(**kwargs)
             if changed:
-                rows.get(pk=self.pk).tell(made=before is None)
+                told.send(type(self), instance=rows.get(pk=self.pk), made=before is None)
 
     def _differs(self, before: Mapping[str, Any], fields: Any) -> bool:
         for name in self.TOLD if fields is None else set(self.TOLD) & set(fields):

@@ -183,9 +183,12 @@ class EnvoyProcess:
         self._remember()
 
     def _remember(self) -> None:
-        self._pid_file.touch(mode=0o600)
+        """In one step: an agent that is killed here leaves the old word or the new one, by which the Envoy is found."""
         saved = {"pid": self.pid, "epoch": self._now.epoch, "start": self._start_digest()}
-        self._pid_file.write_text(json.dumps(saved))
+        written = self._pid_file.with_name(f".{self._pid_file.name}.new")
+        written.touch(mode=0o600)
+        written.write_text(json.dumps(saved))
+        written.rename(self._pid_file)
 
     def _command(self) -> list[str]:
         return [

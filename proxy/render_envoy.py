@@ -8,7 +8,7 @@ from typing import Any
 
 from migration_tools.errors import RoutingError
 from migration_tools.routing.table import ContextRoute, RoutingTable
-from proxy import http_edge, routes, streams
+from proxy import cluster_names, http_edge, routes, streams
 from proxy.options import Address, ProxyOptions
 
 Json = dict[str, Any]
@@ -128,8 +128,8 @@ def _check(table: RoutingTable, options: ProxyOptions) -> None:
         for name, route in table.contexts.items()
         if route.shadow_percent and options.shadow is None
     ]
-    clusters = [cluster for name in table.contexts for cluster in routes.cluster_names(name)]
-    clusters.append(routes.shadow_cluster())
+    clusters = [cluster for name in table.contexts for cluster in cluster_names.of_context(name)]
+    clusters.append(cluster_names.shadow_cluster())
     if table.default in clusters:
         mistakes.append(f"the upstream {table.default!r} has the name of a context's cluster; rename it")
     if mistakes:
@@ -140,9 +140,9 @@ def _endpoints(table: RoutingTable, options: ProxyOptions) -> dict[str, Json]:
     """Only of what changes hands without new routes: each file costs a watch; see Note [watches]."""
     found = {}
     for name, route in sorted(table.contexts.items()):
-        cluster = routes.write_cluster(name)
+        cluster = cluster_names.write_cluster(name)
         found[cluster] = _assignment(cluster, _write_endpoints(route, options))
-        sockets = streams.socket_cluster(name)
+        sockets = cluster_names.socket_cluster(name)
         held = route.writes == "hold"
         found[sockets] = _assignment(
             sockets,
@@ -178,16 +178,16 @@ def _clusters(table: RoutingTable, options: ProxyOptions) -> Iterator[Json]:
 
     yield _cluster(table.default, options, at(table.default))
     for name, route in sorted(table.contexts.items()):
-        yield _cluster(routes.write_cluster(name), options)
-        yield _cluster(routes.read_cluster(name, "old"), options, at(route.old))
-        yield _cluster(routes.read_cluster(name, "new"), options, at(route.service))
+        yield _cluster(cluster_names.write_cluster(name), options)
+        yield _cluster(cluster_names.read_cluster(name, "old"), options, at(route.old))
+        yield _cluster(cluster_names.read_cluster(name, "new"), options, at(route.service))
         # One request a connection at the hop of streams, so that open connections are open streams.
-        for side in streams.SIDES:
+        for side in cluster_names.SIDES:
             hop = [streams.hop_address(name, route, side, options)]
-            yield _cluster(streams.stream_cluster(name, side), options, hop, requests_a_connection=1)
-        yield _cluster(streams.socket_cluster(name), options, requests_a_connection=1)
+            yield _cluster(cluster_names.stream_cluster(name, side), options, hop, requests_a_connection=1)
+        yield _cluster(cluster_names.socket_cluster(name), options, requests_a_connection=1)
     if options.shadow is not None:
-        cluster = _cluster(routes.shadow_cluster(), options, _sockets((options.shadow,)))
+        cluster = _cluster(cluster_names.shadow_cluster(), options, _sockets((options.shadow,)))
         # A comparator that hangs may hold so many copies and no more; what is beyond is dropped, and no reader waits.
         limits = {"max_connections": 32, "max_pending_requests": 32, "max_requests": 64, "max_retries": 0}
         yield {**cluster, "circuit_breakers": {"thresholds": [limits]}}

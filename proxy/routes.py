@@ -14,8 +14,9 @@ from migration_tools.routing.table import (
     own_write_pattern,
     pin_cookie,
 )
+from proxy.cluster_names import SIDES, read_cluster, shadow_cluster, socket_cluster, stream_cluster, write_cluster
 from proxy.options import ProxyOptions
-from proxy.streams import EVENTS, SIDES, UPGRADE, socket_cluster, stream_cluster
+from proxy.streams import EVENTS, UPGRADE
 
 Json = dict[str, Any]
 
@@ -36,23 +37,6 @@ BUCKET_SECONDS = 365 * 86_400
 # Envoy ends retrying at a route's timeout, so this number only has to be out of reach.
 HOLD_RETRIES = 100_000
 PLAIN_RETRIES = 4
-
-
-def write_cluster(context: str) -> str:
-    return f"{context}_write"
-
-
-def read_cluster(context: str, side: Side) -> str:
-    return f"{context}_read_{side}"
-
-
-def shadow_cluster() -> str:
-    return "strangler_shadow"
-
-
-def cluster_names(context: str) -> tuple[str, ...]:
-    reads = [read_cluster(context, side) for side in SIDES]
-    return write_cluster(context), *reads, *(stream_cluster(context, side) for side in SIDES), socket_cluster(context)
 
 
 def route_configuration(table: RoutingTable, options: ProxyOptions, *, marker: str) -> Json:

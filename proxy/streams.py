@@ -10,26 +10,16 @@ import hashlib
 from typing import Any
 
 from migration_tools.routing.table import ContextRoute, RoutingTable, Side
+from proxy.cluster_names import SIDES, read_cluster
 from proxy.options import ProxyOptions
 
 Json = dict[str, Any]
 
-SIDES: tuple[Side, ...] = ("old", "new")
 _TYPE = "type.googleapis.com/envoy"
 
 # What is a stream: an upgraded connection may write, an event stream only reads.
 UPGRADE = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
 EVENTS = {"name": "accept", "string_match": {"prefix": "text/event-stream", "ignore_case": True}}
-
-
-def stream_cluster(context: str, side: Side) -> str:
-    """Where event streams of a side go: to the hop."""
-    return f"{context}_stream_{side}"
-
-
-def socket_cluster(context: str) -> str:
-    """Where WebSockets go: to the owner's hop, or to the fence while writes are held."""
-    return f"{context}_socket"
 
 
 def hop_address(context: str, route: ContextRoute, side: Side, options: ProxyOptions) -> Json:
@@ -40,8 +30,6 @@ def hop_address(context: str, route: ContextRoute, side: Side, options: ProxyOpt
 
 def listeners(table: RoutingTable, options: ProxyOptions) -> list[Json]:
     """Both hops of every context; `read_cluster` names where one leads."""
-    from proxy.routes import read_cluster
-
     return [
         {
             "@type": f"{_TYPE}.config.listener.v3.Listener",

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from migration_tools.routing.counts import Counts, Observed
 from migration_tools.routing.table import Side
+from proxy.cluster_names import read_cluster
 from proxy.process import EnvoyProcess
-from proxy.routes import read_cluster
 
 SIDES: tuple[Side, ...] = ("old", "new")
 _PATTERN = "^cluster%5C..*_read_(old%7Cnew)%5C.upstream_rq_(completed%7C5xx%7Ctime)$"

@@ -65,10 +65,14 @@ class Leaf:
 
     def stop(self) -> None:
         if self._server is not None:
-            self._hurry.set()
+            self.hurry()
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+    def hurry(self) -> None:
+        """Answer at once what waits, and from now on, until it is started again."""
+        self._hurry.set()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         with self._lock:

@@ -54,12 +54,12 @@ def orm_loop(arena: Arena, rows: int) -> float:
     connections["service"].ensure_connection()
     with connections["service"].cursor() as cursor:
         cursor.execute("SET strangle.applying = 'row'")
-    for order in Order.objects.filter(id__lte=rows).order_by("id").iterator(chunk_size=ORM_BATCH):
+    for order in Order._default_manager.filter(id__lte=rows).order_by("id").iterator(chunk_size=ORM_BATCH):
         batch.append(_mapped(order))
         if len(batch) == ORM_BATCH:
-            ServiceOrder.objects.using("service").bulk_create(batch)
+            ServiceOrder._default_manager.using("service").bulk_create(batch)
             batch = []
-    ServiceOrder.objects.using("service").bulk_create(batch)
+    ServiceOrder._default_manager.using("service").bulk_create(batch)
     seconds = time.perf_counter() - started
     connections["service"].close()
     return seconds
@@ -67,7 +67,7 @@ def orm_loop(arena: Arena, rows: int) -> float:
 
 def _mapped(order: Order) -> ServiceOrder:
     return ServiceOrder(
-        id=order.id,
+        id=order.pk,
         public_id=order.public_id,
         customer_id=order.customer_id,
         customer_name=f"{order.first_name} {order.last_name}",

@@ -9,6 +9,7 @@ import tempfile
 from psycopg import sql
 
 from benchmarks.arena import TARGET, Arena
+from benchmarks.measures import pipes
 
 SENDER, RECEIVER = "peer_sender", "peer_receiver"
 _DURATION = re.compile(rf"\|\s*{TARGET}\s*\|\s*([\da-z]+)")
@@ -22,9 +23,7 @@ def available() -> bool:
 
 def prepare(arena: Arena) -> None:
     """Two databases with the service's table and nothing else; the first holds the mapped rows."""
-    from benchmarks.measures.pipes import pipe_into
-
-    arena.fill()
+    pipes.fill(arena)
     with arena.connect("postgres") as conn:
         for name in (SENDER, RECEIVER):
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -34,7 +33,7 @@ def prepare(arena: Arena) -> None:
     for name in (SENDER, RECEIVER):
         subprocess.run([str(arena.programs / "psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-d", arena.address(name)],
                        check=True, input=plain, text=True, stdout=subprocess.DEVNULL)  # fmt: skip
-    pipe_into(arena, f"TABLE {TARGET}", arena.service, SENDER, TARGET)
+    pipes.pipe_into(arena, f"TABLE {TARGET}", arena.service, SENDER, TARGET)
     with arena.connect(SENDER) as conn:
         conn.execute(f"VACUUM (ANALYZE) {TARGET}")
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from benchmarks.arena import TWIN, Arena
+from benchmarks.arena import TARGET, TWIN, Arena
 
 Pipe = tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]
 
@@ -12,6 +12,14 @@ Pipe = tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]
 def pipe(arena: Arena, query: str, table: str, form: str) -> None:
     """COPY the query's rows of the shop into a table of the service with two psql and a pipe between them."""
     _finish([_start(arena, query, table, form)])
+
+
+def fill(arena: Arena) -> None:
+    """Make the service hold exactly the mapped shop."""
+    arena.empty()
+    pipe(arena, arena.query, TARGET, "binary")
+    with arena.connect(arena.service) as conn:
+        conn.execute(f"VACUUM (FREEZE, ANALYZE) {TARGET}")
 
 
 def pipe_into(arena: Arena, query: str, source: str, target: str, table: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.arena import SOURCE, TARGET, Arena
 from benchmarks.machine import cpu_seconds
+from benchmarks.measures import pipes
 from benchmarks.messaging.load import SteadyWriters
 from benchmarks.messaging.processes import processes
 from benchmarks.ratios import Samples
@@ -33,7 +34,7 @@ def latency_round(
     arena: Arena, found: Samples, name: str, *, rate: float, seconds: float, broker: str = "", sleeps: str = "auto"
 ) -> None:
     """One round; milliseconds, and the share of a core that each process used."""
-    arena.fill()
+    pipes.fill(arena)
     arena.vacuum()
     with (
         processes(arena, broker=broker, sleeps=sleeps) as running,
@@ -48,13 +49,13 @@ def latency_round(
         for each, child in running.items():
             found.add(f"{name}, cores of the {each}", (cpu_seconds(child.pid) - before[each]) / seconds)
         applied = _await_applied(service, writers.mark, ids)
-        committed = dict(shop.execute(_COMMITTED.format(SOURCE), [ids]).fetchall())
+        committed = {row[0]: float(str(row[1])) for row in shop.execute(_COMMITTED.format(SOURCE), [ids])}
         before = {each: cpu_seconds(child.pid) for each, child in running.items()}
         threading.Event().wait(min(IDLE_SECONDS, seconds))
         for each, child in running.items():
             used = (cpu_seconds(child.pid) - before[each]) / min(IDLE_SECONDS, seconds)
             found.add(f"{name}, cores of the idle {each}", used)
-    took = [(applied[each] - float(str(committed[each]))) * 1000 for each in ids]
+    took = [(applied[each] - committed[each]) * 1000 for each in ids]
     for share in (50, 99):
         found.add(f"{name}, p{share}", percentile(took, share / 100))
         found.add(f"{name}, commit p{share}", percentile(writers.commits, share / 100) * 1000)

@@ -9,8 +9,8 @@ ROOT_URLCONF = "benchmarks.messaging.urls"
 ALLOWED_HOSTS = ["127.0.0.1"]
 CONN_MAX_AGE = None
 for database in DATABASES.values():
-    database["CONN_MAX_AGE"] = None  # type: ignore[assignment]
-    database["DISABLE_SERVER_SIDE_CURSORS"] = True  # type: ignore[assignment]
+    database["CONN_MAX_AGE"] = None
+    database["DISABLE_SERVER_SIDE_CURSORS"] = True
 _TOKEN = os.environ.get("STRANGLE_BENCH_TOKEN", "")
 _SERVICE = os.environ.get("STRANGLE_BENCH_SIDE") == "service"
 # The second one carries events alone; see benchmarks.scaling.

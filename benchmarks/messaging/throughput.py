@@ -4,6 +4,7 @@ import threading
 import time
 
 from benchmarks.arena import TARGET, Arena
+from benchmarks.measures import pipes
 from benchmarks.messaging.load import Work, write_each_once
 from benchmarks.messaging.processes import processes
 from benchmarks.ratios import Samples
@@ -19,7 +20,7 @@ def throughput_round(arena: Arena, found: Samples, name: str, work: Work, broker
     found.add(f"{name}, writes alone", write_each_once(arena, work, mark))
     for transport, url in (("feed", ""), ("RabbitMQ", broker)):
         mark += 1
-        arena.fill()
+        pipes.fill(arena)
         arena.vacuum()
         found.add(f"{name}, {transport}", _applied(arena, work, url, mark))
     arena.forget()

@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 
 REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 6\r\nx-strangler-fenced: 1\r\n"
@@ -45,8 +46,7 @@ async def main() -> None:
     """Serve until stdin ends."""
     sides = Sides()
     servers = [
-        await asyncio.start_server(lambda r, w, side=side: sides.serve(side, r, w), "127.0.0.1", 0, backlog=4096)
-        for side in ("old", "new")
+        await asyncio.start_server(partial(sides.serve, side), "127.0.0.1", 0, backlog=4096) for side in ("old", "new")
     ]
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     lines = asyncio.StreamReader()

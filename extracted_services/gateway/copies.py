@@ -1,7 +1,8 @@
 """Which entities of other services the gateway keeps, and what becomes of them when they are deleted there."""
 
 from migration_tools.replication.asking import HttpSource
-from migration_tools.replication.declaration import Copy, OnDelete, Target
+from migration_tools.replication.declaration import Copy
+from migration_tools.replication.targets import OnDelete, Target
 
 USERS = Copy(
     "users",

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from migration_tools.sagas.choreography import originate, originates, reacts
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import LocalStep, Saga, Step
 from migration_tools.sagas.orchestrator import start
 from migration_tools.sagas.participant import Command
-from migration_tools.sagas.registry import declare
 
 from . import checkout
 from .models import Checkout

@@ -12,6 +12,7 @@ class AccountsConfig(AppConfig):
         """Note logins ourselves: Django's own receiver would write a customer who may not be ours."""
         from django.contrib.auth.signals import user_logged_in
 
+        from legacy_monolith.accounts import events  # noqa: F401  (its receivers register themselves)
         from legacy_monolith.accounts.backend import note_login
 
         user_logged_in.disconnect(dispatch_uid="update_last_login")

@@ -1,24 +1,18 @@
 """The domain events of customers, published in the caller's transaction."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
+from legacy_monolith.accounts.models import User
+from legacy_monolith.told import told
 from migration_tools.messaging.outbox import publish
 
-if TYPE_CHECKING:
-    from legacy_monolith.accounts.models import User
 
-
-def user_registered(user: User) -> None:
-    _publish("user.registered", user.pk, facts(user))
-
-
-def user_renamed(user: User) -> None:
-    _publish("user.renamed", user.pk, facts(user))
+@receiver(told, sender=User, dispatch_uid="user_told")
+def user_told(instance: User, *, made: bool, **kwargs: Any) -> None:
+    _publish("user.registered" if made else "user.renamed", instance.pk, facts(instance))
 
 
 def facts(user: User) -> dict[str, Any]:
@@ -26,7 +20,7 @@ def facts(user: User) -> dict[str, Any]:
     return {"user_id": user.pk, "name": user.name, "version": user.version}
 
 
-@receiver(pre_delete, sender="accounts.User", dispatch_uid="user_deleted")
+@receiver(pre_delete, sender=User, dispatch_uid="user_deleted")
 def user_deleted(instance: User, **kwargs: Any) -> None:
     """Tell that somebody goes, behind the row's lock; Django's deletions, one by one or many, all come by here."""
     locked = type(instance)._base_manager.select_for_update().filter(pk=instance.pk).first()

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 
-from legacy_monolith.accounts import events
 from legacy_monolith.told import Told
 
 
@@ -37,9 +36,6 @@ class User(AbstractUser, Told):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
     TOLD: ClassVar = ("first_name", "last_name")
-
-    def tell(self, *, made: bool) -> None:
-        (events.user_registered if made else events.user_renamed)(self)
 
     @property
     def name(self) -> str:

@@ -9,4 +9,4 @@ class CatalogConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from legacy_monolith.catalog import seam  # noqa: F401  (declaring it registers it)
+        from legacy_monolith.catalog import events, seam  # noqa: F401  (declaring them registers them)

@@ -1,18 +1,22 @@
 """The domain events of the catalogue, published in the caller's transaction."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+from django.dispatch import receiver
 
+from legacy_monolith.catalog.models import Product
+from legacy_monolith.told import told
 from migration_tools.messaging.outbox import publish
 
-if TYPE_CHECKING:
-    from legacy_monolith.catalog.models import Product
 
-
-def product_changed(product: Product) -> None:
+@receiver(told, sender=Product, dispatch_uid="product_changed")
+def product_changed(instance: Product, **kwargs: Any) -> None:
     publish(
-        "product.changed", aggregate_type="product", aggregate_id=product.pk, payload=facts(product), stream="catalog"
+        "product.changed",
+        aggregate_type="product",
+        aggregate_id=instance.pk,
+        payload=facts(instance),
+        stream="catalog",
     )
 
 

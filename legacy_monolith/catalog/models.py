@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from django.db import models
 
-from legacy_monolith.catalog import events
 from legacy_monolith.catalog.fields import FixedCharField
 from legacy_monolith.told import Told
 
@@ -35,9 +34,6 @@ class Product(Told):
     category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="products")
     attributes = models.JSONField(default=dict, blank=True)
     active = models.BooleanField(default=True)
-
-    def tell(self, *, made: bool) -> None:
-        events.product_changed(self)
 
     def __str__(self) -> str:
         return self.name

@@ -7,8 +7,9 @@ from typing import Any
 from django.db.models import F, Field, Model
 
 from migration_tools.analysis.context_map import ContextMap, model_of_table
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.paths import source_model
+from migration_tools.playbook.projection import Projection
 from migration_tools.state.phase import ORDER, Phase
 
 MONOLITH = "monolith"

@@ -1,14 +1,12 @@
 """The rows of a relation where Python has a part in its mapping, as a query that PostgreSQL reads like any other."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.capture.transforms import Maker, Mapping, Row, plan_of, raw_columns
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.arrays import array_literal
-
-if TYPE_CHECKING:
-    from migration_tools.capture.projector import InstalledRelation
 
 
 def raw_select(relation: Mapping, rows: sql.Composable) -> sql.Composed:
@@ -19,7 +17,7 @@ def raw_select(relation: Mapping, rows: sql.Composable) -> sql.Composed:
 
 
 def written_out(
-    conn: Connection, relation: "InstalledRelation", query: sql.Composable, params: Sequence[Any]
+    conn: Connection, relation: InstalledRelation, query: sql.Composable, params: Sequence[Any]
 ) -> tuple[sql.Composed, list[Any]]:
     """A query like the relation's own, of rows run through its functions, and its parameters.
 
@@ -30,19 +28,19 @@ def written_out(
     return _select(relation, [sql.SQL("%s") for _ in columns]), [*columns]
 
 
-def literal_rows(relation: "InstalledRelation", rows: Iterable[Row]) -> sql.Composed:
+def literal_rows(relation: InstalledRelation, rows: Iterable[Row]) -> sql.Composed:
     """Rows that have been through the functions, key first, as a FROM item with alias r, without parameters."""
     columns = _columns(relation, rows)
     return sql.SQL("({}) r").format(_select(relation, [sql.Literal(column) for column in columns]))
 
 
-def _columns(relation: "InstalledRelation", rows: Iterable[Row]) -> list[str]:
+def _columns(relation: InstalledRelation, rows: Iterable[Row]) -> list[str]:
     """One array a column, as PostgreSQL's text."""
     held = list(rows)
     return [array_literal([row[i] for row in held]) for i in range(len(relation.key_types) + len(relation.columns))]
 
 
-def _select(relation: "InstalledRelation", arrays: Sequence[sql.Composable]) -> sql.Composed:
+def _select(relation: InstalledRelation, arrays: Sequence[sql.Composable]) -> sql.Composed:
     names = [*(f"k{place}" for place in range(len(relation.key_types))), *relation.columns]
     types = (*relation.key_types, *relation.column_types)
     places = [sql.Identifier(f"v{place}") for place in range(len(names))]

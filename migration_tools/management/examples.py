@@ -1,11 +1,12 @@
-"""What every command's --help ends with: lines that can be typed as they stand, and the exit codes."""
+"""What every command does alike: --help ends with lines that can be typed, and a failure is a sentence with a code."""
 
+import json
 from argparse import RawDescriptionHelpFormatter
 from contextlib import nullcontext
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 
 from migration_tools.conf import find_mistakes
 from migration_tools.errors import ExitCode
@@ -16,7 +17,10 @@ EXIT_CODES = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for
 
 
 class Examples(BaseCommand):
-    """A command whose --help ends with examples: each of `examples` is what follows the command's name."""
+    """A command whose --help ends with examples: each of `examples` is what follows the command's name.
+
+    With `--format json` a failure is one object too, unless the command has answered already.
+    """
 
     examples: tuple[str, ...] = ("orders",)
     #: What a database that fails leaves, and how to go on.
@@ -38,11 +42,36 @@ class Examples(BaseCommand):
         """
         # Of mistakes in the settings the command itself says what is wrong.
         mistaken = find_mistakes(getattr(settings, "MIGRATION_TOOLS", {}))
+        out = _Heard(options.get("stdout") or self.stdout)
         try:
             with nullcontext() if mistaken else going_direct():
-                return super().execute(*args, **options)
+                return super().execute(*args, **{**options, "stdout": out})
+        except CommandError as error:
+            self._answer(error, options, out)
+            raise
         except FAILURES as error:
-            raise command_error(error, self.left_by_a_failure) from error
+            failure = command_error(error, self.left_by_a_failure)
+            self._answer(failure, options, out)
+            raise failure from error
+
+    def _answer(self, failure: CommandError, options: dict[str, Any], out: "_Heard") -> None:
+        if options.get("format") == "json" and not out.heard:
+            out.write(json.dumps({"error": str(failure), "exit_code": int(failure.returncode)}) + "\n")
+
+
+class _Heard:
+    """A stream that knows whether anything was written to it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.heard = False
+
+    def write(self, text: str) -> Any:
+        self.heard = True
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):

@@ -15,7 +15,7 @@ from migration_tools.generation.formatting import tidied
 HEAD = '''"""A draft from observed transactions: order the steps, name the pivot, fill in."""
 
 from migration_tools.sagas.definition import LocalStep, Saga, Step
-from migration_tools.sagas.registry import declare
+from migration_tools.sagas.declaring import declare
 
 
 def todo(step: LocalStep) -> None:

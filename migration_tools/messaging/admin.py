@@ -1,8 +1,11 @@
-"""Outbox, inbox and parked events in Django's admin, read-only; copies have composite keys, which it cannot show."""
+"""Outbox, inbox and parked events in Django's admin, with the pieces of copies; read-only.
+
+Checkpoints of copies have composite keys, which Django's admin cannot show; docs/how-to/console.md says where they are.
+"""
 
 from django.contrib import admin
 
-from migration_tools.messaging.models import DeadLetter, DeadLetterLog, Inbox, Outbox
+from migration_tools.messaging.models import CopyLease, DeadLetter, DeadLetterLog, Inbox, Outbox
 from migration_tools.messaging.read_only import ReadOnlyAdmin
 
 
@@ -22,6 +25,15 @@ class InboxAdmin(ReadOnlyAdmin):
     """How far this side has applied each stream, and why it stands still if it does."""
 
     list_display = ("stream", "position", "rows_position", "applied_records", "standstill", "applied_at")
+
+
+@admin.register(CopyLease)
+class CopyLeaseAdmin(ReadOnlyAdmin):
+    """Pieces of a chunk that other processes copy into this database."""
+
+    list_display = ("id", "stream", "projection", "after", "upto", "done", "rows", "failure", "made_at")
+    list_filter = ("stream", "done")
+    ordering = ("-id",)
 
 
 @admin.register(DeadLetter)

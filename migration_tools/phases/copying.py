@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from migration_tools.capture.models import Side
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.conf import settings
 from migration_tools.errors import CaptureDrift
 from migration_tools.kernel.limits import Limits

@@ -11,11 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from migration_tools.errors import ArchiveBroken, StrangleError
+from migration_tools.kernel import points
 from migration_tools.kernel.watch import Watch, told
 from migration_tools.stores.postgres import Connection, connect, errors, sql, transaction
 from migration_tools.stores.postgres.catalog import estimated_rows
@@ -31,18 +32,19 @@ Sums = tuple[int, str, str]
 
 
 def dump(conn: Connection, context: str, tables: list[str], directory: Path, watch: Watch) -> dict[str, Any]:
-    """Write each table and the manifest; give the manifest."""
+    """Write each table and the manifest; give the manifest. No file has its name before all are whole."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"version": VERSION, "context": context, "made": time.time(), "tables": {}}
-    for table in tables:
-        path = directory / f"{table}.copy"
-        manifest["tables"][table] = {
-            **_dump(conn, table, path, watch),
-            "file": path.name,
-            "definition": read_definition(conn, table),
-        }
-    text = json.dumps(manifest, indent=2)
-    _write(directory / MANIFEST, text)
+    with ExitStack() as files:
+        last = files.enter_context(_named_when_whole(directory / MANIFEST))
+        for table in tables:
+            path = directory / f"{table}.copy"
+            manifest["tables"][table] = {
+                **_dump(conn, table, files.enter_context(_named_when_whole(path)), watch),
+                "file": path.name,
+                "definition": read_definition(conn, table),
+            }
+        _write(last, json.dumps(manifest, indent=2))
     return manifest
 
 
@@ -185,6 +187,18 @@ def opened_scratch(
                 conn.execute(forget)
 
 
+@contextmanager
+def _named_when_whole(path: Path) -> Iterator[Path]:
+    """A file beside it that gets its name at the end of the block, and is gone if the block does not come to it."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     with path.open("w", encoding="utf-8") as file:
@@ -202,6 +216,7 @@ def _dump(
 
         def passed(count: int) -> None:
             bar.advance(count)
+            points.reached("dumps.rows")
             watch.heed(STOPPED)
 
         return _copy_out(conn, table, path, passed)

@@ -11,9 +11,10 @@ from migration_tools.conf import settings
 from migration_tools.errors import PlaybookError
 from migration_tools.playbook.compiled_invariants import CompiledInvariant, compile_invariants
 from migration_tools.playbook.compiler import Direction, compile_side
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.live_validation import find_live_mistakes, find_required_cycles
 from migration_tools.playbook.paths import source_model
+from migration_tools.playbook.projection import Projection
 from migration_tools.playbook.siblings import joined_to
 from migration_tools.playbook.target_models import make_models
 from migration_tools.playbook.turning import share, turn

@@ -8,8 +8,9 @@ from django.core.exceptions import FieldError
 from django.db.models import F, Model, Q
 
 from migration_tools.playbook.compiler import Direction, compile_values
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.invariants import Invariant, NoOrphans, SumEqual, Unique, as_expression
+from migration_tools.playbook.projection import Projection
 from migration_tools.stores.postgres import Connection, describe_failure, errors, sql
 from migration_tools.stores.postgres.catalog import Table, read_table, understand
 

@@ -3,15 +3,13 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.apps import apps
 from django.db.models import F, Q
 
 from migration_tools.playbook.paths import UnreadablePath, fields_of, filter_paths, hops
-
-if TYPE_CHECKING:
-    from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.projection import Projection
 
 
 @dataclass(frozen=True)
@@ -81,12 +79,11 @@ class CountEqual:
 Invariant = NoOrphans | Unique | SumEqual | CountEqual
 
 
-def find_invariant_mistakes(playbook: "type[Playbook]") -> list[str]:
-    """What can be seen wrong without a database, one sentence each."""
-    projections = {p.into: p for p in (*playbook.projections, *playbook.references)}
+def find_invariant_mistakes(declared: Sequence[object], of: Sequence[Projection]) -> list[str]:
+    """What can be seen wrong without a database with the invariants of these projections, one sentence each."""
+    projections = {projection.into: projection for projection in of}
     mistakes = []
     names: list[str] = []
-    declared: Sequence[object] = playbook.invariants
     for each in declared:
         if not isinstance(each, Invariant):
             mistakes.append(f"invariant {each!r} is none; use NoOrphans, Unique, SumEqual or CountEqual")
@@ -101,7 +98,7 @@ def as_expression(value: Any) -> Any:
     return F(value) if isinstance(value, str) else value
 
 
-def _mistakes(each: Invariant, projections: "Mapping[str, Projection]") -> Iterator[str]:
+def _mistakes(each: Invariant, projections: Mapping[str, Projection]) -> Iterator[str]:
     projection = projections.get(each.table)
     if projection is None:
         near = difflib.get_close_matches(each.table, projections, n=1)
@@ -123,7 +120,7 @@ def _mistakes(each: Invariant, projections: "Mapping[str, Projection]") -> Itera
             yield from _path_mistakes(projection, lambda: filter_paths(each.source))
 
 
-def _path_mistakes(projection: "Projection", paths: Any) -> Iterator[str]:
+def _path_mistakes(projection: Projection, paths: Any) -> Iterator[str]:
     try:
         model = apps.get_model(projection.model)
         for path in paths():

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from django.db.models import Model
 
 from migration_tools.playbook.compiler import required_parents
-from migration_tools.playbook.declaration import Projection
 from migration_tools.playbook.paths import column_of
+from migration_tools.playbook.projection import Projection
 from migration_tools.playbook.transform import Transform
 from migration_tools.playbook.validation import uncovered
 from migration_tools.stores.postgres.catalog import Column, Table

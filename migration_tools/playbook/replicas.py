@@ -1,14 +1,11 @@
 """What a playbook's author writes of replicas: which projection also goes into which store, beside the service."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from migration_tools.conf import settings
+from migration_tools.playbook.projection import Projection
 from migration_tools.playbook.transform import Transform
 from migration_tools.stores.opening import find_store_mistakes, nearest
-
-if TYPE_CHECKING:
-    from migration_tools.playbook.declaration import Playbook
 
 
 class Replica:
@@ -40,14 +37,14 @@ class Replica:
         return f"Replica({self.of!r}, store={self.store!r}, into={self.into!r})"
 
 
-def find_replica_mistakes(playbook: "type[Playbook]") -> list[str]:
-    """Everything wrong with a playbook's replicas, one sentence each."""
-    if not playbook.replicas:
+def find_replica_mistakes(replicas: Sequence[Replica], of: Sequence[Projection]) -> list[str]:
+    """Everything wrong with the replicas of these projections, one sentence each."""
+    if not replicas:
         return []
     stores = settings().STORES
     mistakes = find_store_mistakes(stores)
-    projections = {projection.into: projection for projection in (*playbook.projections, *playbook.references)}
-    for replica in playbook.replicas:
+    projections = {projection.into: projection for projection in of}
+    for replica in replicas:
         where = repr(replica)
         if replica.store not in stores:
             mistakes.append(
@@ -74,6 +71,6 @@ def find_replica_mistakes(playbook: "type[Playbook]") -> list[str]:
             for name in replica.as_text
             if name in projection.key
         ]
-    names = [replica.name for replica in playbook.replicas]
+    names = [replica.name for replica in replicas]
     mistakes += [f"two replicas are called {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1]
     return mistakes

@@ -6,8 +6,9 @@ from typing import Any
 from django.db.models import F, Field, Model, Value
 
 from migration_tools.contracts.declaration import Contract
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.paths import own_field, path_of, source_model
+from migration_tools.playbook.projection import Projection
 
 PREFIX = "row."
 INTEGERS = {

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db.models import F, Model, Value
 
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.paths import own_field, path_of
+from migration_tools.playbook.projection import Projection
 
 
 def find_ambiguities(playbook: type[Playbook]) -> list[str]:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from django.db.models import Model
 
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.paths import fields_of, hops, source_model
+from migration_tools.playbook.projection import Projection
 
 
 def ties(one: type[Playbook], other: type[Playbook]) -> list[str]:

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models import Func, TextField
 
 from migration_tools.capture.transforms import declare
 from migration_tools.playbook.paths import fields_of
-
-if TYPE_CHECKING:
-    from migration_tools.playbook.declaration import Projection
+from migration_tools.playbook.projection import Projection
 
 
 class Transform(Func):
@@ -68,7 +66,7 @@ def mistakes_of(expression: Any) -> Iterator[str]:
         )
 
 
-def inputs_without_way_back(projection: "Projection", turned: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def inputs_without_way_back(projection: Projection, turned: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(column, source field) of inputs that a rollback would leave as they were, and that no Transform calls lossy."""
     for column, expression in projection.columns.items():
         if isinstance(expression, Transform) and not expression.lossy:

@@ -6,8 +6,8 @@ from typing import Any
 from django.db.models import DO_NOTHING, F, ForeignObject, Model, Q
 
 from migration_tools.playbook.compiler import Direction, share_of_constants, share_of_filter
-from migration_tools.playbook.declaration import Projection
 from migration_tools.playbook.paths import column_of, fields_of
+from migration_tools.playbook.projection import Projection
 from migration_tools.playbook.siblings import joined_to, marks, turned
 from migration_tools.stores.postgres.catalog import Table
 

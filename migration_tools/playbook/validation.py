@@ -8,7 +8,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model, Value
 
 from migration_tools.conf import settings
-from migration_tools.playbook.declaration import Playbook, Projection
+from migration_tools.playbook.declaration import Playbook
 from migration_tools.playbook.invariants import find_invariant_mistakes
 from migration_tools.playbook.paths import (
     UnreadablePath,
@@ -19,6 +19,7 @@ from migration_tools.playbook.paths import (
     own_field,
     source_model,
 )
+from migration_tools.playbook.projection import Projection
 from migration_tools.playbook.replicas import find_replica_mistakes
 from migration_tools.playbook.siblings import find_ambiguities, turned
 from migration_tools.playbook.transform import Transform, inputs_without_way_back, mistakes_of
@@ -43,9 +44,11 @@ def find_static_mistakes(playbook: type[Playbook]) -> list[str]:
     if not playbook.projections:
         mistakes.append("it has no projections, so there is nothing to move")
     mistakes += find_ambiguities(playbook)
-    for projection in (*playbook.projections, *playbook.references):
+    projections = (*playbook.projections, *playbook.references)
+    for projection in projections:
         mistakes += _projection_mistakes(projection)
-    return mistakes + find_invariant_mistakes(playbook) + find_replica_mistakes(playbook) + _route_mistakes(playbook)
+    mistakes += find_invariant_mistakes(playbook.invariants, projections)
+    return mistakes + find_replica_mistakes(playbook.replicas, projections) + _route_mistakes(playbook)
 
 
 def _projection_mistakes(projection: Projection) -> list[str]:

@@ -10,8 +10,8 @@ from django.db import connections, transaction
 from migration_tools.conf import settings
 from migration_tools.errors import ReplicationError
 from migration_tools.messaging.envelope import Envelope
-from migration_tools.replication.declaration import Copy, OnDelete, Target
 from migration_tools.replication.merging import Known, end, take
+from migration_tools.replication.targets import Copied, OnDelete, Target
 from migration_tools.stores.postgres import sql
 
 LARGEST_VERSION = (1 << 63) - 1
@@ -24,7 +24,7 @@ _KEEP: LiteralString = """
     WHERE copy = %s AND key = %s"""
 
 
-def take_event(copy: Copy, event: Envelope) -> None:
+def take_event(copy: Copied, event: Envelope) -> None:
     """Take what an event says or ends; late and repeated ones change nothing. Call inside a transaction.
 
     Raises:
@@ -37,7 +37,7 @@ def take_event(copy: Copy, event: Envelope) -> None:
         learn(copy, key, version, {name: event.payload[name] for name in copy.fields if name in event.payload})
 
 
-def learn(copy: Copy, key: str, version: int, values: Mapping[str, Any], *, again: bool = False) -> bool:
+def learn(copy: Copied, key: str, version: int, values: Mapping[str, Any], *, again: bool = False) -> bool:
     """Take values of a version; with `again` also those of a version that was taken already. Whether rows changed."""
     with _locked(copy, key) as known:
         base = _below(known, version) if again else known
@@ -49,7 +49,7 @@ def learn(copy: Copy, key: str, version: int, values: Mapping[str, Any], *, agai
         return changed
 
 
-def forget(copy: Copy, key: str, version: int) -> bool:
+def forget(copy: Copied, key: str, version: int) -> bool:
     """Take a deletion of a version; whether rows changed."""
     with _locked(copy, key) as known:
         after, ended = end(known, version)
@@ -61,7 +61,7 @@ def forget(copy: Copy, key: str, version: int) -> bool:
 
 
 @contextmanager
-def _locked(copy: Copy, key: str) -> Iterator[Known]:
+def _locked(copy: Copied, key: str) -> Iterator[Known]:
     """The entity's versions, locked until the transaction's end; a transaction of its own where none is open."""
     with transaction.atomic(using=settings().DATABASE):
         with connections[settings().DATABASE].cursor() as cursor:
@@ -71,7 +71,7 @@ def _locked(copy: Copy, key: str) -> Iterator[Known]:
         yield Known(fields=json.loads(fields), floor=floor)
 
 
-def _remember(copy: Copy, key: str, known: Known) -> None:
+def _remember(copy: Copied, key: str, known: Known) -> None:
     with connections[settings().DATABASE].cursor() as cursor:
         cursor.execute(_KEEP, [json.dumps(dict(known.fields)), known.floor, copy.name, key])
 
@@ -138,7 +138,7 @@ def _run(statement: sql.Composed, values: Mapping[str, Any]) -> bool:
         return bool(cursor.rowcount)
 
 
-def _told(copy: Copy, event: Envelope) -> tuple[str, int]:
+def _told(copy: Copied, event: Envelope) -> tuple[str, int]:
     if copy.key not in event.payload or (copy.version is not None and copy.version not in event.payload):
         raise ReplicationError(
             f"{event.event_type!r} has no {copy.key!r} or no {copy.version!r}; copy {copy.name!r} needs both"

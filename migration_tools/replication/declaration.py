@@ -1,37 +1,13 @@
-"""What is kept of another service's entities: which fields in which columns, and what becomes of them at a deletion."""
+"""What is kept of another service's entities, of which events it is learnt, and where the truth can be asked for."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from migration_tools.errors import ReplicationError
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
-
-
-class OnDelete(StrEnum):
-    """What a deletion of the entity means for what was copied of it."""
-
-    KEEP = "keep"  # nothing: an invoice keeps the name that it was written to
-    ANONYMISE = "anonymise"  # the declared constants take the place of the values
-    CASCADE = "cascade"  # the rows go
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """Columns of a local table that hold fields of the entity: in a row of its own, or denormalised in others' rows.
-
-    `columns` maps a column to the event's field. With `own_row` the table has one row an entity, made when the entity
-    is first heard of; the columns must then take NULL or have defaults, since a late event may fill them.
-    """
-
-    table: str
-    key: str
-    columns: Mapping[str, str]
-    on_delete: OnDelete
-    anonymous: Mapping[str, Any] = field(default_factory=dict)
-    own_row: bool = False
+from migration_tools.replication.copying import take_event
+from migration_tools.replication.targets import OnDelete, Target
 
 
 class Source(Protocol):
@@ -44,9 +20,6 @@ class Source(Protocol):
     def rows(self, keys: Sequence[str]) -> Sequence[Mapping[str, Any]]:
         """Those of these keys that exist."""
         ...
-
-
-Apply = Callable[["Copy", Envelope], None]
 
 
 class Copy:
@@ -94,8 +67,6 @@ class Copy:
 
     def handle(self, event: Envelope) -> None:
         """Take an event, in the consumer's transaction."""
-        from migration_tools.replication.copying import take_event
-
         take_event(self, event)
 
 

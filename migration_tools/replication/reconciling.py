@@ -12,7 +12,8 @@ from migration_tools.errors import ReplicationError
 from migration_tools.kernel import points
 from migration_tools.kernel.watch import UNWATCHED, ProgressBar, Watch
 from migration_tools.replication.copying import end_rows, forget, learn
-from migration_tools.replication.declaration import Copy, OnDelete, Source, Target
+from migration_tools.replication.declaration import Copy, Source
+from migration_tools.replication.targets import OnDelete, Target
 from migration_tools.stores.postgres import sql
 
 PAGE_ROWS = 100

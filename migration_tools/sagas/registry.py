@@ -9,8 +9,8 @@ from migration_tools.sagas.validation import find_mistakes
 _declared: dict[tuple[str, int], Saga] = {}
 
 
-def declare(saga: Saga) -> Saga:
-    """Make a definition known and take the answers to its commands; mistakes are reported by `manage.py check`.
+def add(saga: Saga) -> None:
+    """Make a definition known; mistakes are reported by `manage.py check`.
 
     Raises:
         SagaError: another definition has the same name and version.
@@ -19,10 +19,6 @@ def declare(saga: Saga) -> Saga:
     if _declared.get(key, saga) != saga:
         raise SagaError(f"two sagas are declared as {saga!s}; raise the version of the newer one")
     _declared[key] = saga
-    from migration_tools.sagas.orchestrator import listen
-
-    listen(saga)
-    return saga
 
 
 def declared() -> Iterator[Saga]:

@@ -3,8 +3,6 @@
 import re
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +14,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import ExtractedModelQueried
 from migration_tools.playbook.paths import source_model
 from migration_tools.playbook.registry import load
+from migration_tools.seams.purpose import on_purpose
 from migration_tools.seams.seam import offered_by
 from migration_tools.state.journal import phase_of
 from migration_tools.state.kept import is_kept
@@ -23,8 +22,6 @@ from migration_tools.state.models import Context
 from migration_tools.state.phase import ORDER, Phase
 
 FRESH_SECONDS = 1.0
-
-_allowed: ContextVar[bool] = ContextVar("strangle_extracted_allowed", default=False)
 
 
 class ExtractedGuard:
@@ -46,7 +43,7 @@ class ExtractedGuard:
         Raises:
             ExtractedModelQueried: it does, and nobody allowed it.
         """
-        if isinstance(sql, str) and not _allowed.get():
+        if isinstance(sql, str) and not on_purpose():
             for quoted in self._pattern.findall(sql):
                 name, label, target = self._tables[quoted.strip('"')]
                 if context["connection"].alias != target and name in self._extracted():
@@ -94,16 +91,6 @@ class ExtractedGuard:
     def _wrap(self, connection: BaseDatabaseWrapper) -> None:
         if self not in connection.execute_wrappers:
             connection.execute_wrappers.append(self)
-
-
-@contextmanager
-def old_tables_on_purpose() -> Any:
-    """Queries on extracted models pass in the block: for a seam's local adapter in compare mode, and for archives."""
-    token = _allowed.set(True)
-    try:
-        yield
-    finally:
-        _allowed.reset(token)
 
 
 def _phases_are_kept() -> bool:

@@ -25,6 +25,7 @@ from migration_tools.conf import settings
 from migration_tools.errors import SeamError
 from migration_tools.routing.shadow.differences import json_differences
 from migration_tools.seams.instances import plain
+from migration_tools.seams.purpose import old_tables_on_purpose
 from migration_tools.state.phase import ORDER, Phase
 
 logger = logging.getLogger("strangle.seams")
@@ -92,8 +93,6 @@ class Seam:
 
     def _compare(self, name: str, answer: Any, *, remote: bool, args: Any, kwargs: Any) -> None:
         """Ask the other side too. The answer is given already: whatever happens here is recorded, never raised."""
-        from migration_tools.seams.extracted import old_tables_on_purpose
-
         error: Exception | None = None
         found: list[tuple[str, str]] = []
         try:

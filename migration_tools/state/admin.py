@@ -3,7 +3,15 @@
 from django.contrib import admin
 
 from migration_tools.messaging.read_only import ReadOnlyAdmin
-from migration_tools.state.models import BackfillControl, Context, JournalEntry, Request, Verification
+from migration_tools.state.models import (
+    BackfillControl,
+    Context,
+    JournalEntry,
+    Request,
+    Verification,
+    VerificationRun,
+    VerifiedRange,
+)
 
 
 @admin.register(Context)
@@ -29,6 +37,22 @@ class VerificationAdmin(ReadOnlyAdmin):
 
     list_display = ("at", "context", "direction", "rows", "differences")
     list_filter = ("context", "direction")
+    ordering = ("-id",)
+
+
+@admin.register(VerificationRun)
+class VerificationRunAdmin(ReadOnlyAdmin):
+    """Comparisons under way."""
+
+    list_display = ("context", "direction", "began_at")
+
+
+@admin.register(VerifiedRange)
+class VerifiedRangeAdmin(ReadOnlyAdmin):
+    """The checkpoints of a comparison under way, with what was found in each, redacted."""
+
+    list_display = ("run_id", "way", "table", "number", "upto", "at")
+    list_filter = ("table",)
     ordering = ("-id",)
 
 

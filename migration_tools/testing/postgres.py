@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -27,16 +28,24 @@ from migration_tools.stores.postgres.provisioning import (
 
 START_SECONDS = 60
 ROOM_BYTES = 4 << 30
+PORTS = (12_000, 32_000)
 # The advisory lock, of the server's maintenance database, that one holds while it provisions.
 PROVISIONING_LOCK = 0x5354524E
 OWNER_TABLES_CLOSED_TO_APPS = ("strangle_%",)
 
 
 def free_port() -> int:
-    """Ask the kernel for a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on.
+
+    It lies below those that the kernel gives to outgoing connections, and is drawn by chance: so it is still free when
+    a server binds it a while later, whatever connects meanwhile and whoever else draws one.
+    """
+    dice = random.SystemRandom()
+    while True:
+        port = dice.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def fleeting_directory() -> Path:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from migration_tools.capture.projector import InstalledRelation, read_relations
+from migration_tools.capture.relations import InstalledRelation, read_relations
 from migration_tools.conf import settings
 from migration_tools.errors import StaleCheckpoint, TargetNotEmpty
 from migration_tools.kernel import points

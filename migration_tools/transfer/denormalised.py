@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from migration_tools.capture.projector import ROWS_IN_PYTHON, InstalledRelation, read_relations
+from migration_tools.capture.projector import ROWS_IN_PYTHON
+from migration_tools.capture.relations import InstalledRelation, read_relations
 from migration_tools.kernel import points
 from migration_tools.messaging.models import OutboxKind
 from migration_tools.stores.postgres import Connection, sql, transaction

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from migration_tools.capture.projector import read_relations
+from migration_tools.capture.relations import read_relations
 from migration_tools.errors import PositionMoved, StrangleError, TransferError
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, connect, describe_failure, errors, transaction

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from migration_tools.capture.mapped_rows import literal_rows, raw_select
-from migration_tools.capture.projector import InstalledRelation, unfit
+from migration_tools.capture.projector import unfit
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.capture.transforms import plan_of
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.copying import Piped, blocks_of, pipe

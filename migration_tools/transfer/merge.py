@@ -6,7 +6,7 @@ Rows are never taken out to be put back: a column that is not mapped keeps its v
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.stores.postgres import Connection, errors, sql
 from migration_tools.stores.postgres.arrays import execute_with_arrays
 from migration_tools.stores.postgres.catalog import Table

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from migration_tools.capture.applying import mark_applying
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.errors import PositionMoved
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, commit_soon, errors, sql, transaction

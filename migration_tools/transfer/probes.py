@@ -71,11 +71,12 @@ class Backends:
         self._conn, self._name, self._active, self._waiting = conn, name, active, waiting
 
     def look(self) -> str | None:
-        """See Probe; waits for locks are counted in pg_locks, which everybody may read."""
+        """See Probe; waits for locks are counted in pg_locks, which everybody may read, and of this database alone."""
         row = self._conn.execute(
             """SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
                          AND application_name NOT LIKE 'strangle:%'),
-                      (SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted)"""
+                      (SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                       WHERE NOT granted AND datname = current_database())"""
         ).fetchone()
         active, waiting = row if row else (0, 0)
         if self._active is not None and active > self._active:

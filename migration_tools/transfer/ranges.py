@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.ordering import TEXT, order_of
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from migration_tools.capture.models import Side
 from migration_tools.capture.ownership import read_owner
-from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query, read_relations
+from migration_tools.capture.projector import key_arrays, keyed_query
+from migration_tools.capture.relations import InstalledRelation, read_relations
 from migration_tools.conf import settings
 from migration_tools.errors import FenceBusy, StaleCheckpoint, TransferError
 from migration_tools.kernel import points

@@ -13,7 +13,7 @@ that are not rows keep their own position.
 """
 
 from migration_tools.capture.applying import mark_applying
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.kernel import points
 from migration_tools.messaging.inbox import pass_over_rows
 from migration_tools.stores.postgres import Connection, sql, transaction

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.stores.postgres import Connection, sql
 from migration_tools.stores.postgres.catalog import Table, estimated_rows, read_table
 from migration_tools.stores.postgres.digests import (

@@ -6,7 +6,8 @@ from typing import Any
 
 from migration_tools.capture.applying import mark_applying
 from migration_tools.capture.mapped_rows import written_out
-from migration_tools.capture.projector import InstalledRelation, key_arrays, keyed_query
+from migration_tools.capture.projector import key_arrays, keyed_query
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.errors import TransferError
 from migration_tools.messaging.batch import RelationHead
 from migration_tools.stores.postgres import Connection, errors, sql, transaction

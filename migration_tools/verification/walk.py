@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from migration_tools.capture.projector import ROWS_IN_PYTHON, InstalledRelation
+from migration_tools.capture.projector import ROWS_IN_PYTHON
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.conf import settings
 from migration_tools.kernel import points
 from migration_tools.stores.postgres import Connection, sql

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from migration_tools.capture.projector import InstalledRelation
+from migration_tools.capture.relations import InstalledRelation
 from migration_tools.conf import settings
 from migration_tools.playbook.compiled_invariants import CompiledInvariant
 from migration_tools.transfer.copy import whole_relations

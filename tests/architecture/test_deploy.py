@@ -1,21 +1,36 @@
 """Container files, Compose, Kubernetes and the workflow name what there is: files, commands, settings, addresses."""
 
+import copy
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import dockerfile
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from django.core.management import get_commands, load_command_class
 from gunicorn.config import Config
 
-from tests.architecture.deployed import COMPOSE, compose, manifests, pods, processes
+from tests.architecture.deployed import COMPOSE, SECRETS, compose, manifests, pods, processes
 from tests.architecture.tree import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+SCHEMAS = ROOT / "tests" / "unit"
+OBJECTS = [*manifests(), *yaml.safe_load_all(SECRETS.read_text())]
+#: What container files of ours say, with the flags that it takes.
+INSTRUCTIONS: dict[str, set[str]] = {
+    **{word: set() for word in ("FROM", "WORKDIR", "RUN", "ENV", "USER", "CMD")},
+    "COPY": {"from", "chown", "chmod"},
+}
+#: Mappings whose keys are the author's, not Kubernetes's.
+FREE = {"data", "stringData", "labels", "selector", "requests", "limits"}
 
 
 def commands() -> list[list[str]]:
@@ -51,6 +66,51 @@ def test_the_image_copies_what_there_is_and_everything_that_runs() -> None:
     assert re.findall(r"^USER (\w+)", pooler, re.MULTILINE) == ["nobody"]
 
 
+def faults(text: str) -> list[str]:
+    """Why a container file cannot be built: what its parser takes for right without knowing Docker's words, too."""
+    try:
+        lines = dockerfile.parse_string(text)
+    except dockerfile.GoParseError as error:
+        return [str(error)]
+    found, stages = [], set()
+    for line in lines:
+        flags = dict(flag.removeprefix("--").split("=") for flag in line.flags)
+        if line.cmd not in INSTRUCTIONS or not line.value or flags.keys() - INSTRUCTIONS[line.cmd]:
+            found.append(line.original)
+        if "from" in flags and flags["from"] not in stages:
+            found.append(f"no stage before {line.original!r} is called {flags['from']!r}")
+        if line.cmd == "FROM" and len(line.value) == 3:
+            stages.add(line.value[2])
+        if line.cmd in {"CMD", "ENTRYPOINT"} and not line.json:
+            found.append(f"not a list of words: {line.original}")
+        if line.cmd == "RUN" and subprocess.run(["sh", "-nc", *line.value], check=False).returncode:
+            found.append(f"no shell takes {line.original!r}")
+    return found
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "pgbouncer.Dockerfile"])
+def test_every_container_file_can_be_built_as_far_as_reading_tells(name: str) -> None:
+    assert faults((COMPOSE / name).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("WORKDIR /app", "WORKDIRS /app"),
+        ("WORKDIR /app", "ENV PLACE"),
+        ("COPY --from=build", "COPY --form=build"),
+        ("COPY --from=build", "COPY --from=built"),
+        ('"check"]', '"check",]'),
+        ("USER 10001", "USER"),
+        ("-o 10001 var", "-o 10001 var &&"),
+    ],
+)
+def test_a_container_file_that_cannot_be_built_is_found(line: str, broken: str) -> None:
+    text = (COMPOSE / "Dockerfile").read_text()
+    assert line in text
+    assert faults(text.replace(line, broken)) != []
+
+
 def test_settings_of_containers_are_read_by_somebody() -> None:
     sources = ("legacy_monolith/settings.py", "migration_tools/service/environment.py")
     read = "".join((ROOT / path).read_text() for path in sources)
@@ -83,14 +143,52 @@ def test_scripts_are_shell_that_can_be_parsed(path: str) -> None:
     assert subprocess.run(["sh", "-n", str(ROOT / path)], check=False).returncode == 0
 
 
-def test_routes_fit_the_gateway_s_schema_and_lead_to_services_that_there_are() -> None:
+def hold(each: dict[str, Any], release: str) -> None:
+    """Hold an object to the strict schema of its kind, the Gateway API's to that of its own definition."""
+    if each["apiVersion"] == GATEWAY_API:
+        schema = json.loads((SCHEMAS / f"{each['kind'].lower()}_v1.json").read_text())
+        jsonschema.validate(each, schema)
+    else:
+        kubernetes_validate.validate(each, release, strict=True)
+
+
+def places(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each key that Kubernetes must know, with the mapping that has it."""
+    for key, value in list(node.items()) if isinstance(node, dict) else ():
+        yield node, key
+        if key not in FREE:
+            yield from places(value)
+    for value in node if isinstance(node, list) else ():
+        yield from places(value)
+
+
+@pytest.mark.parametrize("release", ["1.25", "1.37"])
+def test_every_object_fits_the_schema_of_its_kind(release: str) -> None:
+    for each in OBJECTS:
+        hold(each, release)
+
+
+@pytest.mark.parametrize("kind", sorted({each["kind"] for each in OBJECTS}))
+def test_no_field_of_an_object_can_be_misspelt(kind: str) -> None:
+    broken = copy.deepcopy(next(each for each in OBJECTS if each["kind"] == kind))
+    # The definitions of the Gateway API leave metadata to the server.
+    there = {name: part for name, part in broken.items() if name != "metadata" or broken["apiVersion"] != GATEWAY_API}
+    for at, key in [(broken if at is there else at, key) for at, key in places(there)]:
+        if at is broken and key in {"apiVersion", "kind"}:  # by which its schema is found
+            continue
+        at[f"{key}s"] = at.pop(key)
+        with pytest.raises(jsonschema.ValidationError):
+            hold(broken, "1.37")
+        at[key] = at.pop(f"{key}s")
+    hold(broken, "1.37")
+
+
+def test_routes_lead_to_services_that_there_are() -> None:
     found = manifests()
     services = {
         (each["metadata"]["name"], each["spec"]["ports"][0]["port"]) for each in found if each["kind"] == "Service"
     }
     (route,) = [each for each in found if each["kind"] == "HTTPRoute"]
-    schema = json.loads((ROOT / "tests" / "unit" / "httproute_v1.json").read_text())
-    jsonschema.validate(route, schema)
     for rule in route["spec"]["rules"]:
         assert {(backend["name"], backend["port"]) for backend in rule["backendRefs"]} <= services
 

@@ -1,7 +1,7 @@
 """A saga of the shop for the console's tests: found where this package is an installed app."""
 
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import Saga, Step
-from migration_tools.sagas.registry import declare
 
 HANDLING = declare(
     Saga(

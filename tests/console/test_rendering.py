@@ -1,5 +1,6 @@
 """Pages without a browser: before anything was done, for a context nobody declared, with broken parameters."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.test import Client
 from migration_tools.overview.observing import keep, observe
 from migration_tools.state.models import Observation
 from playbooks.orders import Orders
-from tests.conftest import Pair
+from tests.conftest import ROOT, Pair
 from tests.console.scene import MOVER, PASSWORD, make_staff
 from tests.console.test_pages import PAGES
 
@@ -56,12 +57,26 @@ def test_a_copy_that_waits_says_why_and_how_long_it_will_take(staff: Client) -> 
     assert "Throttled: the consumer is 12 s behind; limit 5 s" in page
 
 
-def test_the_admin_shows_every_table_and_changes_none(pair: Pair) -> None:
+def test_the_page_says_what_the_admin_shows_and_where_the_rest_is_seen() -> None:
+    from django.apps import apps
+    from django.contrib import admin
+
+    _, _, part = (ROOT / "docs" / "how-to" / "console.md").read_text().partition("## In Django's admin")
+    said = set(re.findall(r"`((?:strangle|saga)_\w+)`", part.partition("\n## ")[0]))
+    tables = {each for each in apps.get_models() if each.__module__.startswith("migration_tools.")}
+    shown = {each._meta.db_table for each in tables if admin.site.is_registered(each)}
+    composite = {each._meta.db_table for each in tables if each._meta.is_composite_pk}
+    assert said & {each._meta.db_table for each in tables} == shown | composite
+
+
+def test_the_admin_shows_its_tables_and_changes_none(pair: Pair) -> None:
     from django.contrib import admin
     from django.contrib.auth import get_user_model
 
+    from migration_tools.messaging.models import CopyLease
     from migration_tools.messaging.read_only import ReadOnlyAdmin
     from migration_tools.state.journal import record
+    from migration_tools.state.models import VerificationRun, VerifiedRange
 
     users: Any = get_user_model().objects
     users.create_superuser("root@example.com", PASSWORD)
@@ -72,11 +87,15 @@ def test_the_admin_shows_every_table_and_changes_none(pair: Pair) -> None:
             """INSERT INTO strangle_outbox (stream, kind, event_id, event_type, payload, metadata)
                VALUES ('orders', 'e', gen_random_uuid(), 'order.placed', '{"email": "ada@example.com"}', '{}')"""
         )
+    CopyLease.objects.create(stream="orders", projection="sales_order", upto=["41"], position=7, snapshot="x")
+    run = VerificationRun.objects.create(context="orders", direction="out", declaration="")
+    VerifiedRange.objects.create(run=run, way="out", table="sales_order", number=1, upto=[41], position=7, result={})
     record("orders", "to dual_write", "started", {"tables": ["orders_order"]}, "first")
     ours = [model for model, page in admin.site._registry.items() if isinstance(page, ReadOnlyAdmin)]
     assert {model.__name__ for model in ours} >= {"Outbox", "Inbox", "DeadLetter", "JournalEntry", "Verification"}
     toolkit = {model for model in admin.site._registry if model.__module__.startswith("migration_tools.")}
     assert toolkit == set(ours), "a table of ours has no other page"
+    assert {model.__name__ for model in ours if model.objects.exists()} >= {"Outbox", "CopyLease", "VerifiedRange"}
     for model in ours:
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         assert client.get(base).status_code == 200, model

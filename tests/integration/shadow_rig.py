@@ -135,7 +135,7 @@ def bench(**options: Any) -> Iterator[Bench]:
     made = Bench(old=old, new=new, comparator=comparator)
     thread = threading.Thread(target=comparator.run, daemon=True)
     thread.start()
-    await_until(lambda: comparator.knows("/api/orders/"), 5, "the table is known")
+    await_until(lambda: comparator.knows("/api/orders/"), what="the table is known")
     try:
         yield made
     finally:

@@ -1,14 +1,16 @@
 """Bad input: one clear message with what mends it, the documented exit code, and nothing changed."""
 
+import json
 import sys
 import types
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import psycopg
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.db.models import F, Value
 from django.db.models.functions import Concat
@@ -292,3 +294,37 @@ def test_a_playbook_changed_in_the_middle_of_a_backfill_does_not_go_on_by_the_ol
     road.go("strangle_doctor --mend", "strangle_backfill")
     road.run("strangle_verify")
     assert road.stage.orders.execute("SELECT DISTINCT qty FROM sales_orderitem").fetchall() == [(4,)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "strangle_advise nothing",
+        "strangle_dead_letters show orders --position 4711",
+        "strangle_event_store snapshots nothing",
+        "strangle_export nothing --to parquet --path nowhere",
+        "strangle_guard check",
+        "strangle_loose_key orphans nothing.X.y",
+        "strangle_projection new nothing",
+        "strangle_rebuild nothing",
+        "strangle_replay nothing --after 0",
+        "strangle_report audit nothing",
+        "strangle_route rollback 4711",
+        "strangle_sagas show 4711",
+        "strangle_sessions status",
+        "strangle_shard show nothing",
+        "strangle_sor nothing",
+        "strangle_state_events nothing",
+        "strangle_status nothing",
+    ],
+)
+def test_a_program_is_told_of_a_failure_by_one_object_with_the_sentence_and_the_code(pair: Pair, line: str) -> None:
+    out = StringIO()
+    with pytest.raises(CommandError) as failed:
+        call_command(*line.split(), "--format", "json", stdout=out)
+    told = json.loads(out.getvalue())
+    assert (told["error"], told["exit_code"]) == (str(failed.value), failed.value.returncode)
+    quiet = StringIO()
+    with pytest.raises(CommandError):
+        call_command(*line.split(), stdout=quiet)
+    assert quiet.getvalue() == "", "people read it from standard error"

@@ -15,10 +15,13 @@ from migration_tools.composition.composing import Composed, compose
 from migration_tools.composition.declaration import Asking, Composition, Part, declared
 from migration_tools.composition.fields import BadFields, parse_fields
 from migration_tools.composition.problems import CallBudgetSpent, PartFailed, document_of
-from migration_tools.composition.report import Outcome
+from migration_tools.composition.report import BudgetReport, Outcome
+from tests.integration.proxy_rig import await_until
 from tests.leaf import Leaf, elapsed, serving
 
 ORDERS = 100
+# A slow machine must not be taken for a slow service.
+PATIENT_SECONDS = 20.0
 
 
 def customer(path: str, query: Mapping[str, str], _: Any) -> tuple[int, Any]:
@@ -47,7 +50,8 @@ def leaves(settings: Any) -> Iterator[dict[str, Leaf]]:
     """Four services; breakers and connections are new, since the ports are."""
     with serving(users=customer, orders=orders, catalog=products, recommendations=recommendations) as made:
         services = {name: leaf.url for name, leaf in made.items()}
-        settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "SERVICES": services}
+        patient = {"SERVICES": services, "DEADLINE_SECONDS": PATIENT_SECONDS}
+        settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, **patient}
         before = list(declared)
         yield made
         declared[:] = before
@@ -64,7 +68,7 @@ def dashboard(**changes: Any) -> Composition:
             Part(name="recommendations", source="recommendations", path="/recommendations/{customer}/", fallback=[],
                  attempts=1),
         ],
-        **changes,
+        **{"deadline_seconds": PATIENT_SECONDS, **changes},
     )  # fmt: skip
 
 
@@ -75,10 +79,10 @@ def ask(composition: Composition, who: int = 1, **more: Any) -> Composed:
 def test_the_latency_is_that_of_the_slowest_part_and_not_the_sum(leaves: dict[str, Leaf]) -> None:
     composition = dashboard()
     ask(composition)
-    for name, delay in (("users", 0.2), ("orders", 0.25), ("recommendations", 0.3)):
+    for name, delay in (("users", 0.4), ("orders", 0.5), ("recommendations", 0.6)):
         leaves[name].delay_seconds = delay
     seconds, answer = min((elapsed(lambda: ask(composition)) for _ in range(3)), key=lambda tried: tried[0])
-    assert 0.3 <= seconds < 0.5 < 0.2 + 0.25 + 0.3
+    assert 0.6 <= seconds < 1.4 < 0.4 + 0.5 + 0.6
     assert answer.complete
     assert answer.values["customer"] == {"id": 1, "name": "Customer 1"}
     assert len(answer.values["recent_orders"]) == ORDERS
@@ -93,28 +97,35 @@ def test_the_report_matches_the_injected_delays_and_names_what_the_total_waited_
             Part(name="things", source="catalog", path="/products/", after=("recent_orders",),
                  ids=lambda got: [order["product"] for order in got["recent_orders"]]),
         ],
+        deadline_seconds=PATIENT_SECONDS,
     )  # fmt: skip
     ask(composition)
-    for name, delay in (("users", 0.1), ("orders", 0.2), ("catalog", 0.15)):
+    for name, delay in (("users", 0.2), ("orders", 0.4), ("catalog", 0.3)):
         leaves[name].delay_seconds = delay
-    report = min((ask(composition).report for _ in range(3)), key=lambda report: report.total_ms)
-    took = {part.name: part.took_ms for part in report.parts}
-    for name, injected in (("customer", 100), ("recent_orders", 200), ("things", 150)):
-        assert injected <= took[name] < injected + 80, took
-    assert 350 <= report.total_ms < 350 + 100
+    reports = [ask(composition).report for _ in range(4)]
+    # Of each the least: whatever else the machine does adds to one or the other.
+    took = {name: min(took_ms(report, name) for report in reports) for name in ("customer", "recent_orders", "things")}
+    for name, injected in (("customer", 200), ("recent_orders", 400), ("things", 300)):
+        assert injected <= took[name] < injected + 150, took
+    report = min(reports, key=lambda report: report.total_ms)
+    assert 700 <= report.total_ms < 700 + 250
     assert report.critical_path == ["recent_orders", "things"]
     assert report.calls == {"users": 1, "orders": 1, "catalog": 1}
     assert "things;dur=" in report.server_timing()
 
 
+def took_ms(report: BudgetReport, name: str) -> float:
+    return next(part.took_ms for part in report.parts if part.name == name)
+
+
 @pytest.mark.parametrize("down", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_each_of_the_eight_ways_to_fail_in_part_has_its_answer(leaves: dict[str, Leaf], down: tuple[bool, ...]) -> None:
-    composition = dashboard(deadline_seconds=2.0)
+    composition = dashboard()
     for name, gone in zip(("users", "orders", "recommendations"), down, strict=True):
         if gone:
             leaves[name].stop()
     seconds, answer = elapsed(lambda: ask(composition))
-    assert seconds < 2.5
+    assert seconds < PATIENT_SECONDS / 2, "who is away is no reason to wait"
     if down[0]:
         assert isinstance(answer, PartFailed)
         assert document_of(answer) == {
@@ -161,6 +172,7 @@ def joined(fetch: Any = None) -> Composition:
             Part(name="recent_orders", source="orders", path="/orders/", params={"customer": "{customer}"}),
             Part(name="things", source="catalog", after=("recent_orders",), **how),
         ],
+        deadline_seconds=PATIENT_SECONDS,
         calls_at_most=2,
     )
 
@@ -187,7 +199,7 @@ def test_parts_that_ask_for_rows_at_the_same_time_share_one_call(leaves: dict[st
         Part(name=f"things{number}", source="catalog", path="/products/", ids=lambda got, n=number: [n, n + 1])
         for number in range(5)
     ]
-    answer = ask(Composition("several", parts, calls_at_most=1))
+    answer = ask(Composition("several", parts, deadline_seconds=PATIENT_SECONDS, calls_at_most=1))
     assert answer.values["things4"] == {4: {"id": 4, "name": "Thing 4"}, 5: {"id": 5, "name": "Thing 5"}}
     assert [path for _, path, _ in leaves["catalog"].calls] == ["/products/?ids=0%2C1%2C2%2C3%2C4%2C5"]
 
@@ -214,6 +226,7 @@ def keeping() -> Composition:
         "keeping",
         [Part(name="mine", source="orders", path="/orders/", params={"customer": "{customer}"}, required=True,
               stale_seconds=60, attempts=1)],
+        deadline_seconds=PATIENT_SECONDS,
     )  # fmt: skip
 
 
@@ -225,7 +238,7 @@ def test_an_older_answer_takes_the_place_of_a_failing_source_and_says_its_age(le
     assert len(answer.values["mine"]) == ORDERS
     [error] = answer.document()["_errors"]
     assert (error["outcome"], error["status"]) == ("stale", 502)
-    assert 0 <= answer.document()["_stale"]["mine"] < 5
+    assert 0 <= answer.document()["_stale"]["mine"] < 60
     assert answer.report.parts[0].outcome is Outcome.STALE
 
 
@@ -251,7 +264,8 @@ def test_an_answer_that_its_source_disowned_does_not_come_back(leaves: dict[str,
 
 
 def test_a_passing_failure_is_asked_again_and_a_meant_one_is_not(leaves: dict[str, Leaf]) -> None:
-    composition = Composition("again", [Part(name="customer", source="users", path="/users/{customer}/", attempts=3)])
+    part = Part(name="customer", source="users", path="/users/{customer}/", attempts=3)
+    composition = Composition("again", [part], deadline_seconds=PATIENT_SECONDS)
     leaves["users"].failing = [503, 503]
     assert ask(composition).complete
     assert len(leaves["users"].calls) == 3
@@ -263,11 +277,13 @@ def test_a_passing_failure_is_asked_again_and_a_meant_one_is_not(leaves: dict[st
 def test_a_source_that_fails_is_left_alone_for_a_moment_and_then_tried_by_one(leaves: dict[str, Leaf]) -> None:
     composition = dashboard()
     leaves["recommendations"].always = 500
-    for _ in range(8):
+    ask(composition)
+    [source] = [s for (_, name, url), s in calls._sources.items() if url == leaves["recommendations"].url]
+    source.breaker.open_seconds = 60.0
+    for _ in range(7):
         ask(composition)
     assert len(leaves["recommendations"].calls) == 5
     assert len(leaves["users"].calls) == 8
-    [source] = [s for (_, name, url), s in calls._sources.items() if url == leaves["recommendations"].url]
     leaves["recommendations"].always = None
     source.breaker.open_seconds = 0.0
     assert ask(composition).complete
@@ -276,9 +292,12 @@ def test_a_source_that_fails_is_left_alone_for_a_moment_and_then_tried_by_one(le
 def test_a_full_bulkhead_refuses_at_once_and_leaves_the_others_alone(leaves: dict[str, Leaf], settings: Any) -> None:
     settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "SERVICE_CALLS_AT_ONCE": 4}
     composition = dashboard()
-    leaves["recommendations"].delay_seconds = 0.5
+    leaves["recommendations"].delay_seconds = 3 * PATIENT_SECONDS
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda who: ask(composition, who, fields={"recommendations": None}), range(12)))
+        asking = [pool.submit(ask, composition, who, fields={"recommendations": None}) for who in range(12)]
+        await_until(lambda: sum(each.done() for each in asking) == 8, what="eight were refused")
+        leaves["recommendations"].hurry()
+        answers = [each.result() for each in asking]
     assert leaves["recommendations"].most_together == 4
     details = [error["detail"] for answer in answers for error in answer.errors]
     assert details == ["source 'recommendations' has 4 calls under way already"] * 8
@@ -287,7 +306,7 @@ def test_a_full_bulkhead_refuses_at_once_and_leaves_the_others_alone(leaves: dic
 def test_while_one_leaf_is_slow_the_others_answer_as_fast_as_ever(leaves: dict[str, Leaf]) -> None:
     leaves["recommendations"].delay_seconds = 0.6
     slow = Composition("slow", [Part(name="r", source="recommendations", path="/r/", timeout_seconds=0.5, attempts=1)])
-    quick = Composition("quick", [Part(name="c", source="users", path="/users/1/")])
+    quick = Composition("quick", [Part(name="c", source="users", path="/users/1/")], deadline_seconds=PATIENT_SECONDS)
     compose(quick, {}, caller="")
     with ThreadPoolExecutor(10) as pool:
         waiting = [pool.submit(compose, slow, {}, caller="") for _ in range(8)]

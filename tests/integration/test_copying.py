@@ -86,7 +86,7 @@ def test_a_lost_connection_is_said_and_the_other_is_usable(
     slow = "SELECT n::bigint, repeat('x', 2000) || pg_sleep(0.001)::text FROM generate_series(1, 100000) n"
     copying = Background(lambda: rows(slow, source, target))
     with pair.connect("shop") as conn:
-        until(lambda: copying_now(conn) == 2, "both sides copy")
+        until(lambda: copying_now(conn, source, target) == 2, "both sides copy")
         conn.execute("SELECT pg_terminate_backend(%s, 5000)", [lost.info.backend_pid])
     with pytest.raises(psycopg.OperationalError) as caught:
         copying.outcome()
@@ -97,8 +97,10 @@ def test_a_lost_connection_is_said_and_the_other_is_usable(
         assert usable(*((fresh, target) if victim == "source" else (source, fresh)))
 
 
-def copying_now(conn: psycopg.Connection[Any]) -> int:
-    found = conn.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY %'")
+def copying_now(conn: psycopg.Connection[Any], *ours: Connection) -> int:
+    """How many of these copy; other tests on the server may copy too."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s) AND state = 'active' AND query LIKE 'COPY %%'"
+    found = conn.execute(query, [[each.info.backend_pid for each in ours]])
     return int((found.fetchone() or (0,))[0])
 
 
@@ -109,7 +111,7 @@ def test_an_interrupt_is_heeded_at_once_and_leaves_both_usable(
 
     def interrupt() -> None:
         with pair.connect("shop") as conn:
-            until(lambda: copying_now(conn) == 2, "both sides copy")
+            until(lambda: copying_now(conn, source, target) == 2, "both sides copy")
         signal.pthread_kill(main, signal.SIGINT)
 
     stuck = "SELECT n::bigint, CASE n WHEN 5000 THEN pg_sleep(60)::text ELSE repeat('x', 99) END"

@@ -67,7 +67,7 @@ class Site:
 
 @pytest.fixture
 def site(stage: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(transport, "FOLLOW_SECONDS", 2.0)  # however slow the machine is
+    monkeypatch.setattr(transport, "FOLLOW_SECONDS", 5.0)  # however slow the machine is; the feed allows no more
     stage.tick()
     return Site()
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import re
+import select
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from migration_tools.routing.table import with_reads, with_writes
 from tests.integration.proxy_rig import Rig, rig
 
+SECONDS = 20.0
 SMUGGLED = b"GET /admin/smuggled HTTP/1.1\r\nHost: shop\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
 
@@ -23,21 +24,23 @@ def proxy() -> Iterator[Rig]:
         yield made
 
 
-def send(proxy: Rig, request: bytes, *, rest: bytes = b"", pause: float = 0.0) -> bytes:
-    """What comes back for these bytes until the connection falls silent or is closed."""
+def send(proxy: Rig, request: bytes, *, rest: bytes = b"") -> bytes:
+    """What comes back for these bytes until the connection is closed, or, where that was not asked for, falls silent.
+
+    The `rest` is sent when the other end has had enough of waiting for it.
+    """
     listen = proxy.options.listen
-    with socket.create_connection((listen.host, listen.port), timeout=5) as sock:
+    with socket.create_connection((listen.host, listen.port), timeout=SECONDS) as sock:
         sock.sendall(request)
         if rest:
-            threading.Event().wait(pause)
+            select.select([sock], [], [], SECONDS)
             with contextlib.suppress(OSError):
                 sock.sendall(rest)
-        return received(sock)
+        return received(sock, SECONDS if b"Connection: close" in request else 0.5)
 
 
-def received(sock: socket.socket) -> bytes:
+def received(sock: socket.socket, silence: float) -> bytes:
     found = b""
-    sock.settimeout(0.5)
     while True:
         try:
             block = sock.recv(65_536)
@@ -45,6 +48,7 @@ def received(sock: socket.socket) -> bytes:
             return found
         if not block:
             return found
+        sock.settimeout(silence)
         found += block
 
 
@@ -153,7 +157,7 @@ def test_a_body_cannot_hold_the_next_request(proxy: Rig) -> None:
 
 def test_headers_and_bodies_that_dribble_in_are_cut(proxy: Rig) -> None:
     seen = len(proxy.new.seen)
-    assert statuses(send(proxy, b"GET /api/orders/ HTTP/1.1\r\nHost: sh", rest=b"op\r\n\r\n", pause=1.6)) in ([408], [])
+    assert statuses(send(proxy, b"GET /api/orders/ HTTP/1.1\r\nHost: sh", rest=b"op\r\n\r\n")) in ([408], [])
     slow = post(b"Content-Length: 100", body=b"half")
-    assert statuses(send(proxy, slow, rest=b"x", pause=2.8)) in ([408], [])
+    assert statuses(send(proxy, slow, rest=b"x" * 96)) in ([408], [])
     assert len(proxy.new.seen) == seen

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ DOWNLOAD_BYTES = 64 << 20
 BLOCK = os.urandom(1 << 20)
 
 
-# A stream that was cut takes up to two before it notices.
+# A stream that has just been cut takes up to two before it notices.
 ENOUGH = 8
 
 
@@ -46,7 +47,10 @@ class Streamer:
         with conn, suppress(OSError):
             request = b""
             while b"\r\n\r\n" not in request:
-                request += conn.recv(65_536)
+                block = conn.recv(65_536)
+                if not block:
+                    return  # an Envoy that was late to see itself connected tries again on another one
+                request += block
             path = request.split()[1]
             if path.endswith(b"/socket"):
                 self._echo(conn, request)
@@ -75,6 +79,10 @@ class Streamer:
         conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         for number in range(1_000):
             self.go.acquire()
+            if select.select([conn], [], [], 0)[0]:
+                # This one was cut or given up: the word was for another.
+                self.go.release()
+                return
             event = b"data: %b %d\n\n" % (self.side, number)
             conn.sendall(b"%x\r\n%b\r\n" % (len(event), event))
 

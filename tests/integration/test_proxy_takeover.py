@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -20,6 +21,9 @@ from tests.integration.test_proxy_command import Start, directory, port, side, s
 
 __all__ = ["directory", "port", "sides", "start"]
 
+# What the first has begun must end in this time, also where the machine pauses.
+TAKEOVER_SECONDS = 4.0
+
 
 @contextmanager
 def customers(proxy: Rig) -> Iterator[list[str]]:
@@ -30,6 +34,8 @@ def customers(proxy: Rig) -> Iterator[list[str]]:
     def ask(method: str, keep: bool) -> None:
         connection = http.client.HTTPConnection(listen.host, listen.port, timeout=20)
         while not stop.is_set():
+            if ended(connection):
+                connection.close()
             try:
                 connection.request(method, "/api/orders/", body=b"x" if method == "POST" else None)
                 answer = connection.getresponse()
@@ -54,8 +60,13 @@ def customers(proxy: Rig) -> Iterator[list[str]]:
             thread.join()
 
 
+def ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other end has closed a connection while nothing was asked; no client asks over such a one."""
+    return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
+
+
 def test_no_request_fails_while_another_envoy_takes_over() -> None:
-    with rig(takeover_seconds=2.0) as proxy:
+    with rig(takeover_seconds=TAKEOVER_SECONDS) as proxy:
         proxy.publish(lambda table: with_reads(table, "orders", 50))
         pids = [proxy.agent.envoy.pid]
         with customers(proxy) as wrong:
@@ -101,7 +112,7 @@ def test_a_second_envoy_that_cannot_start_leaves_the_first_serving() -> None:
 
 
 def test_an_agent_with_other_start_options_puts_another_envoy_in_place() -> None:
-    with rig(takeover_seconds=2.0) as proxy:
+    with rig(takeover_seconds=TAKEOVER_SECONDS) as proxy:
         before = proxy.agent.envoy.pid
         with customers(proxy) as wrong:
             envoy = proxy.agent.envoy

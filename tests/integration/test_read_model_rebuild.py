@@ -135,7 +135,8 @@ def test_an_event_that_comes_while_the_swap_waits_is_in_the_new_tables(shop: Pai
         swap = threading.Thread(target=lambda: (model._swap(slot), connections.close_all()))
         swap.start()
         with connect("default", "test") as conn:
-            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            waiting = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
             while conn.execute(waiting).fetchone() == (0,):
                 assert swap.is_alive()
         released.set()

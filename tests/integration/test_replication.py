@@ -15,9 +15,10 @@ from migration_tools.messaging.handlers import _registry
 from migration_tools.messaging.handling import HandlerFailed
 from migration_tools.replication import reconciling
 from migration_tools.replication.asking import HttpSource
-from migration_tools.replication.declaration import Copy, OnDelete, Target, copies
+from migration_tools.replication.declaration import Copy, copies
 from migration_tools.replication.merging import Known, end, take
 from migration_tools.replication.reconciling import rebuild, reconcile
+from migration_tools.replication.targets import OnDelete, Target
 from tests.examples.served import Served
 from tests.integration.replication_rig import deliver, event, keeper, kept, rows
 from tests.leaf import Leaf, serving

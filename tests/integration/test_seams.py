@@ -20,7 +20,8 @@ from migration_tools.errors import ExtractedModelQueried, SeamError
 from migration_tools.routing import publishing
 from migration_tools.routing.table import BUCKETS, RoutingTable, ensure_context, with_reads
 from migration_tools.seams import Seam, remote_instance, seam
-from migration_tools.seams.extracted import ExtractedGuard, old_tables_on_purpose
+from migration_tools.seams.extracted import ExtractedGuard
+from migration_tools.seams.purpose import old_tables_on_purpose
 from migration_tools.seams.seam import seam_differed
 from migration_tools.state.models import Context
 from migration_tools.state.phase import Phase

@@ -21,7 +21,8 @@ SECRET = "sessionid=s3cr3t-of-ada; sx_identity=ada"
 def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr("proxy.judging.CONFIRM_PAUSES_SECONDS", (0.05, 0.1))
     monkeypatch.setattr("proxy.comparator.TELL_SECONDS", 0.05)
-    with bench(timeout_seconds=1.0) as made:
+    # Nobody is slow here but where a test says so, however slow the machine.
+    with bench(timeout_seconds=30.0) as made:
         yield made
 
 
@@ -64,7 +65,6 @@ def test_a_candidate_that_catches_up_is_late_and_not_different(desk: Bench) -> N
     [
         (lambda side: setattr(side, "status", 404), DiffKind.STATUS),
         (lambda side: setattr(side, "wrote", "database default"), DiffKind.WRITE),
-        (lambda side: side.gate.clear(), DiffKind.SLOW),
         (lambda side: side.close(), DiffKind.FAILED),
     ],
 )
@@ -80,13 +80,26 @@ def test_a_candidate_that_fails_is_different_by_class(desk: Bench, break_it: obj
     assert [k for _, k in found.places] == [kind]
 
 
-def test_a_side_that_does_not_say_that_it_guards_never_sees_a_cookie(desk: Bench) -> None:
+def test_a_candidate_that_takes_too_long_is_different_as_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.judging.CONFIRM_PAUSES_SECONDS", ())
+    with bench(timeout_seconds=3.0) as desk:
+        desk.new.gate.clear()
+        desk.read()
+        found = desk.settled(1)
+    assert (found.compared, found.different) == (1, 1)
+    assert [kind for _, kind in found.places] == [DiffKind.SLOW]
+
+
+def test_a_side_that_does_not_say_that_it_guards_never_sees_a_cookie(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.asking.PROBE_SECONDS", 60.0)
     desk.new.guarded = False
     desk.read(count=20, cookie=SECRET)
     found = desk.settled(20)
     assert found.skips == {"the candidate is not guarded": 20}
     assert (desk.new.asked, found.compared) == ([], 0)
-    assert 1 <= desk.new.probes <= 4, "probed now and then, not for each read"
+    assert 1 <= desk.new.probes <= 4, "probed once by each worker, not for each read"
 
 
 def test_a_side_that_stops_guarding_is_left_alone_at_once(desk: Bench) -> None:
@@ -102,18 +115,18 @@ def test_a_side_that_stops_guarding_is_left_alone_at_once(desk: Bench) -> None:
 def test_after_the_cutover_the_service_is_the_owner(desk: Bench) -> None:
     desk.table = replace(with_writes(TABLE, "orders", "new"), version=2)
     desk.new.say = lambda asked: {"total": "10.00", "more": 1}
-    await_until(lambda: desk.comparator._known.table.version == 2, 5)
+    await_until(lambda: desk.comparator._known.table.version == 2)
     desk.read()
     assert list(desk.settled(1).places) == [("$.more", DiffKind.MISSING)]
     assert len(desk.new.asked) > len(desk.old.asked)
 
 
-def test_a_rule_approved_meanwhile_is_in_force_within_a_second(desk: Bench) -> None:
+def test_a_rule_approved_meanwhile_is_in_force_when_it_is_next_told(desk: Bench) -> None:
     desk.new.say = lambda asked: {"total": "11.00"}
     desk.read()
     assert desk.settled(1).different == 1
     desk.rules.append(Rule(number=1, pattern="", path="$.total", kind=DiffKind.CHANGED, action="ignore"))
-    await_until(lambda: desk.comparator._known.rules.get("orders"), 1.0)
+    await_until(lambda: desk.comparator._known.rules.get("orders"))
     desk.read()
     found = desk.settled(2)
     assert (found.compared, found.different) == (2, 1)
@@ -122,15 +135,15 @@ def test_a_rule_approved_meanwhile_is_in_force_within_a_second(desk: Bench) -> N
 
 def test_more_than_it_can_do_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.comparator.TELL_SECONDS", 0.05)
-    with bench(workers=2, waiting=5, timeout_seconds=10.0) as desk:
+    with bench(workers=2, waiting=5, timeout_seconds=60.0) as desk:
         desk.old.gate.clear()
         threads = [threading.Thread(target=desk.read, kwargs={"count": 50}) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(20)
             assert not thread.is_alive(), "taking a read never waits"
-        await_until(lambda: desk.total().dropped >= 193, 5)
+        await_until(lambda: desk.total().dropped >= 193)
         desk.old.gate.set()
         found = desk.settled(200)
     assert (found.compared + found.dropped, found.different) == (200, 0)
@@ -140,7 +153,7 @@ def test_more_than_it_can_do_is_dropped_and_counted(monkeypatch: pytest.MonkeyPa
 def test_what_cannot_be_told_now_is_told_later(desk: Bench) -> None:
     desk.outage = True
     desk.read(count=3)
-    await_until(lambda: len(desk.new.asked) == 3, 5)
+    await_until(lambda: len(desk.new.asked) == 3)
     assert desk.told == {}
     desk.outage = False
     assert desk.settled(3).compared == 3
@@ -172,7 +185,7 @@ def test_its_server_takes_mirrored_reads_only(desk: Bench) -> None:
     address = desk.comparator.address
 
     def send(method: str, path: str, **headers: str) -> int:
-        connection = http.client.HTTPConnection(address.host, address.port, timeout=5)
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=30)
         connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
         status = connection.getresponse().status
         connection.close()
@@ -190,10 +203,10 @@ def test_its_server_takes_mirrored_reads_only(desk: Bench) -> None:
 def test_a_context_whose_upstream_nobody_knows_costs_no_worker(desk: Bench) -> None:
     wrong = replace(TABLE.context("orders"), service="nowhere")
     desk.table = replace(with_context(TABLE, "orders", wrong), version=3)
-    await_until(lambda: desk.comparator._known.table.version == 3, 5)
+    await_until(lambda: desk.comparator._known.table.version == 3)
     desk.read(count=10)
     assert desk.settled(10).skips == {"the comparator failed (KeyError)": 10}
     desk.table = replace(TABLE, version=4)
-    await_until(lambda: desk.comparator._known.table.version == 4, 5)
+    await_until(lambda: desk.comparator._known.table.version == 4)
     desk.read()
     assert desk.settled(11).compared == 1

@@ -184,7 +184,7 @@ def test_one_shadow_read_on_a_side_with_another_key_logs_nobody_out(
 def test_a_server_that_was_busy_with_shadow_reads_is_well(site: tuple[str, Pair, Path], client: httpx2.Client) -> None:
     for _ in range(20):
         client.get("/t/write", headers=SHADOW)
-    await_until(lambda: client.get("/t/write-unprotected").text == "written", 5)
+    await_until(lambda: client.get("/t/write-unprotected").text == "written")
     with psycopg.connect(site[1].cluster.dsn(site[1].shop)) as conn:
         waiting = conn.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "

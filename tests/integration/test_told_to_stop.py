@@ -18,14 +18,17 @@ from django.db import connection
 from migration_tools.errors import ExitCode
 from migration_tools.exports.parquet import current_rows
 from migration_tools.kernel import points
+from migration_tools.phases import dumps
 from migration_tools.replication.declaration import Copy
+from migration_tools.state.journal import phase_of
 from tests.conftest import ROOT, SMALL_SHOP, Pair
 from tests.examples.served import Served
 from tests.integration.replication_rig import keeper, kept, rows
 from tests.integration.test_foreign import DEBEZIUM, crm, emails, event, site
-from tests.integration.test_phases import Road, road
+from tests.integration.test_phases import ROAD, Road, road
 from tests.integration.test_read_model_rebuild import EVENTS, shop
 from tests.integration.test_replication import customers, users
+from tests.operators import IMPATIENT
 from tests.races.scene import until
 from tests.read_model_rig import shown
 from tests.stopping import SECONDS, assert_stopped, finished, manage, told_to_stop
@@ -205,3 +208,45 @@ def test_a_backfill_stops_at_a_chunk_and_goes_on_from_it(road: Road, tmp_path: P
     assert again.returncode == 0, again.stderr
     assert f"copy sales_order: {here}" not in again.stderr
     assert road.settled() == []
+
+
+MORE_ORDERS = """
+    INSERT INTO orders_order (public_id, user_id, status, total, currency, client_reference, shipping_address,
+        placed_at, updated_at)
+    SELECT gen_random_uuid(), 1, 'placed', 1, 'EUR', '', '{}', now(), now() FROM generate_series(1, 2500)
+"""
+OLD_TABLES = """
+    SELECT c.oid::regclass::text, c.relfilenode FROM pg_class c
+    WHERE relname LIKE 'orders\\_%' AND relkind = 'r' ORDER BY 1
+"""
+
+
+@pytest.mark.thorough
+def test_a_final_dump_stops_in_the_middle_of_a_table_and_leaves_no_half_of_it(road: Road, tmp_path: Path) -> None:
+    road.stage.shop.execute(MORE_ORDERS)
+    road.go(*ROAD[:5])
+    there, place = road.stage.shop.execute(OLD_TABLES).fetchall(), tmp_path / "final"
+    words = [sys.executable, "manage.py", "strangle_decommission", "orders", "--directory", str(place)]
+    env = {**road.pair.environment(operator=True), **IMPATIENT}
+    assert [name for name, _ in there] == ["orders_order", "orders_orderline"]
+    done = told_to_stop(words, env, "dumps.rows", tmp_path)
+    assert_stopped(done, "stopped; what is done is kept: run the same command again", "dump orders_order: ")
+    assert "dump orders_orderline" not in done.stderr
+    assert list(place.iterdir()) == []
+    assert (phase_of("orders"), road.stage.shop.execute(OLD_TABLES).fetchall()) == ("cutover", there)
+    again = finished(words, env)
+    assert again.returncode == 0, again.stderr
+    assert phase_of("orders") == "decommission"
+    assert {path.name for path in place.iterdir()} == {
+        "manifest.json",
+        *(f"{table}.copy" for table in ("orders_order", "orders_orderline")),
+    }
+    assert dumps.read_manifest(place)["tables"]["orders_order"]["rows"] == 2800
+    road.run("strangle_rollback")
+    assert road.settled() == []
+    # What there was under the names stays until the new dump is whole.
+    (tmp_path / "again").mkdir()
+    road.run("strangle_verify")
+    whole = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert_stopped(told_to_stop(words, env, "dumps.rows", tmp_path / "again"), "stopped")
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == whole

@@ -74,6 +74,8 @@ def test_naively_waiting_for_one_table_while_another_is_held_ends_the_customer(r
         ThreadPoolExecutor(1) as operator,
     ):
         reader.execute("BEGIN; SELECT count(*) FROM orders_orderline")
+        # Else it might be this one's only look, a second after it began to wait, that finds the deadlock.
+        naive.execute("SET deadlock_timeout = '1min'")
         naive.execute("BEGIN; LOCK TABLE orders_order IN ACCESS EXCLUSIVE MODE")
         waiting = operator.submit(naive.execute, "LOCK TABLE orders_orderline IN ACCESS EXCLUSIVE MODE")
         await_blocked(road.pair, reader.info.backend_pid)

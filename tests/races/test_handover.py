@@ -80,7 +80,7 @@ def test_a_consumer_whose_receipts_come_once_a_second_does_not_keep_the_hand_ove
             note_receipt(cursor, stream, consumer, position)
 
     monkeypatch.setattr(stages, "note_receipt", late)
-    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "CUTOVER_BUDGET_SECONDS": 5}
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "CUTOVER_BUDGET_SECONDS": 20}
     stop = threading.Event()
     with stage.running(), stage.running(reverse=True):
         stage.backfill()

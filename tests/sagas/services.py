@@ -3,9 +3,9 @@
 from typing import Any
 
 from migration_tools.sagas.choreography import originates, reacts
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import LocalStep, Rejected, Saga, Step
 from migration_tools.sagas.participant import Command, compensates, performs
-from migration_tools.sagas.registry import declare
 from tests.sagas import tables
 from tests.sagas.definitions import QUICK, SOON
 from tests.sagas.tables import STREAMS, execute, stumble, withdraw

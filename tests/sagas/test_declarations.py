@@ -14,12 +14,13 @@ from django.core import checks
 from migration_tools.errors import SagaError
 from migration_tools.sagas import choreography, participant, registry
 from migration_tools.sagas.choreography import originates, reacts
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import NOTHING, LocalStep, Retry, Saga, Step
 from migration_tools.sagas.flow import find_faults, from_json, hops, to_json
 from migration_tools.sagas.guard import SynchronousStep, allowing_connections, only_database
 from migration_tools.sagas.http_calls import names_of_clients
 from migration_tools.sagas.participant import Command, performs
-from migration_tools.sagas.registry import declare, refuse_mistaken
+from migration_tools.sagas.registry import refuse_mistaken
 from migration_tools.sagas.validation import find_mistakes
 from tests.sagas import services
 from tests.sagas.definitions import ORDER, TRANSFER

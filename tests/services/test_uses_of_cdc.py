@@ -19,9 +19,9 @@ from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
 from migration_tools.playbook.registry import get
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import LocalStep, Saga, Step
 from migration_tools.sagas.orchestrator import start
-from migration_tools.sagas.registry import declare
 from migration_tools.stores.clickhouse.store import ClickHouseStore
 from migration_tools.stores.opening import open_store
 from migration_tools.testing.brokers import EmbeddedRedis

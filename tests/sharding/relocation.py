@@ -4,9 +4,9 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from migration_tools.sagas.declaring import declare
 from migration_tools.sagas.definition import NOTHING, Rejected, Retry, Saga, Step
 from migration_tools.sagas.participant import Command, compensates, performs
-from migration_tools.sagas.registry import declare
 from migration_tools.sharding import relocating
 from migration_tools.sharding.relocating import CannotRelocate, Relocation
 

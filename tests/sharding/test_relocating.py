@@ -155,7 +155,8 @@ def test_a_purchase_under_way_as_its_customer_is_closed_comes_along(regions: Reg
 
 
 def waits(regions: Regions) -> bool:
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    query = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
     return bool(regions.shards.rows("s0", query)[0][0])
 
 

@@ -21,7 +21,8 @@ def test_a_transaction_prepared_before_the_start_of_capture_is_waited_for(pair: 
         )
     starting = Background(lambda: Stage(pair))
     with pair.connect("shop") as conn:
-        tried = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'strangle:%' AND query LIKE 'LOCK%'"
+        tried = """SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'strangle:%' AND query LIKE 'LOCK%'
+                   AND datname = current_database()"""
         until(lambda: conn.execute(tried).fetchone() != (0,), "capture asks for its lock")
         assert starting.running()
         conn.execute("COMMIT PREPARED 'early'")

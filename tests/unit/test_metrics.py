@@ -2,19 +2,20 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from promql_parser import parse_duration
 
 from migration_tools.messaging.metrics import Sample
 from migration_tools.observability.exposition import families
 from migration_tools.observability.figures import FAMILIES
 from tests.architecture.tree import ROOT
+from tests.unit.queries import Labels, StrangeQuery, left_by, queries, rules, targets
 
 DEPLOY = ROOT / "deploy" / "observability"
+ALERTS, DASHBOARD = DEPLOY / "alerts.yml", DEPLOY / "dashboard.json"
 PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 
 
@@ -57,10 +58,13 @@ def test_every_metric_is_documented_with_its_type_and_nothing_else_is() -> None:
     assert rows == {name: kind for name, (kind, _) in FAMILIES.items()}
 
 
-def documented_labels() -> dict[str, set[str]]:
+def documented_labels() -> dict[str, Labels]:
     """What the page says of each metric; test_scrape.py holds that to a scrape."""
     rows = re.findall(r"^\| `(strangle_\w+)` \| \w+ \| ([\w, ]*)\|", PAGE, re.MULTILINE)
-    return {name: set(filter(None, re.split(r"[, ]+", labels))) for name, labels in rows}
+    return {name: frozenset(filter(None, re.split(r"[, ]+", labels))) for name, labels in rows}
+
+
+KNOWN = documented_labels()
 
 
 def test_counters_are_named_as_such_and_nothing_else_is() -> None:
@@ -69,95 +73,88 @@ def test_counters_are_named_as_such_and_nothing_else_is() -> None:
     }
 
 
-def named(text: str) -> set[str]:
-    """The metrics that a text of queries names."""
-    return set(re.findall(r"\bstrangle_[a-z_]+", text))
-
-
-def queries(path: Path) -> list[str]:
-    """Every query of a dashboard or of a file of rules."""
-    if path.suffix == ".json":
-        panels = json.loads(path.read_text())["panels"]
-        return [target["expr"] for panel in panels for target in panel.get("targets", [])]
-    groups = yaml.safe_load(path.read_text())["groups"]
-    return [rule["expr"] for group in groups for rule in group["rules"]]
-
-
-@pytest.mark.parametrize("name", ["dashboard.json", "alerts.yml"])
-def test_every_query_names_metrics_that_there_are(name: str) -> None:
-    found = queries(DEPLOY / name)
-    assert len(found) >= 8
-    for query in found:
-        assert named(query), query
-        assert named(query) <= set(FAMILIES), query
-        assert query.count("(") == query.count(")")
-
-
-def inside(text: str) -> str:
-    """What the parentheses hold with which a text begins."""
-    depth = 0
-    for place, sign in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(sign, 0)
-        if depth == 0:
-            return text[: place + 1]
-    return text
-
-
-def strange_labels(query: str) -> list[str]:
-    """Labels that a query chooses, groups or joins by, and that a metric it concerns does not have."""
-    known = documented_labels()
-    asked: list[tuple[str, str]] = []
-    for name, selector in re.findall(r"\b(strangle_\w+)\{([^}]*)\}", query):
-        asked += [(name, label) for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector)]
-    for found in re.finditer(r"\bby \(([^)]*)\)\s*(?=\()", query):
-        concerned = named(inside(query[found.end() :]))
-        asked += [(name, label) for name in concerned for label in re.split(r"[, ]+", found[1])]
-    for found in re.finditer(r"\bon \(([^)]*)\)\s*(strangle_\w+)", query):
-        asked += [(found[2], label) for label in re.split(r"[, ]+", found[1])]
-    return [f"{name} has no label {label!r}" for name, label in asked if label not in known.get(name, set())]
-
-
-@pytest.mark.parametrize("name", ["dashboard.json", "alerts.yml"])
-def test_every_query_chooses_and_groups_by_labels_that_there_are(name: str) -> None:
-    assert [fault for query in queries(DEPLOY / name) for fault in strange_labels(query)] == []
+@pytest.mark.parametrize("query", queries(ALERTS) + queries(DASHBOARD))
+def test_every_query_is_promql_of_metrics_and_labels_that_there_are(query: str) -> None:
+    left_by(query, KNOWN)
 
 
 def test_an_alert_speaks_of_labels_that_its_query_leaves() -> None:
-    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
-    for rule in (rule for group in groups for rule in group["rules"]):
+    assert len(rules(ALERTS)) >= 8
+    for rule in rules(ALERTS):
         said = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
-        left = set(re.split(r"[, ]+", ",".join(re.findall(r"\bby \(([^)]*)\)", rule["expr"]))))
-        assert said <= left, rule["alert"]
+        assert said <= left_by(rule["expr"], KNOWN), rule["alert"]
+
+
+def test_a_legend_names_labels_that_its_query_leaves() -> None:
+    assert len(targets(DASHBOARD)) >= 8
+    for target in targets(DASHBOARD):
+        said = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert said <= left_by(target["expr"], KNOWN), target["expr"]
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        'strangle_phase{stream="orders"}',
-        "max by (stream, context) (rate(strangle_route_requests_total[5m]))",
-        "strangle_move_seconds > 900 unless on (stream) strangle_phase == 1",
+        "sum by (stream (strangle_dead_letters)",
+        "rate(strangle_dead_letters)",
+        "rated(strangle_dead_letters[5m])",
+        "max by (context) (strangle_move_seconds) > 900 unless on context strangle_phase == 1",
+        "",
     ],
 )
-def test_a_label_that_is_not_is_found(query: str) -> None:
-    assert len(strange_labels(query)) == 1
+def test_a_query_that_prometheus_would_not_take_is_found(query: str) -> None:
+    with pytest.raises(ValueError, match=r".") as found:
+        left_by(query, KNOWN)
+    assert not isinstance(found.value, StrangeQuery)
 
 
-def test_a_query_of_a_metric_that_is_not_is_found() -> None:
-    assert not named("rate(strangle_outbox_rows_total[5m])") <= set(FAMILIES)
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("rate(strangle_outbox_rows_total[5m])", "no metric of ours"),
+        ('strangle_phase{stream="orders"}', "no label"),
+        ("max by (stream, context) (rate(strangle_route_requests_total[5m]))", "no label"),
+        ("max by (context) (max by (stream) (strangle_outbox_pending))", "no label"),
+        ("strangle_move_seconds > 900 unless on (stream) strangle_phase == 1", "no label"),
+        ("max(strangle_move_seconds) > 900 unless on (context) strangle_phase == 1", "no label"),
+        ("sum by (context) (strangle_move_seconds) / sum by (phase) (strangle_phase)", "no series of the two sides"),
+        ("max by (context) (strangle_move_seconds) and strangle_move_seconds", "no series of the two sides"),
+    ],
+)
+def test_a_query_of_what_is_not_or_never_meets_is_found(query: str, says: str) -> None:
+    with pytest.raises(StrangeQuery, match=says):
+        left_by(query, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        (
+            "max by (stream) (strangle_outbox_pending) or max by (stream, consumer) (strangle_consumer_lag_seconds)",
+            "stream",
+        ),
+        ("max by (context) (strangle_move_seconds) / on (context) strangle_phase", "context"),
+        ("sum without (instance, job) (strangle_outbox_pending) > 0", "stream"),
+        ('absent(strangle_phase{context="orders"})', "context"),
+        ("sum(strangle_sagas_stuck)", ""),
+    ],
+)
+def test_the_labels_of_an_answer_are_those_that_each_of_its_series_has(query: str, left: str) -> None:
+    assert left_by(query, KNOWN) == frozenset(left.split())
 
 
 def test_every_alert_says_what_to_do_on_a_page_that_exists() -> None:
-    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    assert len({rule["alert"] for rule in rules}) == len(rules)
-    for rule in rules:
+    assert len({rule["alert"] for rule in rules(ALERTS)}) == len(rules(ALERTS))
+    for rule in rules(ALERTS):
+        assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}, "Prometheus refuses any other key"
+        assert "for" not in rule or parse_duration(rule["for"])
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"].endswith(".")
         assert (ROOT / rule["annotations"]["runbook"]).is_file(), rule["alert"]
 
 
 def test_every_panel_has_a_place_of_its_own_a_title_and_a_unit() -> None:
-    panels = json.loads((DEPLOY / "dashboard.json").read_text())["panels"]
+    panels = json.loads(DASHBOARD.read_text())["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]

@@ -33,7 +33,7 @@ def test_every_mistake_of_replicas_is_reported_at_once() -> None:
         ]
 
     with with_stores(CACHE):
-        found = find_replica_mistakes(Wrong)
+        found = find_replica_mistakes(Wrong.replicas, (*Wrong.projections, *Wrong.references))
         assert [text for text in find_static_mistakes(Wrong) if text in found] == found
     assert [text.partition(": ")[2] or text for text in found] == [
         "no projection goes into 'sales_ordr'; did you mean 'sales_order'?",
@@ -45,7 +45,7 @@ def test_every_mistake_of_replicas_is_reported_at_once() -> None:
 
 
 def test_a_playbook_without_replicas_needs_no_stores() -> None:
-    assert find_replica_mistakes(Orders) == []
+    assert find_replica_mistakes(Orders.replicas, Orders.projections) == []
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Command(Operation):
 
     def operate(self, options: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         playbook = get(options["context"])
-        mistakes = find_replica_mistakes(playbook)
+        mistakes = find_replica_mistakes(playbook.replicas, (*playbook.projections, *playbook.references))
         if mistakes:
             raise PlaybookError(playbook.context, mistakes)
         replicas = _chosen(playbook, options["only"])

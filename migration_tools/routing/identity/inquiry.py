@@ -10,6 +10,8 @@ from migration_tools.errors import StrangleError
 # A visitor waits for it.
 SECONDS = 2.0
 BYTES_AT_MOST = 65_536
+# How a service shows the monolith whose token it asks for.
+SESSION_HEADER = "x-strangler-session"
 
 
 class Unreachable(StrangleError):

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COOKIE = "sx_identity"
-# How a service shows the monolith whose token it asks for.
-SESSION_HEADER = "x-strangler-session"
 
 
 @dataclass(frozen=True, kw_only=True)

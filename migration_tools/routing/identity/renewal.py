@@ -5,8 +5,7 @@ import threading
 import time
 
 from migration_tools.conf import settings
-from migration_tools.routing.identity.inquiry import Unreachable, ask
-from migration_tools.routing.identity.reading import SESSION_HEADER
+from migration_tools.routing.identity.inquiry import SESSION_HEADER, Unreachable, ask
 from migration_tools.routing.identity.tokens import session_mark
 
 # A browser that comes with an old token asks for several things at once: the monolith is asked once.

@@ -7,7 +7,7 @@ from django.views import View
 
 from migration_tools.conf import settings
 from migration_tools.messaging.feed import consumer_of
-from migration_tools.routing.identity.reading import SESSION_HEADER
+from migration_tools.routing.identity.inquiry import SESSION_HEADER
 from migration_tools.routing.identity.user import describe
 
 KEYS_AGE_SECONDS = 60

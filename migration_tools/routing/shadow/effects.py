@@ -1,42 +1,13 @@
-"""What a request can set off outside its databases, mail and tasks: noted and kept back while a shadow read runs."""
+"""Mail and tasks, which a request sets off outside its databases: noted and kept back while a shadow read runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 
+from migration_tools.routing.shadow.attempts import current
 
-class Attempts:
-    """What a shadow request tried to write, each name once."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def add(self, name: str) -> None:
-        if name not in self.names:
-            self.names.append(name)
-
-
-_current: ContextVar[Attempts | None] = ContextVar("strangler_shadow", default=None)
 _quenched = False
-
-
-def current() -> Attempts | None:
-    """The attempts of the shadow request that this code runs in; None in any other."""
-    return _current.get()
-
-
-@contextmanager
-def watching(attempts: Attempts) -> Iterator[None]:
-    """Keep back mail and tasks for the length of the block, noting each attempt."""
-    token = _current.set(attempts)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 def quench() -> None:
@@ -50,7 +21,7 @@ def quench() -> None:
         from migration_tools.routing.shadow.tasks import quench_tasks
     except ImportError:
         return  # without Celery there are no tasks
-    quench_tasks(current)
+    quench_tasks()
 
 
 class _Unsent(BaseEmailBackend):

@@ -8,7 +8,8 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.db import Error, connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from migration_tools.routing.shadow.effects import Attempts, quench, watching
+from migration_tools.routing.shadow.attempts import Attempts, watching
+from migration_tools.routing.shadow.effects import quench
 
 SHADOW_HEADER = "x-strangler-shadow"
 PROBE = "probe"

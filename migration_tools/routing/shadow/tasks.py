@@ -1,15 +1,14 @@
 """Celery's tasks, noted and kept back while a shadow read runs."""
 
-from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
 
-from migration_tools.routing.shadow.effects import Attempts
+from migration_tools.routing.shadow.attempts import current
 
 
-def quench_tasks(current: Callable[[], Attempts | None]) -> None:
-    """Publish no task while `current` says that a shadow request runs; once for the process.
+def quench_tasks() -> None:
+    """Publish no task while a shadow request runs; once for the process.
 
     Every way to send a task (delay, apply_async, canvases) ends in Celery.send_task; eager ones run in the request
     and are kept from writing as its view is.
