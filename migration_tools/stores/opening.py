@@ -13,6 +13,7 @@ from migration_tools.stores.ports import Store
 ENGINES = {
     "clickhouse": "migration_tools.stores.clickhouse.server:ClickHouseServer",
     "chdb": "migration_tools.stores.clickhouse.embedded:EmbeddedClickHouse",
+    "elasticsearch": "migration_tools.stores.elasticsearch.store:ElasticsearchStore",
     "mongodb": "migration_tools.stores.mongodb:MongoStore",
     "postgresql": "migration_tools.stores.postgres.replica:PostgresStore",
     "redis": "migration_tools.stores.redis:RedisStore",

@@ -16,8 +16,9 @@ from urllib.parse import quote, unquote
 import redis
 
 from migration_tools.errors import StoreError
-from migration_tools.stores.canonical import Digests, Kind, RowHash, bucket_of, canonical, digest_rows, row_hash
-from migration_tools.stores.ports import Column, Held, Key, Progress, Shape, Values, VersionedRow, newest
+from migration_tools.stores.canonical import Digests, RowHash, bucket_of, digest_rows, row_hash
+from migration_tools.stores.json_values import canonical_or_foreign, from_json, to_json
+from migration_tools.stores.ports import Held, Key, Progress, Shape, Values, VersionedRow, newest
 
 ROWS_AT_ONCE = 500
 SCAN_ROWS = 1_000
@@ -127,7 +128,7 @@ class RedisStore:
             return False
         pairs = zip(shape.columns, values, strict=True)
         if self._form == "json":
-            return json.dumps({column.name: _to_json(column, value) for column, value in pairs}, ensure_ascii=False)
+            return json.dumps({column.name: to_json(column, value) for column, value in pairs}, ensure_ascii=False)
         return [part for column, value in pairs if value is not None for part in (column.name, value)]
 
     def _all(self, shape: Shape) -> Iterator[tuple[Key, int, Values]]:
@@ -173,37 +174,12 @@ class RedisStore:
         if isinstance(row, Exception):
             return tuple("(a key of another type)" for _ in shape.columns)
         if self._form == "hash":
-            return tuple(_canonical(column, row.get(column.name)) for column in shape.columns)
+            return tuple(canonical_or_foreign(column, row.get(column.name)) for column in shape.columns)
         try:
             document = json.loads(row)
-            return tuple(_from_json(column, document.get(column.name)) for column in shape.columns)
+            return tuple(from_json(column, document.get(column.name)) for column in shape.columns)
         except (ValueError, AttributeError):
             return tuple("(no JSON object)" for _ in shape.columns)
-
-
-def _to_json(column: Column, value: str | None) -> object:
-    if value is None:
-        return None
-    if column.kind is Kind.INTEGER:
-        return int(value)
-    return value == "true" if column.kind is Kind.BOOLEAN else value
-
-
-def _from_json(column: Column, value: object) -> str | None:
-    """Canonical text of a JSON value; one of another type than is written gets text that no value has."""
-    if value is None:
-        return None
-    kind = {Kind.INTEGER: int, Kind.BOOLEAN: bool}.get(column.kind, str)
-    if type(value) is not kind:
-        return f"(JSON {type(value).__name__}) {value!r}"
-    return _canonical(column, str(value).lower() if kind is bool else str(value))
-
-
-def _canonical(column: Column, text: str | None) -> str | None:
-    try:
-        return canonical(column.kind, text)
-    except ValueError:
-        return f"(no number) {text}"
 
 
 def _place(shape: Shape, key: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ import tantivy
 
 from migration_tools.errors import StoreError
 from migration_tools.stores.canonical import Digests, Kind, RowHash, bucket_of, canonical, digest_rows, row_hash
+from migration_tools.stores.full_text import Found
 from migration_tools.stores.ports import Column, Held, Key, Progress, Shape, Values, VersionedRow, newest
 
 KEY, VERSION, LIVE, ROW = "_key", "_version", "_live", "_row"
@@ -30,15 +31,6 @@ INDEX, PROGRESS, COLUMNS = "index", "progress.json", "columns.json"
 WRITER_BYTES = 50_000_000
 PATIENCE_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Keys, the best first, how many rows match, and for each facet how many of these have each value."""
-
-    keys: list[Key]
-    total: int
-    facets: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class TantivyStore:
@@ -129,11 +121,7 @@ class TantivyStore:
         facets: Sequence[str] = (),
         limit: int = 100,
     ) -> Found:
-        """Rows that have all the words in some of the columns `within`, and exactly these values; counted by facets.
-
-        Raises:
-            StoreError: there is no such index, or no such column.
-        """
+        """See FullText."""
         kinds = {column.name: column.kind for column in shape.columns}
         with _answering():
             index = self._index(shape)

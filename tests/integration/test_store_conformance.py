@@ -1,4 +1,8 @@
-"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, Tantivy, MongoDB."""
+"""Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, Tantivy, MongoDB.
+
+Elasticsearch's adapter is tried against osmem-server, which speaks OpenSearch's API, and against Elasticsearch or
+OpenSearch themselves where ELASTICSEARCH_URL names one.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +19,7 @@ from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
 from migration_tools.testing.postgres import EmbeddedPostgres
 from migration_tools.testing.stores import StoreConformance
 from tests.conftest import Cluster
+from tests.search_server import search_url
 
 Opener = Callable[[], Store]
 
@@ -24,6 +29,13 @@ def redis_url() -> Iterator[str]:
     """A Redis of this module's own."""
     with EmbeddedRedis() as server:
         yield server.url
+
+
+@pytest.fixture(scope="module")
+def elasticsearch_url() -> Iterator[str]:
+    """A search server of this module's own, or the one that is named."""
+    with search_url() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +133,11 @@ class TestTantivy(StoreConformance):
         from migration_tools.stores.tantivy import TantivyStore
 
         return lambda: TantivyStore(str(tmp_path))
+
+
+class TestElasticsearch(StoreConformance):
+    @pytest.fixture
+    def opened(self, elasticsearch_url: str) -> Opener:
+        from migration_tools.stores.elasticsearch.store import ElasticsearchStore
+
+        return lambda: ElasticsearchStore(elasticsearch_url)
