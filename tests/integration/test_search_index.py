@@ -1,7 +1,11 @@
-"""The catalogue in a search engine of its own (Tantivy): the same words find the same products, and facets agree."""
+"""The catalogue in a search engine of its own: the same words find the same products, and facets agree.
+
+In Tantivy, and by Elasticsearch's adapter in osmem-server or what ELASTICSEARCH_URL names, see tests.search_server.
+"""
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,17 @@ from django.conf import settings
 from django.test import override_settings
 
 from migration_tools.errors import StoreError
-from migration_tools.stores.ports import Column, Shape, VersionedRow
+from migration_tools.stores.elasticsearch.store import ElasticsearchStore
+from migration_tools.stores.full_text import FullText
+from migration_tools.stores.opening import open_store
+from migration_tools.stores.ports import Column, Shape, Store, VersionedRow
 from migration_tools.stores.tantivy import TantivyStore
 from migration_tools.transfer.replica_copy import copy_replica
 from migration_tools.transfer.replica_sync import following
 from migration_tools.verification.replicas import compare_replica
 from tests.replica_playbook import ReplicatedOrders
 from tests.replica_settings import PLAYBOOKS
+from tests.search_server import search_url
 from tests.services.rig import RunningService
 from tests.stage import Stage
 
@@ -42,8 +50,30 @@ SHAPE = Shape(
 )  # fmt: skip
 AS_ROWS = """
     SELECT p.id::text, p.code, p.title, c.title, CASE WHEN price_cents < 1000 THEN 'under 10' WHEN price_cents < 5000
-        THEN '10 to 50' WHEN price_cents < 20000 THEN '50 to 200' ELSE '200 and more' END, on_sale::text, p.version
+        THEN '10 to 50' WHEN price_cents < 20000 THEN '50 to 200' ELSE '200 and more' END, on_sale::text, p.version + 1
     FROM shelf_product p JOIN shelf_category c ON c.id = category_id"""
+
+
+@pytest.fixture(scope="module")
+def elasticsearch_url() -> Iterator[str]:
+    with search_url() as url:
+        yield url
+
+
+@pytest.fixture(params=["tantivy", "elasticsearch"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """A store of each engine that searches, as STORES has it."""
+    tantivy = request.param == "tantivy"
+    url = str(tmp_path) if tantivy else request.getfixturevalue("elasticsearch_url")
+    return {"ENGINE": request.param, "URL": url}
+
+
+def fresh(store: Any, shape: Shape) -> FullText:
+    """The store, searching all that was written to it."""
+    assert isinstance(store, TantivyStore | ElasticsearchStore)
+    if isinstance(store, ElasticsearchStore):
+        store.refresh(shape)
+    return store
 
 
 @pytest.fixture
@@ -86,7 +116,7 @@ def by_service(service: RunningService, query: dict[str, str]) -> tuple[set[str]
             page += 1
 
 
-def by_index(store: TantivyStore, query: dict[str, str]) -> tuple[set[str], dict[str, Any]]:
+def by_index(store: FullText, query: dict[str, str]) -> tuple[set[str], dict[str, Any]]:
     """The same of the index; a facet's counts leave its own choice out."""
     asked: dict[str, Any] = {"words": query["q"], "within": ("title", "code")}
     chosen = {name: query[key] for name, key in (("category", "category"), ("band", "price")) if key in query}
@@ -119,11 +149,18 @@ def queries(choose: random.Random) -> Iterator[dict[str, str]]:
 
 
 def test_the_same_words_find_the_same_products_in_both_engines_and_facets_agree(
-    catalog: RunningService, tmp_path: Path
+    catalog: RunningService, engine: dict[str, str]
 ) -> None:
     """Fed twice, in any order, with older states between; asked again after products changed."""
-    choose, store = random.Random(71), TantivyStore(str(tmp_path))
-    store.prepare(SHAPE)
+    with override_settings(MIGRATION_TOOLS={"STORES": {"search": engine}}), closing(open_store("search")) as store:
+        store.drop(SHAPE)
+        store.prepare(SHAPE)
+        agree(catalog, store)
+        store.drop(SHAPE)
+
+
+def agree(catalog: RunningService, store: Store) -> None:
+    choose = random.Random(71)
     older = [VersionedRow(key=row.key, version=row.version - 1, values=None) for row in rows(catalog)]
     for _ in range(2):
         found = 0
@@ -131,26 +168,29 @@ def test_the_same_words_find_the_same_products_in_both_engines_and_facets_agree(
         choose.shuffle(fed)
         for start in range(0, len(fed), 90):
             store.upsert(SHAPE, fed[start : start + 90])
+        index = fresh(store, SHAPE)
         for query in queries(choose):
             said = by_service(catalog, query)
-            assert by_index(store, query) == said, query
+            assert by_index(index, query) == said, query
             found += len(said[0])
         assert found > 50
         catalog.rows(
             """UPDATE shelf_product SET title = 'blue стул', on_sale = id %% 2 = 0, version = version + 2
                WHERE id %% 3 = 0"""
         )
-    store.close()
 
 
 @pytest.mark.thorough
-def test_orders_are_copied_synced_and_compared_in_an_index_as_in_any_store(stage: Stage, tmp_path: Path) -> None:
+def test_orders_are_copied_synced_and_compared_in_an_index_as_in_any_store(
+    stage: Stage, engine: dict[str, str]
+) -> None:
     """The road of every replica: capture, copy, sync, compare; then the index is asked by words."""
-    stores = {name: {"ENGINE": "tantivy", "URL": str(tmp_path)} for name in ("analytics", "cache")}
+    stores = dict.fromkeys(("analytics", "cache"), engine)
     chosen = {**settings.MIGRATION_TOOLS, "PLAYBOOKS": PLAYBOOKS, "STORES": stores}
     [orders, *_] = ReplicatedOrders.replicas
     with override_settings(MIGRATION_TOOLS=chosen):
         with following("default", "orders", orders) as follower:
+            follower.store.drop(follower.bound.shape)
             for _chunk in copy_replica(follower, rows=100):
                 write_a_little(stage)
         for _ in range(3):
@@ -163,12 +203,12 @@ def test_orders_are_copied_synced_and_compared_in_an_index_as_in_any_store(stage
             _, result = compare_replica(follower)
             shape, store = follower.bound.shape, follower.store
             assert (result.count, result.rows_source > 250) == (0, True)
-            assert isinstance(store, TantivyStore)
             wanted = stage.shop.execute(
                 """SELECT id::text FROM orders_order
                    WHERE to_tsvector('simple', coalesce(note, '')) @@ to_tsquery('simple', 'ñ7')"""
             ).fetchall()
-            assert store.search(shape, "Ñ7", within=["remark"]).keys == wanted
+            assert fresh(store, shape).search(shape, "Ñ7", within=["remark"]).keys == wanted
+            store.drop(shape)
 
 
 def write_a_little(stage: Stage) -> None:

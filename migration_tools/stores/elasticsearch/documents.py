@@ -20,17 +20,19 @@ ID, LIVE = f"{OURS}.id", f"{OURS}.live"
 NAME_BYTES = 255
 # Lucene takes terms of up to 32,766 bytes and refuses the whole document for a longer one.
 LONGEST_EXACT = 8_191
-LONGEST_WORD = 255
 
+# Not a tokenizer of this pattern: whitespace's cuts words that are too long for Lucene.
 SETTINGS = {
     "analysis": {
-        "tokenizer": {"strangle_words": {"type": "pattern", "pattern": r"[^\p{L}\p{M}\p{N}]+"}},
-        "filter": {"strangle_short": {"type": "length", "max": LONGEST_WORD}},
+        "char_filter": {
+            "strangle_words": {"type": "pattern_replace", "pattern": r"[^\p{L}\p{M}\p{N}]+", "replacement": " "}
+        },
         "analyzer": {
             "strangle_words": {
                 "type": "custom",
-                "tokenizer": "strangle_words",
-                "filter": ["lowercase", "strangle_short"],
+                "char_filter": ["strangle_words"],
+                "tokenizer": "whitespace",
+                "filter": ["lowercase"],
             }
         },
     }
