@@ -2,12 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Protocol
 
 from migration_tools.conf import settings
 from migration_tools.errors import SettingsError
 from migration_tools.projections.declaration import Change, ReadModel
 from migration_tools.projections.slots import Slot
+
+# Named, not imported: only who opens a store needs its driver.
+ENGINES = {
+    "redis": "migration_tools.projections.redis_rows:RedisRows",
+    "elasticsearch": "migration_tools.projections.elasticsearch_rows:ElasticsearchRows",
+}
 
 
 class Elsewhere(Protocol):
@@ -39,17 +46,16 @@ def opened(model: ReadModel) -> Iterator[Elsewhere]:
     """The store that the model names, for the block; its calls raise StoreAway while it does not answer.
 
     Raises:
-        SettingsError: there is none of that name, or it is not Redis.
+        SettingsError: there is none of that name, or its engine holds no read models.
     """
-    from migration_tools.projections.redis_rows import RedisRows
-
     store = settings().STORES.get(model.store)
-    if store is None or store.get("ENGINE") != "redis":
+    if store is None or store.get("ENGINE") not in ENGINES:
         raise SettingsError(
             f"read model {model.name!r} has the store {model.store!r}; MIGRATION_TOOLS['STORES'] must name it with "
-            f"ENGINE 'redis', but has {sorted(settings().STORES)}"
+            f"ENGINE {' or '.join(map(repr, ENGINES))}, but has {sorted(settings().STORES)}"
         )
-    rows = RedisRows(model, str(store["URL"]))
+    module, _, kind = ENGINES[store["ENGINE"]].partition(":")
+    rows: Elsewhere = getattr(import_module(module), kind)(model, str(store["URL"]))
     try:
         yield rows
     finally:

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import redis
 
 from migration_tools.errors import StoreAway, StoreError
-from migration_tools.projections.columns import Column, Largest, Latest, Steps
-from migration_tools.projections.declaration import Change, Put, ReadModel, Table
-from migration_tools.projections.merging import Row, WrongValue, gone, put, typed
+from migration_tools.projections.declaration import Change, ReadModel, Table
+from migration_tools.projections.documents import changed, from_document, key_parts, table_of, to_document
+from migration_tools.projections.merging import Row
 from migration_tools.projections.slots import Slot
 
 ATTEMPTS = 50
@@ -35,7 +35,7 @@ class RedisRows:
         """See Elsewhere."""
         with self._answering():
             for change in changes:
-                table = self._table(change.table)
+                table = table_of(self.model, change.table)
                 self._merge(table, slot, change, stream, position)
             if shown and self._redis.get(self._pointer()) != str(slot.number):
                 # A swap that was cut off before it could say so, or a Redis that was emptied.
@@ -43,7 +43,7 @@ class RedisRows:
 
     def read(self, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """See Elsewhere."""
-        declared = self._table(table)
+        declared = table_of(self.model, table)
         with self._answering():
             slot = self._redis.get(self._pointer())
             text = self._redis.get(self._place(declared, int(slot or 0), key))
@@ -80,14 +80,11 @@ class RedisRows:
             for _ in range(ATTEMPTS):
                 pipe.watch(place)
                 before = _decoded(table, pipe.get(place))
-                if isinstance(change, Put):
-                    after = put(table, before, change.values, stream=stream, position=position, erases=True)
-                else:
-                    after = gone(before, erases=True)
+                after = changed(table, before, change, stream=stream, position=position)
                 if after == before:
                     return
                 pipe.multi()
-                pipe.set(place, _encoded(after))
+                pipe.set(place, json.dumps(to_document(after)))
                 try:
                     pipe.execute()
                 except redis.WatchError:
@@ -95,17 +92,8 @@ class RedisRows:
                 return
         raise StoreError(f"a row of {table.name!r} was written by others {ATTEMPTS} times; try again")
 
-    def _table(self, name: str) -> Table:
-        try:
-            return self.model.table(name)
-        except KeyError:
-            raise WrongValue(f"read model {self.model.name!r} has no table {name!r}") from None
-
     def _place(self, table: Table, number: int, key: Mapping[str, Any]) -> str:
-        if set(key) != set(table.key):
-            raise WrongValue(f"the key of {table.name!r} is {sorted(table.key)}, but {sorted(key)} were said")
-        parts = [str(typed(table, name, kind, key[name])) for name, kind in table.key.items()]
-        return _prefix(table, number) + ":".join(quote(part, safe="") for part in parts)
+        return _prefix(table, number) + ":".join(quote(part, safe="") for part in key_parts(table, key))
 
     def _pointer(self) -> str:
         return f"strangle:{self.model.name}:live"
@@ -115,28 +103,5 @@ def _prefix(table: Table, number: int) -> str:
     return f"{table.name}:s{number}:"
 
 
-def _encoded(row: Row) -> str:
-    return json.dumps(
-        {"values": row.values, "versions": row.versions, "seen": row.seen, "gone": row.gone}, default=_text
-    )
-
-
 def _decoded(table: Table, text: str | None) -> Row:
-    if text is None:
-        return Row()
-    held = json.loads(text)
-    values = {
-        name: typed(table, name, _kind(table.columns[name]), value)
-        for name, value in held["values"].items()
-        if name in table.columns
-    }
-    return Row(values=values, versions=held["versions"], seen=held["seen"], gone=held["gone"])
-
-
-def _kind(column: Column) -> str:
-    assert isinstance(column, Latest | Steps | Largest)  # noqa: S101  (others are refused by validation)
-    return column.type
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return Row() if text is None else from_document(table, json.loads(text))

@@ -1,14 +1,7 @@
-"""What Elasticsearch's adapter sends, and what it says of answers that a server gives on its bad days.
+"""What Elasticsearch's adapter sends, and what it says of answers that a server gives on its bad days."""
 
-The server here is a stand-in that answers as it is told, since no server in memory has a bad day of its own.
-"""
-
-import json
 import logging
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +11,7 @@ from migration_tools.stores.elasticsearch import store as adapter
 from migration_tools.stores.elasticsearch.documents import index_of, mapping
 from migration_tools.stores.elasticsearch.store import ElasticsearchStore
 from migration_tools.stores.ports import Column, Shape, VersionedRow
+from tests.search_stand_in import NOTHING, StandIn, stand_in
 
 SHAPE = Shape(
     name="shop.products",
@@ -26,49 +20,13 @@ SHAPE = Shape(
     columns=(Column(name="id", type="bigint"), Column(name="title", type="text")),
     declaration="1",
 )
-NOTHING: dict[str, Any] = {"_shards": {"failed": 0}, "hits": {"hits": []}, "errors": False}
-
-
-@dataclass
-class StandIn:
-    """The answers by a part of the path, and what was asked."""
-
-    url: str = ""
-    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @pytest.fixture
 def server() -> Iterator[StandIn]:
     """A server that answers what the test says, else with nothing found."""
-    said = StandIn()
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            said.asked.append((f"{self.command} {self.path}", self.headers.get("Authorization", ""), body))
-            found = (each for part, each in said.answers.items() if part in self.path)
-            status, document = next(found, (200, NOTHING))
-            content = document.encode() if isinstance(document, str) else json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Nobody reads it."""
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    said.url = f"http://shop:hu%3Ash@127.0.0.1:{listening.server_port}"
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield said
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with stand_in() as said:
+        yield said
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ OURS = "strangle"
 ID, LIVE = f"{OURS}.id", f"{OURS}.live"
 NAME_BYTES = 255
 # Lucene takes terms of up to 32,766 bytes and refuses the whole document for a longer one.
-LONGEST_EXACT = 8_191
+LONGESTEXACT = 8_191
 
 # Not a tokenizer of this pattern: whitespace's cuts words that are too long for Lucene.
 SETTINGS = {
@@ -38,21 +38,22 @@ SETTINGS = {
     }
 }
 
-_EXACT = {"type": "keyword", "ignore_above": LONGEST_EXACT}
+EXACT = {"type": "keyword", "ignore_above": LONGESTEXACT}
 # NaN and infinity are no numbers there: they are kept, and not found by ranges.
-_NUMBER = {"type": "double", "ignore_malformed": True}
+NUMBER = {"type": "double", "ignore_malformed": True}
+WORDS = {"type": "text", "analyzer": "strangle_words", "fields": {"exact": EXACT}}
 _FIELDS: Mapping[Kind, dict[str, Any]] = {
     Kind.INTEGER: {"type": "long"},
     Kind.BOOLEAN: {"type": "boolean"},
-    Kind.DECIMAL: _NUMBER,
-    Kind.SINGLE: _NUMBER,
-    Kind.DOUBLE: _NUMBER,
-    Kind.TEXT: {"type": "text", "analyzer": "strangle_words", "fields": {"exact": _EXACT}},
+    Kind.DECIMAL: NUMBER,
+    Kind.SINGLE: NUMBER,
+    Kind.DOUBLE: NUMBER,
+    Kind.TEXT: WORDS,
     # As PostgreSQL prints them they sort as they are; dates of Elasticsearch have fewer years and no infinity.
-    Kind.MOMENT: _EXACT,
-    Kind.TIMESTAMP: _EXACT,
-    Kind.DATE: _EXACT,
-    Kind.UUID: _EXACT,
+    Kind.MOMENT: EXACT,
+    Kind.TIMESTAMP: EXACT,
+    Kind.DATE: EXACT,
+    Kind.UUID: EXACT,
 }
 
 

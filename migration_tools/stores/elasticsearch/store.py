@@ -55,9 +55,9 @@ class ElasticsearchStore:
         )
         if reserved:
             raise StoreError(f"columns {reserved} are named as no field of a document may be; leave them out")
-        self._make(PROGRESS, {"mappings": {"dynamic": False}})
+        self._cluster.make(PROGRESS, {"mappings": {"dynamic": False}})
         index = index_of(shape.into)
-        if self._make(index, {"settings": SETTINGS, "mappings": mapping(shape)}):
+        if self._cluster.make(index, {"settings": SETTINGS, "mappings": mapping(shape)}):
             return
         _, found = self._cluster.ask("GET", f"/{escaped(index)}/_mapping")
         kept = [each["mappings"].get("_meta", {}).get("columns") for each in found.values()]
@@ -171,16 +171,6 @@ class ElasticsearchStore:
             total=found["hits"]["total"]["value"],
             facets={name: _counts(name, found["aggregations"][name]) for name in facets},
         )
-
-    def _make(self, index: str, body: Mapping[str, Any]) -> bool:
-        """Make an index; False when there is one of that name."""
-        status, answer = self._cluster.ask("HEAD", f"/{escaped(index)}", expecting={404})
-        if status != 404:
-            return False
-        status, answer = self._cluster.ask("PUT", f"/{escaped(index)}", body, expecting={400})
-        if status == 400 and answer.get("error", {}).get("type") != "resource_already_exists_exception":
-            raise StoreError(f"Elasticsearch refused the index {index!r}: {described(status, answer)}")
-        return status != 400
 
     def _present(self, shape: Shape) -> None:
         status, _ = self._cluster.ask("HEAD", _path(shape), expecting={404})

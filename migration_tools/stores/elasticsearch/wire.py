@@ -15,6 +15,7 @@ ANSWER_SECONDS = 60.0
 # It is there and will take the same later: too busy, or without the shards that it needs.
 PASSING = {429, 502, 503, 504}
 CONFLICT = "version_conflict_engine_exception"
+EXISTS = "resource_already_exists_exception"
 
 _TYPE = re.compile(r"[a-z][a-z_]*\Z")
 _FIELD = re.compile(r"field \[([^\]]+)\]")
@@ -82,6 +83,16 @@ class Cluster:
         if answer.status_code >= 300 and answer.status_code not in expecting:
             raise StoreError(f"Elasticsearch refused: {described(answer.status_code, document)}")
         return answer.status_code, document
+
+    def make(self, index: str, body: Mapping[str, Any]) -> bool:
+        """Make an index; False when there is one of that name."""
+        status, answer = self.ask("HEAD", f"/{escaped(index)}", expecting={404})
+        if status != 404:
+            return False
+        status, answer = self.ask("PUT", f"/{escaped(index)}", body, expecting={400})
+        if status == 400 and answer.get("error", {}).get("type") != EXISTS:
+            raise StoreError(f"Elasticsearch refused the index {index!r}: {described(status, answer)}")
+        return status != 400
 
     def search(self, index: str, body: Mapping[str, Any]) -> Any:
         """The answer of a whole search: one that some shards did not take part in would be rows that are missing.
