@@ -2,8 +2,8 @@
 
 Each slot has an index for each table, `<table>-s<number>`; the alias `<table>` leads to the live one and shows rows
 that are there. A swap changes the aliases of all tables in one request, so a search sees one slot or the other, whole.
-See Note [rows outside the database] in projections.redis_rows. Reading by key sees the last event, a search sees it within
-the index's refresh interval, a second.
+See Note [rows outside the database] in projections.redis_rows. Reading by key sees the last event, a search sees it
+within the index's refresh interval, a second.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

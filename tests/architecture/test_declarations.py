@@ -69,6 +69,7 @@ def test_the_toolkit_requires_django_alone() -> None:
                 "chdb",
                 "clickhouse",
                 "contracts",
+                "elasticsearch",
                 "eventstore",
                 "mongodb",
                 "parquet",

@@ -4,12 +4,11 @@ Against osmem-server, or what ELASTICSEARCH_URL names; see tests.search_server.
 """
 
 import contextlib
-import json
 import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -31,9 +30,8 @@ from tests.conftest import Pair, cloned_pair
 from tests.integration.test_read_model_rebuild import rebuild
 from tests.read_model_rig import history, install_models, publish, settle, undone
 from tests.search_server import EmbeddedSearch, search_url
-from tests.search_stand_in import stand_in
 
-VIEWS = ("order_analytics", "order_days")
+VIEWS = {"order_analytics": "order_id", "order_days": "day"}
 
 
 class OrderAnalytics(ReadModel):
@@ -226,35 +224,35 @@ def test_rows_that_are_gone_or_not_there_yet_are_in_no_search_and_stay_gone(
     )
 
 
-def test_two_that_write_one_row_at_once_lose_nothing(rows: ElasticsearchRows, url: str) -> None:
+class Meanwhile(dict[str, Any]):
+    """Values that let another write, once, between the reading of a row and its writing."""
+
+    def __init__(self, values: dict[str, Any], other: Callable[[], None]):
+        super().__init__(values)
+        self._others = [other]
+
+    def items(self) -> Any:
+        while self._others:
+            self._others.pop()()
+        return super().items()
+
+
+def test_what_another_writes_between_reading_and_writing_is_not_lost(rows: ElasticsearchRows) -> None:
     """Consumers take turns by a lock; a rebuild's consumer and a mistaken second one do not."""
-    slot = Slot(model="order_analytics", number=1, state=LIVE, fingerprint="", version=1, held={}, origins={}, after={},
-                complete=())  # fmt: skip
+    slot = Slot(
+        model="order_analytics", number=1, state=LIVE, fingerprint="", version=1, held={}, origins={}, after={},
+        complete=(),
+    )  # fmt: skip
     key = {"order_id": "00000000-0000-0000-0000-000000000001"}
-    said = {"customer_id": 7, "total": "1.50", "currency": "EUR"}
-    start = threading.Barrier(len(said))
-    failed: list[Exception] = []
 
-    def write(column: str) -> None:
-        own = ElasticsearchRows(rows.model, url)
-        try:
-            start.wait()
-            for position in range(1, 20):
-                value = said[column] if position == 19 else {"customer_id": position}.get(column, f"{position}")
-                own.apply(slot, [Put("order_analytics", key, {column: value})], stream="orders", position=position,
-                          shown=True)  # fmt: skip
-        except Exception as error:
-            failed.append(error)
-        finally:
-            own.close()
+    def write(position: int, values: Mapping[str, Any]) -> None:
+        rows.apply(slot, [Put("order_analytics", key, values)], stream="orders", position=position, shown=True)
 
-    threads = [threading.Thread(target=write, args=[column]) for column in said]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-    assert rows.read("order_analytics", key) == {**key, **said, "total": Decimal("1.50")}
+    # First a row that nobody has made yet, then one that is there.
+    write(1, Meanwhile({"total": "1.00"}, lambda: write(2, {"currency": "EUR"})))
+    assert rows.read("order_analytics", key) == {**key, "total": Decimal("1.00"), "currency": "EUR"}
+    write(4, Meanwhile({"total": "2.00"}, lambda: write(3, {"currency": "CHF"})))
+    assert rows.read("order_analytics", key) == {**key, "total": Decimal("2.00"), "currency": "CHF"}
 
 
 def test_a_rebuild_swaps_all_tables_at_once_and_no_search_sees_half_of_them(
@@ -298,13 +296,10 @@ def totals(search: Cluster) -> tuple[int, ...]:
     body = {
         "size": 0,
         "track_total_hits": True,
-        "aggs": {view: {"filter": {"exists": {"field": field}}} for view, field in zip(VIEWS, FIELDS, strict=True)},
+        "aggs": {view: {"filter": {"exists": {"field": field}}} for view, field in VIEWS.items()},
     }
     found = search.search(",".join(VIEWS), body)["aggregations"]
     return tuple(found[view]["doc_count"] for view in VIEWS)
-
-
-FIELDS = ("order_id", "day")
 
 
 def place(number: int) -> str:
@@ -352,23 +347,3 @@ def test_while_the_server_is_away_no_event_is_given_up(store: Pair) -> None:
         server.start()
         deliver([event])
         assert rows.read("order_analytics", key) is not None
-
-
-def test_a_slot_is_refreshed_before_searches_are_led_to_it() -> None:
-    """By what is asked of a server, since osmem-server needs no refresh."""
-    with stand_in() as server, contextlib.closing(ElasticsearchRows(OrderAnalytics(), server.url)) as rows:
-        server.answers["_alias/order"] = (200, {"order_days-s1": {}, "order_analytics-s1": {}})
-        rows.show(2)
-    *_, refreshed, _, _, (path, _, body) = server.asked
-    assert (refreshed[0], path) == ("POST /order_analytics-s2,order_days-s2/_refresh", "POST /_aliases")
-    assert [next(iter(action)) for action in json.loads(body)["actions"]][-2:] == ["add", "add"]
-
-
-def test_a_column_named_as_what_stands_beside_a_row_is_refused(url: str) -> None:
-    class Named(OrderAnalytics):
-        tables = (Table(name="named", key={"strangle": "bigint"}, source="orders", columns={}),)
-
-    rows = ElasticsearchRows(Named(), url)
-    with pytest.raises(StoreError, match="column 'strangle' of 'named' is named as what stands beside a row"):
-        rows.show(1)
-    rows.close()

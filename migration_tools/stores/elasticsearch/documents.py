@@ -19,7 +19,7 @@ OURS = "strangle"
 ID, LIVE = f"{OURS}.id", f"{OURS}.live"
 NAME_BYTES = 255
 # Lucene takes terms of up to 32,766 bytes and refuses the whole document for a longer one.
-LONGESTEXACT = 8_191
+LONGEST_EXACT = 8_191
 
 # Not a tokenizer of this pattern: whitespace's cuts words that are too long for Lucene.
 SETTINGS = {
@@ -38,7 +38,7 @@ SETTINGS = {
     }
 }
 
-EXACT = {"type": "keyword", "ignore_above": LONGESTEXACT}
+EXACT = {"type": "keyword", "ignore_above": LONGEST_EXACT}
 # NaN and infinity are no numbers there: they are kept, and not found by ranges.
 NUMBER = {"type": "double", "ignore_malformed": True}
 WORDS = {"type": "text", "analyzer": "strangle_words", "fields": {"exact": EXACT}}
