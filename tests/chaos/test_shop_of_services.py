@@ -1,4 +1,4 @@
-"""Customers buy from three services that are killed and go deaf: lines, stock and money are conserved all the same."""
+"""Customers buy from three services whose processes and databases fail: lines, stock and money are conserved."""
 
 import contextlib
 import os
@@ -16,14 +16,17 @@ pytestmark = pytest.mark.thorough
 SEED = int(os.environ.get("SHOP_STORM_SEED", "20261"))
 KINDS = ("orchestrated", "choreographed")
 CUSTOMERS, PRODUCTS, ON_HAND, LIMIT = 6, 3, 20, 90
-STROKES = 4
+BLOWS = ("killed", "deaf", "cut", "its database is slow", "its database is away", "all databases crash")
 
 
 @pytest.fixture(scope="module")
-def services(cluster: EmbeddedPostgres) -> Iterator[Shop]:
-    """The three services, for both ways of carrying a checkout through."""
-    with opened(cluster) as shop:
-        yield shop
+def services() -> Iterator[Shop]:
+    """The three services, for both ways of carrying a checkout through, on a server of their own: it will crash."""
+    with EmbeddedPostgres() as own, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRANGLE_TEST_PG_PORT", str(own.port))
+        patch.setenv("STRANGLE_TEST_PG_PASSWORD", own.password)
+        with opened(own) as shop:
+            yield shop
 
 
 class Shopper(threading.Thread):
@@ -48,24 +51,30 @@ class Shopper(threading.Thread):
                 self.acknowledged.append(bought)
 
 
-def strike(shop: Shop, dice: random.Random, pause: threading.Event) -> None:
-    """One misfortune: a service is killed and started again, deaf for a while, or all its connections end."""
+def strike(shop: Shop, blow: str, dice: random.Random, pause: threading.Event) -> None:
+    """One misfortune of one service, or of all: it ends after a while."""
     name = dice.choice(NAMES)
-    match dice.choice(("kill", "kill", "deaf", "cut")):
-        case "kill":
+    match blow:
+        case "killed":
             shop.kill(name)
             pause.wait(dice.uniform(0.0, 0.5))
             shop.begin(shop.kind)
-        case "deaf":
-            shop.wires[name].deafen()
+        case "deaf" | "its database is slow":
+            wire = (shop.wires if blow == "deaf" else shop.database_wires)[name]
+            wire.deafen()
             pause.wait(dice.uniform(0.5, 2.0))
-            shop.wires[name].hear()
+            wire.hear()
         case "cut":
             shop.wires[name].cut()
+        case "its database is away":
+            with shop.database_away(name):
+                pause.wait(dice.uniform(0.2, 1.0))
+        case "all databases crash":
+            shop.crash_databases()
     pause.wait(dice.uniform(0.1, 0.5))
 
 
-def test_whatever_is_killed_or_deaf_every_purchase_is_whole_or_was_never_made(services: Shop) -> None:
+def test_whatever_is_killed_deaf_or_crashes_every_purchase_is_whole_or_was_never_made(services: Shop) -> None:
     """First with a conductor, then by events alone, which those under way from before do not mind."""
     shop = services
     shop.begin(KINDS[0])
@@ -77,12 +86,12 @@ def test_whatever_is_killed_or_deaf_every_purchase_is_whole_or_was_never_made(se
         shopper.start()
     with contextlib.ExitStack() as calm:
         calm.callback(stop.set)
-        for wire in shop.wires.values():
+        for wire in (*shop.wires.values(), *shop.database_wires.values()):
             calm.callback(wire.hear)
         for kind in KINDS:
             shop.begin(kind)
-            for _ in range(STROKES):
-                strike(shop, dice, pause)
+            for blow in dice.sample(BLOWS, len(BLOWS)):
+                strike(shop, blow, dice, pause)
     for shopper in shoppers:
         shopper.join(30)
         assert not shopper.is_alive()

@@ -48,18 +48,27 @@ class Shop:
         self.databases = databases
         self.ports = {name: free_port() for name in NAMES}
         self.wires = {name: stack.enter_context(Wire(self.ports[name])) for name in NAMES}
+        self.database_wires = {name: stack.enter_context(Wire(cluster.port)) for name in NAMES}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.conns = {
-            name: stack.enter_context(psycopg.connect(cluster.dsn(base), autocommit=True))
-            for name, base in databases.items()
-        }
+        self.conns: dict[str, psycopg.Connection[Any]] = {}
+        self._look()
+        stack.callback(self._look_away)
         self.kind = "orchestrated"
 
+    def _look(self) -> None:
+        for name, base in self.databases.items():
+            self.conns[name] = psycopg.connect(self.cluster.dsn(base), autocommit=True)
+
+    def _look_away(self) -> None:
+        for each in self.conns.values():
+            each.close()
+
     def environment(self, name: str, **more: str) -> dict[str, str]:
-        """What a process of a service is started with; it meets the others over the wires."""
+        """What a process of a service is started with; it meets the others, and its database, over the wires."""
         return {
             **rig.environment(name, self.databases[name], "owner"),
             **{f"{other.upper()}_ADDRESS": f"127.0.0.1:{self.wires[other].port}" for other in NAMES},
+            f"{name.upper()}_DB_PORT": str(self.database_wires[name].port),
             "SERVED_PORT": str(self.ports[name]),
             "ORDERS_CHECKOUT": self.kind,
             **more,
@@ -117,6 +126,12 @@ class Shop:
                 yield
             finally:
                 operator.execute(shut(sql.Identifier(database), sql.SQL("true")))
+
+    def crash_databases(self) -> None:
+        """Let the server of all databases crash, and start it; call only where the server is the test's own."""
+        self._look_away()
+        self.cluster.restart("immediate")
+        self._look()
 
     # Customers and staff.
 
