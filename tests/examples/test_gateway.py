@@ -70,7 +70,11 @@ def test_the_dashboard_says_which_of_its_parts_are_older_and_asks_only_for_the_w
     gateway: Served, elsewhere: dict[str, Leaf], away: Any
 ) -> None:
     path = "/api/customers/5/dashboard/"
+    for leaf in elsewhere.values():
+        leaf.calls.clear()
     whole = get(gateway, 5, path)
+    assert [len(leaf.calls) for leaf in elsewhere.values()] == [1, 1, 1, 1], "one call a source"
+    assert len(whole.json()["products"]) > 1
     assert whole.json().keys() == {"customer", "recent_orders", "products", "recommendations"}
     assert "customer;dur=" in whole.headers["server-timing"]
     for leaf in elsewhere.values():

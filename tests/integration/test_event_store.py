@@ -139,6 +139,9 @@ def test_snapshots_save_reading_and_may_be_dropped_at_any_time(store: Pair, monk
     for _ in range(99):
         ACCOUNTS.change(at, lambda account: account.deposit(1))
     assert due(ACCOUNTS, Policy()) == []
+    with undone():
+        ACCOUNTS.change(at, lambda account: account.deposit(1))
+        assert due(ACCOUNTS, Policy()) == [at], "the hundredth event makes it due"
     read: list[int] = []
     select = EventRecorder.select_events
 

@@ -299,6 +299,18 @@ def test_a_late_event_takes_nothing_back(truth: Truth) -> None:
     assert truth.loads == 1
 
 
+def test_a_late_event_does_not_make_an_older_answer_good_enough(truth: Truth) -> None:
+    """Events of versions 3 and 2 come the wrong way round, and whoever is asked answers with 2, a replica that lags."""
+    entities = RemoteCache(name="t", load=truth.load)
+    assert entities.get(1) == "one"
+    for version in (3, 2):
+        entities.invalidate(1, version)
+    truth.version, truth.value = 2, "two"
+    entities.get(1)
+    truth.version, truth.value = 3, "three"
+    assert entities.get(1) == "three"
+
+
 def test_a_load_that_began_before_the_event_and_ends_after_it_is_not_given_to_later_readers(truth: Truth) -> None:
     entities = RemoteCache(name="t", load=truth.load)
     truth.hold = threading.Event()
