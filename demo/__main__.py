@@ -17,7 +17,7 @@ from types import FrameType
 from demo import OUTPUT, ROOT
 from demo.closing import summarise
 from demo.commands import CommandFailed
-from demo.companions import COMPANIONS, STREAMS, start_checkouts, start_companions
+from demo.companions import COMPANIONS, STREAMS, start_checkouts, start_companions, start_snapshots
 from demo.further import OFFERED, first, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
@@ -100,6 +100,7 @@ def up(options: argparse.Namespace) -> int:
                 narrator.say(f"starting {', '.join((*stack.contexts[1:], *COMPANIONS))}")
                 stack.start_services(*stack.contexts[1:], workers=1)
                 start_checkouts(stack)
+                start_snapshots(stack)
                 start_companions(stack)
                 operator_file = OUTPUT / "operator.env"
                 OUTPUT.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,14 @@ def start_checkouts(stack: Stack) -> None:
     stack.manage_forever("runner of sagas", "orders_owner", *runner)
 
 
+def start_snapshots(stack: Stack) -> None:
+    """Let the accounts of payers be read from snapshots, where the payments service is there."""
+    if "payments" in stack.contexts:
+        asked = ("strangle_event_store", "snapshots", "payer_account", "--every", "60")
+        settings = ("--settings", "extracted_services.payments.settings")
+        stack.manage_forever("snapshots of payments", "payments_owner", *asked, *settings)
+
+
 def start_companions(stack: Stack) -> None:
     """Make their schemas, and start of each one a web process and its consumers."""
     for name, companion in COMPANIONS.items():

@@ -21,6 +21,7 @@ from migration_tools.errors import ReplicationError
 from migration_tools.kernel import points
 from migration_tools.kernel.ids import uuid7
 from migration_tools.replication.asking import client
+from migration_tools.stores.postgres.patience import waited_for
 
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 ATTEMPTS = 12
@@ -90,10 +91,11 @@ def send_due() -> str | None:
 
 
 def run(stop: threading.Event) -> None:
-    """Send until told to stop; several senders share the work."""
+    """Send until told to stop; several senders share the work. A database that is away is waited for."""
     while not stop.is_set():
-        if send_due() is None:
-            stop.wait(IDLE_SECONDS)
+        with waited_for(settings().DATABASE, stop, "sender of commands"):
+            if send_due() is None:
+                stop.wait(IDLE_SECONDS)
 
 
 def retry(key: str) -> bool:

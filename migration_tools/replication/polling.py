@@ -3,7 +3,8 @@
 import datetime as dt
 import json
 import random
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -13,8 +14,10 @@ from django.db import connections, transaction
 from migration_tools.conf import settings
 from migration_tools.errors import ReplicationError
 from migration_tools.replication.asking import Unanswered, client
+from migration_tools.stores.postgres.patience import waited_for
 
 LONGEST_PAUSE_SECONDS = 600.0
+IDLE_SECONDS = 0.5
 
 _PLACE: LiteralString = """
     INSERT INTO strangle_poll AS p (name, etag, last_modified, cursor, failures, next_at)
@@ -135,6 +138,23 @@ def due() -> list[Poll]:
         cursor.execute("SELECT name FROM strangle_poll WHERE next_at > now()")
         waiting = {name for (name,) in cursor.fetchall()}
     return [poll for poll in polls.values() if poll.name not in waiting]
+
+
+def ask_due(tell: Callable[[str], object]) -> None:
+    """Ask whatever is due, each in its turn; `tell` hears of those that were not answered."""
+    for poll in due():
+        try:
+            ask(poll)
+        except ReplicationError as error:
+            tell(str(error))
+
+
+def run(stop: threading.Event, tell: Callable[[str], object]) -> None:
+    """Ask what is due until told to stop; a database that is away is waited for."""
+    while not stop.is_set():
+        with waited_for(settings().DATABASE, stop, "polls"):
+            ask_due(tell)
+            stop.wait(IDLE_SECONDS)
 
 
 def _get(poll: Poll, params: Mapping[str, str], headers: Mapping[str, str]) -> httpx2.Response:

@@ -21,6 +21,7 @@ from migration_tools.replication.taking import once
 from tests.examples.served import Served
 from tests.integration.replication_rig import keeper, kept, rows
 from tests.leaf import Leaf, serving
+from tests.races.scene import Background, until
 
 __all__ = ["keeper", "kept"]
 
@@ -240,6 +241,39 @@ def test_a_command_exists_exactly_if_its_change_does(till: Till) -> None:
     assert send_all() == 0
     with transaction.atomic(), pytest.raises(ReplicationError, match="has method 'GET'"):
         commands.want("till", "GET", "/take/")
+
+
+LOST = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ %s"
+
+
+def test_a_sender_whose_database_goes_away_waits_for_it(till: Till) -> None:
+    stop = threading.Event()
+    sender = Background(lambda: commands.run(stop))
+    try:
+        until(lambda: rows(LOST, "strangle_command") == [(True,)], "its session has ended")
+        wanted()
+        until(lambda: rows("SELECT state FROM strangle_command") == [("d",)] or not sender.running(), "it is sent")
+    finally:
+        stop.set()
+        sender.outcome()
+    assert rows("SELECT count(*) FROM till") == [(1,)]
+
+
+def test_polls_whose_database_goes_away_wait_for_it(goods: Goods) -> None:
+    poll = Poll(name="goods", service="goods", path="/goods/", every_seconds=60)
+    stop, told = threading.Event(), list[str]()
+    polling_on = Background(lambda: polling.run(stop, told.append))
+    try:
+        until(lambda: len(polling.read(poll).documents) == 2, "the first answer is kept")
+        until(lambda: rows(LOST, "strangle_poll") == [(True,)], "its session has ended")
+        goods.rows.append({"id": 3, "name": "three", "at": "2025-01-02T10:00:00+00:00"})
+        rows("UPDATE strangle_poll SET next_at = now()")
+        until(lambda: len(polling.read(poll).documents) == 3 or not polling_on.running(), "it asks again")
+    finally:
+        stop.set()
+        polling_on.outcome()
+    assert len(polling.read(poll).documents) == 3
+    assert told == []
 
 
 class Truth:

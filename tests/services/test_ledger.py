@@ -3,6 +3,8 @@
 import datetime as dt
 import json
 import random
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 
 from extracted_services.payments.aggregates import Account, OverLimit
+from tests.races.scene import until
+from tests.services import rig
 from tests.services.rig import RunningService
 
 pytest_plugins = ["tests.services.rig"]
@@ -129,6 +133,32 @@ def test_after_any_business_the_ledger_says_what_the_payments_say(running: Get) 
         "SELECT count(*) FROM strangle_event WHERE event_type = 'payer_account.carried' AND aggregate_id = ANY (%s)"
     )
     assert service.rows(carried, [Account.create_id(payer) for payer in payers]) == [(0,)]
+
+
+@pytest.mark.thorough
+def test_snapshots_are_taken_in_the_background_also_after_the_database_was_away(running: Get) -> None:
+    service = running("payments")
+    argv = [sys.executable, "manage.py", "strangle_event_store", "snapshots", "payer_account", "--every", "0.1"]
+    env = rig.environment("payments", service.database, "owner")
+    many = [step for n in range(100) for step in order(316_000 + n, 31_600 + n % 2, "1.00", "capture", "refund")]
+
+    def taken(payer: int) -> bool:
+        query = "SELECT count(*) FROM strangle_snapshot WHERE aggregate_id = %s"
+        return service.rows(query, Account.create_id(payer)) == [(1,)]
+
+    with subprocess.Popen(argv, cwd=rig.ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as worker:
+        try:
+            settle(service, [step for step in many if step["order_id"] % 2 == 0])
+            until(lambda: taken(31_600) or worker.poll() is not None, "the first one is taken", 30)
+            lost = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND usename = 'payments_owner' AND query ~ 'strangle_snapshot'"""
+            until(lambda: service.rows(lost) == [(True,)], "its session has ended", 30)
+            settle(service, [step for step in many if step["order_id"] % 2])
+            until(lambda: taken(31_601) or worker.poll() is not None, "it goes on", 30)
+            assert taken(31_601)
+        finally:
+            worker.terminate()
+        assert worker.wait(30) == 0
 
 
 @pytest.mark.thorough

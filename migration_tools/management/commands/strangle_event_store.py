@@ -53,6 +53,7 @@ class Command(Examples):
                 f"{error.name!r} is not installed; pip install 'django-strangler[eventstore]'"
             ) from error
         from migration_tools.eventstore import snapshots
+        from migration_tools.stores.postgres.patience import waited_for
 
         aggregates, name = find(options["aggregate_type"]), options["aggregate_type"]
         match options["action"]:
@@ -61,11 +62,12 @@ class Command(Examples):
                 if options["dry_run"]:
                     number = len(snapshots.due(aggregates, policy, limit=None))
                     return self._tell(options, "due", number, f"{number} snapshots of {name!r} would be taken")
-                while True:
-                    taken = len(list(snapshots.take_due(aggregates, policy, stop)))
-                    self._tell(options, "taken", taken, f"{taken} snapshots of {name!r} taken")
-                    if options["every"] is None or stop.wait(options["every"]):
-                        break
+                if options["every"] is None:
+                    return self._take(options, snapshots.take_due(aggregates, policy, stop))
+                while not stop.is_set():
+                    with waited_for(aggregates.alias, stop, "snapshots"):
+                        self._take(options, snapshots.take_due(aggregates, policy, stop))
+                        stop.wait(options["every"])
             case "drop-snapshots":
                 with rolled_back(aggregates.alias) if options["dry_run"] else nullcontext():
                     number = snapshots.drop(aggregates)
@@ -74,6 +76,10 @@ class Command(Examples):
             case _:
                 for line in _lines(aggregates.history(options["aggregate"], since=options["since"])):
                     self.stdout.write(line)
+
+    def _take(self, options: dict[str, Any], taken: Iterator[Any]) -> None:
+        number = len(list(taken))
+        self._tell(options, "taken", number, f"{number} snapshots of {options['aggregate_type']!r} taken")
 
     def _tell(self, options: dict[str, Any], name: str, number: int, message: str) -> None:
         told = {name: number, "dry_run": options["dry_run"], "message": message}

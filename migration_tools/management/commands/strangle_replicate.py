@@ -10,8 +10,6 @@ from migration_tools.errors import ExitCode, ReplicationError
 from migration_tools.management.examples import Examples
 from migration_tools.management.signals import heed_signals, watch
 
-IDLE_SECONDS = 0.5
-
 
 class Command(Examples):
     """Runs in the service that keeps the copies."""
@@ -90,15 +88,10 @@ class Command(Examples):
 
         stop = threading.Event()
         with heed_signals(stop):
-            while not stop.is_set():
-                for poll in polling.due():
-                    try:
-                        polling.ask(poll)
-                    except ReplicationError as error:
-                        self.stderr.write(str(error))
-                if options["once"]:
-                    return
-                stop.wait(IDLE_SECONDS)
+            if options["once"]:
+                polling.ask_due(self.stderr.write)
+            else:
+                polling.run(stop, self.stderr.write)
 
     def _send(self, options: dict[str, Any]) -> None:
         from migration_tools.replication import commands
