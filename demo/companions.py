@@ -55,9 +55,9 @@ def start_checkouts(stack: Stack) -> None:
 def start_snapshots(stack: Stack) -> None:
     """Let the accounts of payers be read from snapshots, where the payments service is there."""
     if "payments" in stack.contexts:
-        asked = ("strangle_event_store", "snapshots", "payer_account", "--every", "60")
-        settings = ("--settings", "extracted_services.payments.settings")
-        stack.manage_forever("snapshots of payments", "payments_owner", *asked, *settings)
+        # The command's own words end with its task's; what is Django's stands before them.
+        asked = ("--settings", "extracted_services.payments.settings", "snapshots", "payer_account", "--every", "60")
+        stack.manage_forever("snapshots of payments", "payments_owner", "strangle_event_store", *asked)
 
 
 def start_companions(stack: Stack) -> None:
