@@ -39,7 +39,7 @@ def proxy(shared: Rig) -> Rig:
 
 
 def test_a_growing_share_moves_users_only_forwards_and_python_agrees_with_envoy(proxy: Rig) -> None:
-    keys = [f"visitor-{number}" for number in range(250)]
+    keys = [f"visitor-{number}" for number in range(150)]
     on_new: set[str] = set()
     for percent in (0, 1, 25, 50, 100):
         proxy.publish(lambda table, percent=percent: with_reads(table, "orders", percent))
