@@ -28,7 +28,8 @@ def problem_response(exc: Exception, context: dict[str, Any]) -> Response | None
     if response is None:
         return None
     if isinstance(exc, ValidationError):
-        body = problem(response.status_code, "the request is not valid", errors=response.data)
+        errors = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
+        body = problem(response.status_code, f"invalid {', '.join(sorted(errors))}; see errors", errors=errors)
     else:
         body = problem(response.status_code, str(response.data.get("detail", "")))
     headers = {name: response[name] for name in ("WWW-Authenticate", "Retry-After") if name in response}

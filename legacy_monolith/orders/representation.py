@@ -28,7 +28,7 @@ class OrderRequest(serializers.Serializer):
         allow_null=True, allow_blank=True, default=None, max_length=2000, trim_whitespace=False
     )
     shipping_address = serializers.DictField(child=serializers.JSONField(allow_null=True), default=dict)
-    lines = LineRequest(many=True, allow_empty=False, max_length=100)
+    lines = serializers.ListField(child=LineRequest(), min_length=1, max_length=100)
 
     def validate_shipping_address(self, value: dict[str, Any]) -> dict[str, Any]:
         _refuse_what_jsonb_cannot_hold(value)

@@ -28,7 +28,7 @@ class IllegalTransition(Exception):
 
     def __init__(self, order: Order, to: Status) -> None:
         legal = " or ".join(LEGAL_FROM[to])
-        super().__init__(f"an order that is {order.status!s} cannot become {to.value}; it must be {legal}")
+        super().__init__(f"order is {str(order.status)!r}; only an order that is {legal} can become {to.value}")
         self.status = order.status
         self.to = to
 

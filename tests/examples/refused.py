@@ -7,9 +7,6 @@ comes to refuse for another reason is a fault, and so is one that comes to work 
 
 #: (Exit code, part of what is said) → the lines.
 BY_SENTENCE: dict[tuple[int, str], list[str]] = {
-    (1, "PostgreSQL has no common values of 'orders_order.currency'"): [
-        "strangle_advise orders --region orders_order.currency",
-    ],
     (3, "2 couplings are new; undo that, or accept it"): [
         "strangle_guard check --trace var/traces",
     ],

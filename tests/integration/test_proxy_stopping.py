@@ -64,7 +64,7 @@ def test_an_agent_whose_database_hangs_still_stops(
         began = time.monotonic()
         control.run_until_signalled(agent)
         assert time.monotonic() - began < 15
-        assert not alive(agent.envoy.pid)
+        await_until(lambda: not alive(agent.envoy.pid))
         assert "in source" in capfd.readouterr().err, "where it hangs is told"
         answers.set()
 

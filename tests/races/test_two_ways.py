@@ -190,7 +190,7 @@ def capture_everything(conn: psycopg.Connection[Any], table: TableSpec) -> None:
             table, event, str(owner[0]) if owner else "", layout[0] if layout else 0
         ).as_string()
         naive = re.sub(r"IF coalesce.*? THEN", "IF false THEN", body, count=1, flags=re.DOTALL)
-        for statement in triggers._function(names[event], sql.Composed([sql.SQL(naive)])):
+        for statement in triggers._function(names[event], sql.Composed([sql.SQL(naive)]), "public"):
             conn.execute(statement)
 
 
