@@ -24,7 +24,7 @@ def run_cell(crossroads: Crossroads, cell: Cell, *, seed: int = 1) -> Ledger:
     for number in range(TRIES):
         with crossroads.at(cell.before) as world:
             with crossroads.busy(world, seed=seed) as ledger:
-                struck = _strike(world, cell, still_seconds=1.0 + number / 2)
+                struck = _strike(world, cell, still_seconds=1.0 + number)
                 if struck:
                     complete(world, cell)
             if struck:
