@@ -1,4 +1,4 @@
-"""MongoDB as a replica's store: one document a row, replaced by an upsert that only a version not newer lets through.
+"""MongoDB as a replica's store: one document a row, replaced where its version is not newer.
 
 Integers and booleans are BSON's own, bounded numerics Decimal128 where it is exact; everything else is PostgreSQL's
 text, dates included, because BSON's have milliseconds. A deleted row leaves a document with nothing but its version.
@@ -30,6 +30,7 @@ from migration_tools.stores.ports import Column, Held, Key, Progress, Shape, Val
 VERSION, DELETED = "_version", "_deleted"
 PROGRESS = "strangle_replica"
 DUPLICATE_KEY = 11_000
+AT_ONCE = 500
 DECIMAL_DIGITS = 34
 
 
@@ -50,23 +51,17 @@ class MongoStore:
             self._database.command("ping")
 
     def upsert(self, shape: Shape, rows: Sequence[VersionedRow]) -> None:
-        """See Store. A newer document does not match, so the upsert tries to insert, and its `_id` is there already."""
-        kept = newest(rows)
-        if not kept:
-            return
-        changes = [
-            pymongo.ReplaceOne(
-                {"_id": _identity(shape, row.key), VERSION: {"$lte": row.version}}, _document(shape, row), upsert=True
-            )
-            for row in kept
-        ]
-        with _answering():
-            try:
-                self._database[shape.into].bulk_write(changes, ordered=False)
-            except BulkWriteError as error:
-                faults = (error.details or {}).get("writeErrors", [])
-                if not faults or any(fault.get("code") != DUPLICATE_KEY for fault in faults):
-                    raise
+        """See Store. What is there already, deleted rows too, is replaced where its version is not newer."""
+        collection = self._database[shape.into]
+        for part in _parts(newest(rows)):
+            with _answering():
+                known = _insert(collection, [_document(shape, row) for row in part])
+                changes = [
+                    pymongo.ReplaceOne({"_id": document["_id"], VERSION: {"$lte": document[VERSION]}}, document)
+                    for document in known
+                ]
+                if changes:
+                    collection.bulk_write(changes, ordered=False)
 
     def read(self, shape: Shape, keys: Collection[Key]) -> dict[Key, Held]:
         """See Store."""
@@ -123,6 +118,23 @@ class MongoStore:
         with _answering():
             for found in self._database[shape.into].find({DELETED: {"$ne": True}}):
                 yield _key(found), _values(shape, found)
+
+
+def _parts(rows: Sequence[VersionedRow]) -> Iterator[Sequence[VersionedRow]]:
+    for start in range(0, len(rows), AT_ONCE):
+        yield rows[start : start + AT_ONCE]
+
+
+def _insert(collection: Any, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Insert documents; those of which there is one already."""
+    try:
+        collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        faults = (error.details or {}).get("writeErrors", [])
+        if not faults or any(fault.get("code") != DUPLICATE_KEY for fault in faults):
+            raise
+        return [documents[fault["index"]] for fault in faults]
+    return []
 
 
 def _document(shape: Shape, row: VersionedRow) -> dict[str, Any]:

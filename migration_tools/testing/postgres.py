@@ -48,15 +48,15 @@ def free_port() -> int:
             return port
 
 
-def fleeting_directory() -> Path:
-    """A new directory for a cluster of a test run: in memory where there is room, else among temporary files.
+def fleeting_directory(kind: str = "pg") -> Path:
+    """A new directory for a server of a test run: in memory where there is room, else among temporary files.
 
     A run makes and drops hundreds of databases. On ext4 that costs more than all tests together: a new file looks at
     each file that was deleted in the last seconds (half of two cores was in `recently_deleted` of ext4_create).
     """
     memory = Path("/dev/shm")  # noqa: S108  (made private by mkdtemp)
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES
-    return Path(tempfile.mkdtemp(prefix="strangle-pg-", dir=memory if roomy else None))
+    return Path(tempfile.mkdtemp(prefix=f"strangle-{kind}-", dir=memory if roomy else None))
 
 
 class EmbeddedPostgres:

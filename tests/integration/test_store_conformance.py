@@ -1,13 +1,12 @@
 """Every engine that ships keeps the promises of a store: PostgreSQL 15 and 18, ClickHouse, Redis, Tantivy, MongoDB.
 
-Elasticsearch's adapter is tried against osmem-server, which speaks OpenSearch's API, and against Elasticsearch or
-OpenSearch themselves where ELASTICSEARCH_URL names one.
+Elasticsearch's adapter is tried against osmem-server, which speaks OpenSearch's API, and MongoDB's against BriskDB,
+which speaks its protocol; against themselves where ELASTICSEARCH_URL and MONGODB_URL name them.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -19,6 +18,7 @@ from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
 from migration_tools.testing.postgres import EmbeddedPostgres
 from migration_tools.testing.stores import StoreConformance
 from tests.conftest import Cluster
+from tests.document_server import mongodb_url
 from tests.search_server import search_url
 
 Opener = Callable[[], Store]
@@ -35,6 +35,13 @@ def redis_url() -> Iterator[str]:
 def elasticsearch_url() -> Iterator[str]:
     """A search server of this module's own, or the one that is named."""
     with search_url() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def mongodb() -> Iterator[str]:
+    """A MongoDB of this module's own, or the one that is named."""
+    with mongodb_url() as url:
         yield url
 
 
@@ -118,13 +125,12 @@ class TestRedisJson(TestRedisHashes):
     form = "json"
 
 
-@pytest.mark.skipif(not os.environ.get("MONGODB_URL"), reason="MONGODB_URL names no MongoDB server")
 class TestMongoDB(StoreConformance):
     @pytest.fixture
-    def opened(self) -> Any:
+    def opened(self, mongodb: str) -> Opener:
         from migration_tools.stores.mongodb import MongoStore
 
-        return lambda: MongoStore(os.environ["MONGODB_URL"])
+        return lambda: MongoStore(mongodb)
 
 
 class TestTantivy(StoreConformance):
