@@ -1,9 +1,12 @@
 """Edits of a module's text that leave all the rest as it is: a field declared anew, an import added."""
 
 import ast
+import sys
 from collections.abc import Sequence
 
 from migration_tools.errors import AnalysisError
+
+OTHERS = 2
 
 
 def replace_field(text: str, model: str, field: str, declaration: str) -> str:
@@ -36,23 +39,67 @@ def declared_options(text: str, model: str, field: str, dropped: frozenset[str])
 
 
 def add_imports(text: str, imports: Sequence[tuple[str, str]]) -> str:
-    """Import each (module, name) that is not yet, behind the first block of imports; a formatter sorts them."""
-    tree = ast.parse(text)
-    there = {(node.module, each.name) for node in tree.body if isinstance(node, ast.ImportFrom) for each in node.names}
-    missing = [f"from {module} import {name}" for module, name in imports if (module, name) not in there]
-    if not missing:
-        return text
-    at = 0
-    for number, node in enumerate(tree.body):
-        docstring = not number and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if not docstring and not isinstance(node, ast.Import | ast.ImportFrom):
-            break
-        at = node.end_lineno or node.lineno
+    """Import each (module, name) that is not yet, where the first block of imports has its like, in their order.
+
+    The modules are of other packages than the text's own.
+    """
+    for module, name in imports:
+        text = _add_import(text, module, name)
+    return text
+
+
+def _add_import(text: str, module: str, name: str) -> str:
+    block = _first_imports(text)
     lines = text.splitlines(keepends=True)
-    head = "".join(lines[:at])
-    only_text = bool(tree.body) and not any(isinstance(n, ast.Import | ast.ImportFrom) for n in tree.body)
-    gap = "\n" if only_text else ""
-    return head + gap + "".join(f"{line}\n" for line in missing) + "".join(lines[at:])
+    for node in block:
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module == module:
+            if name in {each.name for each in node.names}:
+                return text
+            names = sorted([*node.names, ast.alias(name)], key=lambda each: each.name)
+            return _replaced(lines, node, ast.unparse(ast.ImportFrom(module, names, 0)) + "\n")
+    made = f"from {module} import {name}\n"
+    like = [node for node in block if _section(node) == OTHERS]
+    for node in like:
+        if isinstance(node, ast.ImportFrom) and str(node.module) > module:
+            return "".join([*lines[: node.lineno - 1], made, *lines[node.lineno - 1 :]])
+    before = like or [node for node in block if _section(node) < OTHERS]
+    if before:
+        at = before[-1].end_lineno or before[-1].lineno
+        return "".join([*lines[:at], *([] if like else ["\n"]), made, *lines[at:]])
+    at = block[0].lineno - 1 if block else _behind_docstring(text)
+    head = [*lines[:at], "\n"] if at and not block else lines[:at]
+    return "".join([*head, made, *(["\n"] if block else []), *lines[at:]])
+
+
+def _first_imports(text: str) -> list[ast.Import | ast.ImportFrom]:
+    found: list[ast.Import | ast.ImportFrom] = []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.append(node)
+        elif found or not _is_docstring(node):
+            break
+    return found
+
+
+def _section(node: ast.Import | ast.ImportFrom) -> int:
+    """The future, the standard library, other packages, the package itself: the order in which formatters have them."""
+    if isinstance(node, ast.ImportFrom) and node.level:
+        return OTHERS + 1
+    root = str(node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).partition(".")[0]
+    return 0 if root == "__future__" else 1 if root in sys.stdlib_module_names else OTHERS
+
+
+def _behind_docstring(text: str) -> int:
+    body = ast.parse(text).body
+    return body[0].end_lineno or 0 if body and _is_docstring(body[0]) else 0
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _replaced(lines: list[str], node: ast.stmt, new: str) -> str:
+    return "".join([*lines[: node.lineno - 1], new, *lines[node.end_lineno or node.lineno :]])
 
 
 def imports_for_types(text: str, module: str, name: str) -> bool:
@@ -72,9 +119,7 @@ def drop_import(text: str, name: str) -> str:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and any((each.asname or each.name) == name for each in node.names):
             node.names = [each for each in node.names if (each.asname or each.name) != name]
-            lines = text.splitlines(keepends=True)
-            kept = [ast.unparse(node) + "\n"] if node.names else []
-            return "".join([*lines[: node.lineno - 1], *kept, *lines[node.end_lineno or node.lineno :]])
+            return _replaced(text.splitlines(keepends=True), node, ast.unparse(node) + "\n" if node.names else "")
     return text
 
 

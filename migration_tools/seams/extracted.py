@@ -104,9 +104,9 @@ def _is_extracted(context: str) -> bool:
 
 
 def _message(context: str, label: str) -> str:
-    calls = offered_by(context)
+    calls = [f"seam({context!r}).{name}()" for name in offered_by(context)]
     instead = (
-        f"call seam({context!r}).{calls[0]}()" + (f", or one of {', '.join(calls[1:])}" if calls[1:] else "")
+        f"call {', '.join(calls[:-1])}{' or ' if calls[1:] else ''}{calls[-1]}"
         if calls
         else f"declare a seam for {context!r} and call it"
     )

@@ -286,7 +286,7 @@ def test_after_the_cutover_a_query_on_an_extracted_model_raises_with_the_call_to
         ):
             with pytest.raises(
                 ExtractedModelQueried,
-                match=r"since the cutover of 'orders'.*seam\('orders'\)\.annotate\(\), or one of get",
+                match=r"since the cutover of 'orders'.*seam\('orders'\)\.annotate\(\) or seam\('orders'\)\.get",
             ):
                 query()
         assert User.objects.count() == 20

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import modify_settings
 
 from migration_tools.sagas import registry
 from migration_tools.sagas.validation import find_mistakes
@@ -48,6 +49,15 @@ def test_a_transaction_over_three_contexts_becomes_a_saga_without_mistakes(
     assert json.loads(told.getvalue())["sites"] == [
         {"function": PURCHASE["function"], "contexts": ["inventory", "orders", "payments"], "count": 9}
     ]
+
+
+def test_a_monolith_without_the_room_of_sagas_can_draft_one(tmp_path: Path) -> None:
+    out = StringIO()
+    with modify_settings(INSTALLED_APPS={"remove": "migration_tools.sagas"}):
+        call_command("strangle_sagas", "draft", "--trace", trace(tmp_path / "trace.json", PURCHASE), stdout=out)
+        with pytest.raises(CommandError, match=r"INSTALLED_APPS lacks 'migration_tools\.sagas'"):
+            call_command("strangle_sagas", "list", stdout=StringIO())
+    assert "seen 7 times" in out.getvalue()
 
 
 def test_without_a_trace_it_says_how_to_record_one(tmp_path: Path) -> None:
