@@ -9,7 +9,7 @@ from typing import Any
 from migration_tools.capture.transforms import Made
 
 # Bump when the text of triggers changes, so that installed ones count as outdated.
-TRIGGERS_VERSION = 5
+TRIGGERS_VERSION = 6
 
 
 class Status(StrEnum):

@@ -17,6 +17,11 @@ away, the customer's write must neither fail nor be forgotten: the statement's r
 see capture.layouts), the stream stands still and says why, and goes on when the names fit again. The block with the
 exception clause writes nothing, so it costs no transaction id.
 
+Note [every name qualified]. The functions have their owner's rights whatever search_path the writer has, and setting
+one at each call cost a tenth of a single-row write. So every name says its schema, operators' and types' too, and there
+is no IN, IS DISTINCT FROM or CASE x WHEN, which look their operator up by the path. One function compares columns by
+the operators of their types, and sets the path: that of updates of columns that are reported.
+
 Note [context]. Who caused a write is read from one setting of the transaction, which messaging.stamping makes; what
 cannot be read as JSON is left out, since a setting that anybody may make must not fail a write.
 """
@@ -30,7 +35,8 @@ from migration_tools.stores.postgres import sql
 from migration_tools.stores.postgres.names import fitting
 
 _TRUSTED = sql.SQL(
-    "coalesce(current_setting('strangle.applying', true), '') <> '' AND pg_has_role(session_user, {owner}, 'MEMBER')"
+    "coalesce(pg_catalog.current_setting('strangle.applying', true), '') OPERATOR(pg_catalog.<>) '' "
+    "AND pg_catalog.pg_has_role(session_user, {owner}, 'MEMBER')"
 )
 
 
@@ -66,7 +72,7 @@ def create_statements(
     names = function_names(spec)
     statements: list[sql.Composed] = []
     if spec.fence:
-        body = _replica_body(spec, owner) if spec.fence is Fence.REPLICA else _fence_body(spec, owner, side)
+        body = _replica_body(spec, owner) if spec.fence is Fence.REPLICA else _fence_body(spec, owner, side, schema)
         statements += _function(names["fence"], body, schema)
         statements += _trigger(names["fence"], spec.table, "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE")
     if spec.captured:
@@ -78,17 +84,17 @@ def create_statements(
             ("upd", "AFTER UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
             ("del", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows"),
         ):
-            statements += _function(names[event], _capture_body(spec, event, owner, layout), schema)
+            body = _capture_body(spec, event, owner, layout, schema)
+            statements += _function(names[event], body, schema, pinned=event == "upd" and bool(spec.reported))
             statements += _trigger(names[event], spec.table, when, tables)
     return statements
 
 
-def _function(name: str, body: sql.Composed, schema: str) -> list[sql.Composed]:
-    head = sql.SQL(
-        "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = {}, "
-        "pg_temp AS "
-    )
-    return [head.format(sql.Identifier(name), sql.Identifier(schema)) + sql.Literal(body.as_string())]
+def _function(name: str, body: sql.Composed, schema: str, *, pinned: bool = False) -> list[sql.Composed]:
+    """See Note [every name qualified]; `pinned` sets the search_path at each call."""
+    path = sql.SQL(" SET search_path = {}, pg_temp").format(sql.Identifier(schema)) if pinned else sql.SQL("")
+    head = sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{} AS ")
+    return [head.format(sql.Identifier(name), path) + sql.Literal(body.as_string())]
 
 
 def _trigger(name: str, table: str, when: str, tables: str = "") -> list[sql.Composed]:
@@ -113,29 +119,34 @@ END """
     ).format(trusted=_TRUSTED.format(owner=sql.Literal(owner)), context=sql.Literal(spec.stream))
 
 
-def _fence_body(spec: TableSpec, owner: str, side: Side) -> sql.Composed:
+def _fence_body(spec: TableSpec, owner: str, side: Side, schema: str) -> sql.Composed:
     """Note [the fence]: every writing transaction holds the shared lock from its first statement to its end, then reads
     the owner afresh. An older REPEATABLE READ snapshot would read an older owner, so there the row is locked, which
     fails if it has changed since. The cutover takes the lock exclusively: behind it no write is in flight.
     A refusal is counted by the context's sequence, which the refused transaction's rollback does not take back.
     """
     first, second = lock_keys(LockClass.FENCE, spec.stream)
+    # The lock is taken by an expression: a PERFORM would be a query of its own.
     return sql.SQL(
         """
-DECLARE now_owner text;
+DECLARE now_owner pg_catalog.text;
 BEGIN
   IF {trusted} THEN RETURN NULL; END IF;
-  PERFORM pg_advisory_xact_lock_shared({first}, {second});
-  IF current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN
-    SELECT owner INTO now_owner FROM strangle_ownership WHERE context = {context};
+  IF pg_catalog.pg_advisory_xact_lock_shared({first}, {second}) IS NULL THEN NULL; END IF;
+  IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=)
+      ANY (ARRAY['read committed', 'read uncommitted']::pg_catalog.text[]) THEN
+    SELECT owner INTO now_owner FROM {ownership} WHERE context OPERATOR(pg_catalog.=) {context};
   ELSE
     BEGIN
-      SELECT owner INTO now_owner FROM strangle_ownership WHERE context = {context} FOR SHARE;
+      SELECT owner INTO now_owner FROM {ownership} WHERE context OPERATOR(pg_catalog.=) {context} FOR SHARE;
     EXCEPTION WHEN serialization_failure THEN now_owner := 'changed';
     END;
   END IF;
-  IF now_owner IS DISTINCT FROM {side} THEN
-    BEGIN PERFORM nextval({counter}); EXCEPTION WHEN undefined_table OR insufficient_privilege THEN NULL; END;
+  IF now_owner IS NULL OR now_owner OPERATOR(pg_catalog.<>) {side} THEN
+    BEGIN
+      PERFORM pg_catalog.nextval({counter});
+    EXCEPTION WHEN undefined_table OR insufficient_privilege THEN NULL;
+    END;
     RAISE EXCEPTION 'context % is not owned here: writes to % belong to the %', {context}, TG_TABLE_NAME, now_owner
       USING ERRCODE = {state}, HINT = 'retry; the routing proxy sends the write to its owner';
   END IF;
@@ -145,10 +156,11 @@ END """
         trusted=_TRUSTED.format(owner=sql.Literal(owner)),
         first=sql.Literal(first),
         second=sql.Literal(second),
+        ownership=sql.Identifier(schema, "strangle_ownership"),
         context=sql.Literal(spec.stream),
         side=sql.Literal(side.value),
         state=sql.Literal(FENCED_SQLSTATE),
-        counter=sql.Literal(sql.Identifier(counter_of(spec.stream)).as_string()),
+        counter=sql.Literal(sql.Identifier(schema, counter_of(spec.stream)).as_string()),
     )
 
 
@@ -163,91 +175,112 @@ END """
     ).format(trusted=_TRUSTED.format(owner=sql.Literal(owner)), context=sql.Literal(spec.stream))
 
 
-def _capture_body(spec: TableSpec, event: str, owner: str, layout: int) -> sql.Composed:
-    base = _keys(spec, event) if spec.is_base else sql.SQL("NULL::jsonb")
-    reported = _reported(spec, event) if spec.reported else sql.SQL("NULL::jsonb")
+def _capture_body(spec: TableSpec, event: str, owner: str, layout: int, schema: str) -> sql.Composed:
+    reported = _reported(spec, event) if spec.reported else sql.SQL("NULL::pg_catalog.jsonb")
     return sql.SQL(
         """
-DECLARE kind "char" := 't'; touched jsonb; base jsonb; reported jsonb; whole jsonb; context jsonb;
+DECLARE kind pg_catalog."char" := 't'; keys pg_catalog.text[]; base pg_catalog.jsonb; reported pg_catalog.jsonb;
+  whole pg_catalog.jsonb; touched pg_catalog.jsonb; context pg_catalog.jsonb;
 BEGIN
-  IF {trusted} AND coalesce(current_setting('strangle.applying_stream', true), '') IN ('', {stream}) THEN
-    IF current_setting('strangle.applying', true) <> 'row' OR NOT {echoes} THEN RETURN NULL; END IF;
+  IF {trusted} AND coalesce(pg_catalog.current_setting('strangle.applying_stream', true), '') OPERATOR(pg_catalog.=)
+      ANY (ARRAY['', {stream}]::pg_catalog.text[]) THEN
+    IF pg_catalog.current_setting('strangle.applying', true) OPERATOR(pg_catalog.<>) 'row' OR NOT {echoes} THEN
+      RETURN NULL;
+    END IF;
     kind := 'x';
   END IF;
   BEGIN
-    base := {base};
-    IF kind = 't' THEN reported := {reported}; END IF;
+    {keys}
+    IF kind OPERATOR(pg_catalog.=) 't' THEN reported := {reported}; END IF;
   EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN
     whole := {whole};
     base := NULL;
     reported := NULL;
   END;
-  IF base IS NULL AND reported IS NULL AND whole IS NULL THEN RETURN NULL; END IF;
-  IF coalesce(current_setting('strangle.context', true), '') <> '' THEN
+  IF whole IS NOT NULL THEN
+    touched := pg_catalog.jsonb_build_object('l', {layout}::pg_catalog.int4, 'w', whole);
+  ELSIF reported IS NOT NULL THEN
+    touched := pg_catalog.jsonb_strip_nulls(
+      pg_catalog.jsonb_build_object('b', base, 'd', reported, 'l', {layout}::pg_catalog.int4));
+  ELSIF base IS NOT NULL THEN
+    touched := pg_catalog.jsonb_build_object('b', base, 'l', {layout}::pg_catalog.int4);
+  ELSE
+    RETURN NULL;
+  END IF;
+  IF coalesce(pg_catalog.current_setting('strangle.context', true), '') OPERATOR(pg_catalog.<>) '' THEN
     BEGIN
-      context := current_setting('strangle.context')::jsonb;
+      context := pg_catalog.current_setting('strangle.context')::pg_catalog.jsonb;
     EXCEPTION WHEN data_exception THEN context := NULL;
     END;
   END IF;
-  touched := jsonb_strip_nulls(jsonb_build_object('b', base, 'd', reported, 'l', {layout}::int));
-  IF whole IS NOT NULL THEN touched := touched || jsonb_build_object('w', whole); END IF;
-  INSERT INTO strangle_outbox (stream, kind, table_name, touched, correlation_id, causation_id, metadata)
-    VALUES ({stream}, kind, {table}, touched,
-      context ->> 'correlation', context ->> 'causation', context -> 'metadata');
+  INSERT INTO {outbox} (stream, kind, table_name, touched, correlation_id, causation_id, metadata)
+    VALUES ({stream}, kind, {table}, touched, context OPERATOR(pg_catalog.->>) 'correlation',
+      context OPERATOR(pg_catalog.->>) 'causation', context OPERATOR(pg_catalog.->) 'metadata');
   RETURN NULL;
 END """
     ).format(
         trusted=_TRUSTED.format(owner=sql.Literal(owner)),
         echoes=sql.Literal(spec.echoes),
-        base=base,
+        keys=_keys(spec, event) if spec.is_base else sql.SQL(""),
         reported=reported,
-        whole=_whole(spec, event),
+        whole=_whole(spec, event, schema),
         layout=sql.Literal(layout),
         stream=sql.Literal(spec.stream),
         table=sql.Literal(spec.reported_as or spec.table),
+        outbox=sql.Identifier(schema, "strangle_outbox"),
     )
 
 
-def _whole(spec: TableSpec, event: str) -> sql.Composed:
+def _whole(spec: TableSpec, event: str, schema: str) -> sql.Composed:
     """The statement's rows as they are, with the numbers of their columns; NULL if it touched none."""
     relation: sql.SQL | sql.Composed = sql.SQL("TG_RELID")
     if spec.reported_as:
-        relation = sql.SQL("coalesce(to_regclass({})::oid, TG_RELID)").format(
-            sql.Literal(sql.Identifier(spec.reported_as).as_string())
+        relation = sql.SQL("coalesce(pg_catalog.to_regclass({})::pg_catalog.oid, TG_RELID)").format(
+            sql.Literal(sql.Identifier(schema, spec.reported_as).as_string())
         )
     names = {"ins": ["new_rows"], "upd": ["old_rows", "new_rows"], "del": ["old_rows"]}[event]
-    rows = sql.SQL(" UNION ALL ").join(sql.SQL("SELECT to_jsonb(r) FROM {} r").format(sql.SQL(name)) for name in names)
+    rows = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT pg_catalog.to_jsonb(r) FROM {} r").format(sql.SQL(name)) for name in names
+    )
     return sql.SQL(
-        """(SELECT jsonb_build_object('why', SQLERRM, 'table', {relation}::bigint, 'rows', jsonb_agg(w.row),
-              'columns', (SELECT jsonb_object_agg(attnum, attname) FROM pg_attribute
-                          WHERE attrelid = {relation} AND attnum > 0 AND NOT attisdropped))
-            FROM ({rows}) w(row) HAVING count(*) > 0)"""
+        """(SELECT pg_catalog.jsonb_build_object('why', SQLERRM, 'table', {relation}::pg_catalog.int8,
+              'rows', pg_catalog.jsonb_agg(w.row),
+              'columns', (SELECT pg_catalog.jsonb_object_agg(attnum, attname) FROM pg_catalog.pg_attribute
+                          WHERE attrelid OPERATOR(pg_catalog.=) {relation} AND attnum OPERATOR(pg_catalog.>) 0
+                            AND NOT attisdropped))
+            FROM ({rows}) w(row) HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0)"""
     ).format(relation=relation, rows=rows)
 
 
 def _keys(spec: TableSpec, event: str) -> sql.Composed:
-    names = [sql.Identifier(name) for name in spec.key]
-    columns = sql.SQL(", ").join(
-        sql.SQL('{0}::text COLLATE "C" AS {0}').format(name) if name_ in spec.inexact else name
-        for name, name_ in zip(names, spec.key, strict=True)
+    """Set `base` to the keys of the touched rows, old and new, a list of texts each; NULL if there are none.
+
+    Both transition tables have the rows in one order, so the keys of an update that changes none are equal arrays. As
+    arrays of bytes they cost half of what it takes to unite them: no aggregate, no hash table.
+    """
+    texts = sql.SQL(", ").join(
+        sql.SQL('{}::pg_catalog.text COLLATE pg_catalog."C"').format(sql.Identifier(name)) for name in spec.key
     )
-    texts = sql.SQL(", ").join(sql.SQL("k.{}::text").format(name) for name in names)
-    select = sql.SQL("SELECT {} FROM {}")
-    old, new = (select.format(columns, sql.SQL(name)) for name in ("old_rows", "new_rows"))
-    rows = {"ins": new, "del": old, "upd": old + sql.SQL(" UNION ") + new}[event]
-    return sql.SQL("(SELECT jsonb_agg(jsonb_build_array({})) FROM ({}) k)").format(texts, rows)
+    old, new = (sql.SQL("SELECT ARRAY[{}] FROM {}").format(texts, sql.SQL(name)) for name in ("old_rows", "new_rows"))
+    text = """keys := ARRAY({first});"""
+    if event == "upd":
+        text += """
+    IF keys OPERATOR(pg_catalog.<>) ARRAY({old}) THEN keys := ARRAY({old} UNION {new}); END IF;"""
+    text += """
+    IF pg_catalog.cardinality(keys) OPERATOR(pg_catalog.>) 0 THEN base := pg_catalog.to_jsonb(keys); END IF;"""
+    return sql.SQL(text).format(first=old if event == "del" else new, old=old, new=new)
 
 
 def _reported(spec: TableSpec, event: str) -> sql.Composed:
     """Reported columns, old and new, of rows inserted, deleted, or updated in a watched column."""
 
     def texts(row: str) -> sql.Composed:
-        each = (sql.SQL("{}.{}::text").format(sql.SQL(row), sql.Identifier(name)) for name in spec.reported)
-        return sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join(each))
+        each = (sql.SQL("{}.{}::pg_catalog.text").format(sql.SQL(row), sql.Identifier(name)) for name in spec.reported)
+        return sql.SQL("pg_catalog.jsonb_build_array({})").format(sql.SQL(", ").join(each))
 
     if event != "upd":
         row = "new_rows" if event == "ins" else "old_rows"
-        return sql.SQL("(SELECT jsonb_agg({}) FROM {} r)").format(texts("r"), sql.SQL(row))
+        return sql.SQL("(SELECT pg_catalog.jsonb_agg({}) FROM {} r)").format(texts("r"), sql.SQL(row))
 
     def compared(name: str, how: str) -> sql.Composed:
         each = '{1}.{0}::text COLLATE "C"' if name in spec.inexact else "{1}.{0}"

@@ -37,15 +37,14 @@ DROWSY_FACTOR = 5
 
 _BODY = f"""
 BEGIN
-  IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({int(LockClass.SLEEP)}, pg_catalog.hashtext(NEW.stream)) THEN
-    PERFORM pg_catalog.pg_notify('{WAKE_CHANNEL}', NEW.stream);
-  END IF;
+  PERFORM pg_catalog.pg_notify('{WAKE_CHANNEL}', NEW.stream);
   RETURN NULL;
 END """
 FUNCTION = f"CREATE OR REPLACE FUNCTION strangle_wake() RETURNS trigger LANGUAGE plpgsql AS $body${_BODY}$body$"
-
-_TRIGGER = """CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON strangle_outbox
-              FOR EACH ROW EXECUTE FUNCTION strangle_wake()"""
+# The lock is tried by the trigger's condition: while the relay is awake no function is called.
+TRIGGER = f"""CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON strangle_outbox
+              FOR EACH ROW WHEN (NOT pg_try_advisory_xact_lock_shared({int(LockClass.SLEEP)}, hashtext(NEW.stream)))
+              EXECUTE FUNCTION strangle_wake()"""
 _ALWAYS = "ALTER TABLE strangle_outbox ENABLE ALWAYS TRIGGER wake_relay"
 _INSTALLED = """EXISTS (SELECT FROM pg_trigger WHERE tgname = 'wake_relay' AND tgenabled IN ('O', 'A')
                   AND tgrelid = to_regclass('strangle_outbox'))"""
@@ -70,13 +69,12 @@ def install_wake(sender: Any, using: str = "default", **options: Any) -> None:
         with transaction.atomic(using=using), connection.cursor() as cursor:
             wait = f"{int(settings().DDL_LOCK_TIMEOUT_SECONDS * 1000)}ms"
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [wait])
+            cursor.execute(_STRAYS)
+            for (partition,) in cursor.fetchall():
+                cursor.execute(f"DROP TRIGGER wake_relay ON {partition}")
             cursor.execute(FUNCTION)
-            if not installed:
-                cursor.execute(_STRAYS)
-                for (partition,) in cursor.fetchall():
-                    cursor.execute(f"DROP TRIGGER wake_relay ON {partition}")
-                cursor.execute(_TRIGGER)
-                cursor.execute(_ALWAYS)
+            cursor.execute(TRIGGER)
+            cursor.execute(_ALWAYS)
     except OperationalError as error:
         # Nothing depends on it but latency, and a schema migration must not fail, or stop a shop, for that.
         log.warning(

@@ -22,7 +22,7 @@ BY_HAND = {
     "not always": (f"ALTER TABLE {TABLE} ENABLE TRIGGER {UPD}", Status.DRIFTED, "not ENABLE ALWAYS"),
     "one dropped": (f"DROP TRIGGER {UPD} ON {TABLE}", Status.DRIFTED, "was dropped"),
     "edited": (BODY.format(UPD), Status.DRIFTED, "was edited"),
-    "no search path": (f"ALTER FUNCTION {UPD}() RESET search_path", Status.DRIFTED, "was edited"),
+    "a search path": (f"ALTER FUNCTION {UPD}() SET search_path = public", Status.DRIFTED, "was edited"),
     "another's rights": (f"ALTER FUNCTION {UPD}() SECURITY INVOKER", Status.DRIFTED, "was edited"),
     "another owner": (f"ALTER FUNCTION {UPD}() OWNER TO shop_app", Status.DRIFTED, "belongs to shop_app"),
     "redefined": (

@@ -171,7 +171,7 @@ def test_a_transaction_whose_snapshot_is_older_than_the_hand_over_is_refused(sta
 def test_a_fence_that_only_reads_the_owner_lets_the_older_snapshot_through(stage: Any) -> None:
     """The naive fence: what everybody writes who forgets that a snapshot may be older than the owner it reads."""
     fence = stage.shop.execute("SELECT pg_get_functiondef('strangle_orders_orders_order_fence'::regproc)").fetchone()[0]
-    head, _, rest = fence.partition("IF current_setting('transaction_isolation')")
+    head, _, rest = fence.partition("IF pg_catalog.current_setting('transaction_isolation')")
     tail = rest.partition("END IF;")[2]
     stage.shop.execute(
         f"{head}SELECT owner INTO now_owner FROM strangle_ownership WHERE context = 'orders';{tail}".encode()

@@ -187,7 +187,7 @@ def capture_everything(conn: psycopg.Connection[Any], table: TableSpec) -> None:
     names = triggers.function_names(table)
     for event in ("ins", "upd", "del"):
         body = triggers._capture_body(
-            table, event, str(owner[0]) if owner else "", layout[0] if layout else 0
+            table, event, str(owner[0]) if owner else "", layout[0] if layout else 0, "public"
         ).as_string()
         naive = re.sub(r"IF coalesce.*? THEN", "IF false THEN", body, count=1, flags=re.DOTALL)
         for statement in triggers._function(names[event], sql.Composed([sql.SQL(naive)]), "public"):

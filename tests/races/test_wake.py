@@ -1,5 +1,6 @@
 """A relay that sleeps: whoever writes wakes it, whatever the order of lock, write, commit and look."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -139,7 +140,7 @@ def test_writers_at_random_are_numbered_at_once_by_a_relay_that_falls_asleep_bet
 def test_a_relay_that_sleeps_without_the_writers_lock_misses_them_until_it_looks_unasked(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.shop.execute(wake.FUNCTION.replace(str(int(LockClass.SLEEP)), "0"))
+    stage.shop.execute(wake.TRIGGER.replace(str(int(LockClass.SLEEP)), "0"))
     assert slowest_of_writers(stage, monkeypatch, look_seconds=1.2) > 1.0
 
 
@@ -158,6 +159,16 @@ def test_without_its_trigger_the_outbox_is_polled_and_the_next_migrate_puts_the_
         with stage.pair.connect("shop", "shop_owner"):
             wake.install_wake(None, using="default")
         assert wake.may_sleep(conn)
+
+
+def test_a_trigger_of_an_earlier_release_is_replaced_on_every_leaf_by_the_next_migrate(stage: Any) -> None:
+    stage.shop.execute("CREATE OR REPLACE FUNCTION strangle_wake() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'")
+    stage.shop.execute(re.sub(r"WHEN \(.*\)\n", "", wake.TRIGGER))
+    made = """SELECT count(*), count(*) FILTER (WHERE pg_get_triggerdef(t.oid) LIKE '%pg_try_advisory_xact_lock_shared%'
+              AND tgenabled = 'A') FROM pg_trigger t WHERE tgname = 'wake_relay'"""
+    assert stage.shop.execute(made).fetchone() == (8, 0)
+    wake.install_wake(None, using="default")
+    assert stage.shop.execute(made).fetchone() == (8, 8)
 
 
 def test_a_migrate_beside_a_long_write_gives_up_the_trigger_and_not_the_shop(stage: Any, settings: Any) -> None:
