@@ -10,15 +10,26 @@ from benchmarks.messaging.load import update_anywhere
 from benchmarks.ratios import Samples
 
 PLAIN = "plain_order"
+BARE = "bare_order"
+# As little as a trigger can write down: which row, in which transaction; no fence, no order of keys, no retention.
+BARE_TRIGGER = f"""
+    CREATE TABLE bare_outbox (seq bigserial, xid xid8 NOT NULL DEFAULT pg_current_xact_id(), stream text, key text);
+    CREATE INDEX ON bare_outbox (stream, xid);
+    CREATE FUNCTION bare() RETURNS trigger LANGUAGE plpgsql AS
+      'BEGIN INSERT INTO bare_outbox (stream, key) VALUES (''bench'', NEW.id); RETURN NULL; END';
+    CREATE TRIGGER bare AFTER UPDATE ON {BARE} FOR EACH ROW EXECUTE FUNCTION bare();
+"""
 BULK_ROWS = 10_000
 RELOAD_SECONDS = 10.0
 
 
 def prepare(arena: Arena) -> None:
-    """Make the twin, with the same rows and indexes."""
+    """Make the twins, with the same rows and indexes: one without triggers, one with a bare one."""
     with arena.connect(arena.shop) as conn:
-        conn.execute(f"CREATE TABLE {PLAIN} (LIKE {SOURCE} INCLUDING ALL)")
-        conn.execute(f"INSERT INTO {PLAIN} SELECT * FROM {SOURCE}")
+        for twin in (PLAIN, BARE):
+            conn.execute(f"CREATE TABLE {twin} (LIKE {SOURCE} INCLUDING ALL)")
+            conn.execute(f"INSERT INTO {twin} SELECT * FROM {SOURCE}")
+        conn.execute(BARE_TRIGGER)
         _tidy(arena)
 
 
@@ -38,7 +49,7 @@ def capture_round(arena: Arena, found: Samples, clients: int, seconds: float) ->
 
 
 def _single_rows(arena: Arena, found: Samples, clients: int, seconds: float, quantity: str) -> None:
-    for name, table in (("no capture", PLAIN), ("capture", SOURCE)):
+    for name, table in (("no capture", PLAIN), ("bare trigger", BARE), ("capture", SOURCE)):
         found.add(f"{quantity}, {name}", update_anywhere(arena, table, clients, seconds))
         _tidy(arena)
 
@@ -72,8 +83,9 @@ def _bulk(arena: Arena, table: str) -> float:
 
 
 def _tidy(arena: Arena) -> None:
-    """Both tables without dead rows, the outbox empty."""
+    """All tables without dead rows, the outboxes empty."""
     arena.forget()
     with arena.connect(arena.shop) as conn:
-        for table in (PLAIN, SOURCE):
+        conn.execute("TRUNCATE bare_outbox")
+        for table in (PLAIN, BARE, SOURCE):
             conn.execute(f"VACUUM (ANALYZE) {table}")

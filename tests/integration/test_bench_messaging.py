@@ -19,6 +19,8 @@ pytestmark = pytest.mark.thorough
 GOALS = {
     "capture, single-row updates by 4 clients": (0.75, "higher"),
     "capture, single-row updates by 4 clients, durable": (0.75, "higher"),
+    "capture, single-row updates by 4 clients, beside a bare trigger": (0.0, "higher"),
+    "a bare trigger, single-row updates by 4 clients": (0.0, "higher"),
     "capture from the log, single-row updates by 4 clients": (0.75, "higher"),
     "capture, update of 10,000 rows": (2.0, "lower"),
     "relay reading": (0.50, "higher"),
