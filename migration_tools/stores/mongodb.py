@@ -5,14 +5,13 @@ text, dates included, because BSON's have milliseconds. A deleted row leaves a d
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import pymongo
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import BulkWriteError
 
 from migration_tools.errors import StoreError
 from migration_tools.stores.canonical import (
@@ -25,6 +24,7 @@ from migration_tools.stores.canonical import (
     digest_rows,
     row_hash,
 )
+from migration_tools.stores.mongodb_client import answering, database_at
 from migration_tools.stores.ports import Column, Held, Key, Progress, Shape, Values, VersionedRow, newest
 
 VERSION, DELETED = "_version", "_deleted"
@@ -38,35 +38,30 @@ class MongoStore:
     """The Store over the database that `url` names."""
 
     def __init__(self, url: str):
-        with _answering():
-            self._client: Any = pymongo.MongoClient(url, serverSelectionTimeoutMS=5_000, tz_aware=True)
-            self._database = self._client.get_default_database("replicas")
+        self._database = database_at(url, "replicas")
 
     def prepare(self, shape: Shape) -> None:
         """See Store; a collection makes itself, a reserved name is refused."""
         reserved = sorted({VERSION, DELETED, "_id"} & {column.name for column in shape.columns})
         if reserved:
             raise StoreError(f"columns {reserved} are named as what the replica keeps beside a row; leave them out")
-        with _answering():
+        with answering():
             self._database.command("ping")
 
     def upsert(self, shape: Shape, rows: Sequence[VersionedRow]) -> None:
         """See Store. What is there already, deleted rows too, is replaced where its version is not newer."""
         collection = self._database[shape.into]
         for part in _parts(newest(rows)):
-            with _answering():
+            with answering():
                 known = _insert(collection, [_document(shape, row) for row in part])
-                changes = [
-                    pymongo.ReplaceOne({"_id": document["_id"], VERSION: {"$lte": document[VERSION]}}, document)
-                    for document in known
-                ]
+                changes = [pymongo.ReplaceOne(_not_newer(document), document) for document in known]
                 if changes:
                     collection.bulk_write(changes, ordered=False)
 
     def read(self, shape: Shape, keys: Collection[Key]) -> dict[Key, Held]:
         """See Store."""
         wanted = {"_id": {"$in": [_identity(shape, key) for key in keys]}, DELETED: {"$ne": True}}
-        with _answering():
+        with answering():
             return {
                 _key(found): Held(version=int(found.get(VERSION, 0)), values=_values(shape, found))
                 for found in self._database[shape.into].find(wanted)
@@ -85,7 +80,7 @@ class MongoStore:
 
     def progress(self, shape: Shape) -> Progress | None:
         """See Store."""
-        with _answering():
+        with answering():
             found = self._database[PROGRESS].find_one({"_id": shape.name})
         if found is None:
             return None
@@ -101,21 +96,21 @@ class MongoStore:
     def remember(self, shape: Shape, progress: Progress) -> None:
         """See Store."""
         document = {**asdict(progress), "_id": shape.name, "position": Int64(progress.position)}
-        with _answering():
+        with answering():
             self._database[PROGRESS].replace_one({"_id": shape.name}, document, upsert=True)
 
     def drop(self, shape: Shape) -> None:
         """See Store."""
-        with _answering():
+        with answering():
             self._database[shape.into].drop()
             self._database[PROGRESS].delete_one({"_id": shape.name})
 
     def close(self) -> None:
         """See Store."""
-        self._client.close()
+        self._database.client.close()
 
     def _all(self, shape: Shape) -> Iterator[tuple[Key, Values]]:
-        with _answering():
+        with answering():
             for found in self._database[shape.into].find({DELETED: {"$ne": True}}):
                 yield _key(found), _values(shape, found)
 
@@ -135,6 +130,11 @@ def _insert(collection: Any, documents: Sequence[dict[str, Any]]) -> list[dict[s
             raise
         return [documents[fault["index"]] for fault in faults]
     return []
+
+
+def _not_newer(document: Mapping[str, Any]) -> dict[str, Any]:
+    # Not `$lte`, which would spare what somebody else put there without a version.
+    return {"_id": document["_id"], VERSION: {"$not": {"$gt": document[VERSION]}}}
 
 
 def _document(shape: Shape, row: VersionedRow) -> dict[str, Any]:
@@ -200,16 +200,3 @@ def _from_bson(column: Column, value: Any) -> str | None:
         return canonical(column.kind, str(value))
     except ValueError:
         return f"(no number) {value}"
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except BulkWriteError as error:
-        codes = sorted({fault.get("code") for fault in (error.details or {}).get("writeErrors", [])})
-        raise StoreError(f"MongoDB refused rows: codes {codes}") from error
-    except PyMongoError as error:
-        raise StoreError(
-            f"MongoDB failed ({type(error).__name__}); when it answers, run the same command again"
-        ) from error

@@ -1,31 +1,24 @@
 """The shop's orders in ClickHouse and Redis: copied, synced and compared while customers write; killed and resumed."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from migration_tools.capture.projector import RelationProjector
 from migration_tools.messaging import lag
-from migration_tools.messaging.relay import Relay
 from migration_tools.messaging.retention import drop_old
-from migration_tools.stores.ports import VersionedRow
 from migration_tools.stores.postgres import canonical, connect
 from migration_tools.testing.brokers import EmbeddedRedis
 from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
 from migration_tools.transfer.replica_copy import copy_replica
 from migration_tools.transfer.replica_sync import Sync
 from migration_tools.verification.replicas import compare_replica
-from tests.integration.replica_rig import ANALYTICS, CACHE, LINES, REPLICAS, Rig
-from tests.stage import Stage, write_at_random
+from tests.integration.replica_rig import ANALYTICS, CACHE, LINES, REPLICAS, SECONDS, SIGKILLED, Rig, customers, thread
+from tests.replica_playbook import ReplicatedOrders
+from tests.stage import Stage
 
 pytestmark = pytest.mark.thorough
-
-SIGKILLED = -9
-SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +35,8 @@ def redis() -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture
 def rig(stage: Stage, clickhouse: EmbeddedClickHouseServer, redis: EmbeddedRedis) -> Iterator[Rig]:
-    with Rig(stage, clickhouse, redis).settled() as made:
+    with Rig(stage, ReplicatedOrders, analytics=clickhouse.url, cache=redis.url).settled() as made:
         yield made
-
-
-@contextmanager
-def thread(work: Any, *args: Any) -> Iterator[None]:
-    """Run `work(*args, stop)` beside the block."""
-    stop = threading.Event()
-    running = threading.Thread(target=work, args=(*args, stop))
-    running.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        running.join()
-
-
-@contextmanager
-def customers(rig: Rig) -> Iterator[None]:
-    """A customer who writes, and the monolith's relay."""
-    with (
-        thread(Relay("orders", RelationProjector(), alias="default").run),
-        thread(write_at_random, rig.stage.pair, 31),
-    ):
-        yield
 
 
 def test_replicas_are_copied_synced_and_found_equal_while_customers_write(rig: Rig) -> None:
@@ -129,21 +99,7 @@ def test_small_chunks_and_changes_between_them_end_in_the_source_s_state(rig: Ri
 def test_every_planted_difference_is_found_named_and_repaired(rig: Rig) -> None:
     rig.run("copy")
     for name in (ANALYTICS, CACHE):
-        with rig.follower(name) as follower, follower.instant() as position:
-            shape = follower.bound.shape
-            place = [column.name for column in shape.columns].index("state")
-            rows = {key: list(values) for key, values in follower.values_of([("1",), ("2",)]).items()}
-            rows["1",][place] = "tampered"
-            planted = [
-                VersionedRow(key=("1",), version=position, values=tuple(rows["1",])),
-                VersionedRow(key=("2",), version=position, values=None),
-                VersionedRow(key=("99999",), version=position, values=("99999", *rows["2",][1:])),
-            ]
-            follower.store.upsert(shape, planted)
-        error, outcome = rig.failing("verify", "--only", name)
-        assert error.returncode == 3
-        assert outcome["evidence"]["by_class"] == {"missing": 1, "extra": 1, "changed": 1}
-        assert rig.run("verify", "--only", name, "--repair")["evidence"]["repaired"] == 3
+        rig.assert_planted_differences_are_found(name)
     rig.assert_equal()
     error, outcome = rig.failing("verify", "--directory", "/dev/null/x")
     assert (error.returncode, outcome["evidence"]["report"], outcome["evidence"]["by_class"]) == (1, None, {})

@@ -1,0 +1,57 @@
+"""A MongoDB by its URL, and what it says when it fails, without the values that its messages quote."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymongo
+from bson.errors import BSONError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WTimeoutError,
+)
+
+from migration_tools.errors import StoreAway, StoreError
+
+# Where the URL does not say otherwise: how long until a server is found, and until one that is there has answered.
+PATIENCE = {"serverSelectionTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
+
+
+def database_at(url: str, name: str) -> Any:
+    """The pymongo Database that the URL names, else `name`; its `client` is closed by the caller.
+
+    It is read from the primary whatever the URL says: what a secondary does not have yet would look like a difference.
+
+    Raises:
+        StoreError: the URL is none.
+    """
+    patience: dict[str, Any] = {option: ms for option, ms in PATIENCE.items() if option.lower() not in url.lower()}
+    with answering():
+        client: Any = pymongo.MongoClient(url, tz_aware=True, **patience)
+        return client.get_default_database(name, read_preference=pymongo.ReadPreference.PRIMARY)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Tell what the driver raises in the block.
+
+    Raises:
+        StoreAway: no server answers in time, or none that may be written to.
+        StoreError: it refused, or the driver did before it.
+    """
+    try:
+        yield
+    except (ConnectionFailure, ExecutionTimeout, WTimeoutError) as error:
+        raise StoreAway(
+            f"MongoDB does not answer ({type(error).__name__}); start it, then run the same command again"
+        ) from error
+    except BulkWriteError as error:
+        codes = sorted({fault.get("code") for fault in (error.details or {}).get("writeErrors", [])})
+        raise StoreError(f"MongoDB refused rows: codes {codes}") from error
+    except (PyMongoError, BSONError) as error:
+        code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
+        raise StoreError(f"MongoDB failed ({type(error).__name__}{code})") from error
