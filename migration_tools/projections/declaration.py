@@ -98,8 +98,8 @@ class ReadModel:
         name: lower case; what commands call it.
         version: raise it when handlers change what they say, so that `check` asks for a rebuild.
         group: the group of handlers it belongs to: one consumer, position and set of dead letters per stream.
-        store: where it lives: "" is the database, else a name of MIGRATION_TOOLS['STORES'] whose engine is redis or
-            elasticsearch.
+        store: where it lives: "" is the database, else a name of MIGRATION_TOOLS['STORES'] whose engine is redis,
+            elasticsearch or mongodb.
         tables: its tables.
     """
 

@@ -1,12 +1,18 @@
 """A row of a read model as a JSON document and back, for stores outside the database."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from migration_tools.errors import StoreError
 from migration_tools.projections.columns import Column, Largest, Latest, Steps
 from migration_tools.projections.declaration import Change, Put, ReadModel, Table
 from migration_tools.projections.merging import Row, WrongValue, gone, put, typed
+
+# Where a document that has its columns at the top keeps the rest of a row.
+OURS = "strangle"
 
 
 def to_document(row: Row) -> dict[str, Any]:
@@ -24,6 +30,39 @@ def from_document(table: Table, held: Mapping[str, Any]) -> Row:
         if name in table.columns
     }
     return Row(values=values, versions=held["versions"], seen=held["seen"], gone=held["gone"])
+
+
+def flat(table: Table, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    """A row as JSON for an engine that is searched: key and columns at the top, beside them OURS with the rest."""
+    names = {name: typed(table, name, kind, key[name]) for name, kind in table.key.items()}
+    held = to_document(replace(row, values={**names, **row.values}))
+    return {**held.pop("values"), OURS: {**held, "live": row.present}}
+
+
+def from_flat(table: Table, held: Mapping[str, Any]) -> Row:
+    """The row of what `flat` made."""
+    values = {name: held[name] for name in table.columns if name in held}
+    return from_document(table, {**held[OURS], "values": values})
+
+
+def refuse_names(table: Table, taken: Collection[str]) -> None:
+    """Refuse a table of which a column is called as what stands beside a row.
+
+    Raises:
+        StoreError: the first such column.
+    """
+    for name in sorted({*table.key, *table.columns} & set(taken)):
+        raise StoreError(f"column {name!r} of {table.name!r} is named as what stands beside a row: call it otherwise")
+
+
+@contextmanager
+def told_of(model: ReadModel) -> Iterator[None]:
+    """Say in what a store refuses in the block which store it is, and that its events are kept."""
+    try:
+        yield
+    except StoreError as error:
+        said = str(error).partition(";")[0]
+        raise type(error)(f"store {model.store!r}: {said}; nothing is lost") from error
 
 
 def changed(table: Table, row: Row, change: Change, *, stream: str, position: int) -> Row:

@@ -6,18 +6,25 @@ See Note [rows outside the database] in projections.redis_rows. Reading by key s
 within the index's refresh interval, a second.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from migration_tools.errors import StoreError
 from migration_tools.projections.columns import Largest, Latest, Steps
 from migration_tools.projections.declaration import Change, ReadModel, Table
-from migration_tools.projections.documents import changed, from_document, key_parts, table_of, to_document
-from migration_tools.projections.merging import Row, typed
+from migration_tools.projections.documents import (
+    OURS,
+    changed,
+    flat,
+    from_flat,
+    key_parts,
+    refuse_names,
+    table_of,
+    told_of,
+)
+from migration_tools.projections.merging import Row
 from migration_tools.projections.slots import Slot
-from migration_tools.stores.elasticsearch.documents import EXACT, LIVE, NUMBER, OURS, SETTINGS, WORDS, identity
+from migration_tools.stores.elasticsearch.documents import EXACT, LIVE, NUMBER, SETTINGS, WORDS, identity
 from migration_tools.stores.elasticsearch.wire import Cluster, described, escaped
 
 ATTEMPTS = 50
@@ -44,7 +51,7 @@ class ElasticsearchRows:
 
     def apply(self, slot: Slot, changes: Iterable[Change], *, stream: str, position: int, shown: bool) -> None:
         """See Elsewhere."""
-        with self._answering():
+        with told_of(self.model):
             is_shown = self._prepare(slot.number)
             for change in changes:
                 self._merge(table_of(self.model, change.table), slot, change, stream, position)
@@ -56,34 +63,26 @@ class ElasticsearchRows:
         """See Elsewhere."""
         declared = table_of(self.model, table)
         place = f"/{escaped(table)}/_doc/{identity(tuple(key_parts(declared, key)))}"
-        with self._answering():
+        with told_of(self.model):
             _, found = self._cluster.ask("GET", place, expecting={404})
         row = _row(declared, found)
         return {**key, **row.values} if row.present else None
 
     def show(self, number: int) -> None:
         """See Elsewhere; all tables at once."""
-        with self._answering():
+        with told_of(self.model):
             self._prepare(number)
             self._show(number)
 
     def drop(self, number: int) -> None:
         """See Elsewhere."""
-        with self._answering():
+        with told_of(self.model):
             for table in self.model.tables:
                 self._cluster.ask("DELETE", f"/{_index(table, number)}", expecting={404})
 
     def close(self) -> None:
         """See Elsewhere."""
         self._cluster.close()
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreError as error:
-            said = str(error).partition(";")[0]
-            raise type(error)(f"store {self.model.store!r}: {said}; nothing is lost") from error
 
     def _prepare(self, number: int) -> bool:
         """Make what indexes of a slot are missing; whether the aliases show this slot."""
@@ -132,9 +131,7 @@ class ElasticsearchRows:
             unless: dict[str, str | int] = {"op_type": "create"}
             if found["found"]:
                 unless = {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
-            status, _ = self._cluster.ask(
-                "PUT", place, _document(table, change.key, after), params=unless, expecting={409}
-            )
+            status, _ = self._cluster.ask("PUT", place, flat(table, change.key, after), params=unless, expecting={409})
             if status != 409:
                 return
         raise StoreError(f"a row of {table.name!r} was written by others {ATTEMPTS} times; try again")
@@ -147,21 +144,10 @@ def _index(table: Table, number: int) -> str:
 def _mapping(table: Table) -> dict[str, Any]:
     kinds = {**table.key}
     kinds |= {n: c.type for n, c in table.columns.items() if isinstance(c, Latest | Steps | Largest)}
-    if OURS in kinds:
-        raise StoreError(f"column {OURS!r} of {table.name!r} is named as what stands beside a row; call it otherwise")
+    refuse_names(table, {OURS})
     fields = {name: _FIELDS[kind] for name, kind in kinds.items() if kind in _FIELDS}
     return {"dynamic": False, "properties": {**fields, OURS: {"properties": {"live": {"type": "boolean"}}}}}
 
 
-def _document(table: Table, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
-    names = {name: typed(table, name, kind, key[name]) for name, kind in table.key.items()}
-    held = to_document(replace(row, values={**names, **row.values}))
-    return {**held.pop("values"), OURS: {**held, "live": row.present}}
-
-
 def _row(table: Table, found: Mapping[str, Any]) -> Row:
-    if not found.get("found"):
-        return Row()
-    source = found["_source"]
-    values = {name: source[name] for name in table.columns if name in source}
-    return from_document(table, {**source[OURS], "values": values})
+    return from_flat(table, found["_source"]) if found.get("found") else Row()

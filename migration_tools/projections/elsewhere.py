@@ -14,6 +14,7 @@ from migration_tools.projections.slots import Slot
 ENGINES = {
     "redis": "migration_tools.projections.redis_rows:RedisRows",
     "elasticsearch": "migration_tools.projections.elasticsearch_rows:ElasticsearchRows",
+    "mongodb": "migration_tools.projections.mongodb_rows:MongoRows",
 }
 
 

@@ -20,6 +20,9 @@ from migration_tools.errors import StoreAway, StoreError
 # Where the URL does not say otherwise: how long until a server is found, and until one that is there has answered.
 PATIENCE = {"serverSelectionTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
 
+# WriteConflict: nothing was done, and the same may be asked again at once.
+CONFLICT = 112
+
 
 def database_at(url: str, name: str) -> Any:
     """The pymongo Database that the URL names, else `name`; its `client` is closed by the caller.
@@ -41,7 +44,7 @@ def answering() -> Iterator[None]:
 
     Raises:
         StoreAway: no server answers in time, or none that may be written to.
-        StoreError: it refused, or the driver did before it.
+        StoreError: it refused, or the driver did in its place.
     """
     try:
         yield
@@ -52,6 +55,9 @@ def answering() -> Iterator[None]:
     except BulkWriteError as error:
         codes = sorted({fault.get("code") for fault in (error.details or {}).get("writeErrors", [])})
         raise StoreError(f"MongoDB refused rows: codes {codes}") from error
-    except (PyMongoError, BSONError) as error:
-        code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
-        raise StoreError(f"MongoDB failed ({type(error).__name__}{code})") from error
+    except OperationFailure as error:
+        if error.code == CONFLICT:
+            raise StoreAway("MongoDB was busy with another writer; run the same command again") from error
+        raise StoreError(f"MongoDB refused (code {error.code})") from error
+    except (PyMongoError, BSONError, OverflowError) as error:
+        raise StoreError(f"MongoDB failed ({type(error).__name__})") from error
