@@ -15,6 +15,8 @@ from migration_tools.service.problems import Unavailable, described
 from .facts import FACTS
 from .serializers import PeriodSerializer, RecommendationSerializer, RevenueSerializer
 
+AT_MOST = 10
+
 
 class RecommendationsView(APIView):
     """What others bought together with what the customer bought."""
@@ -31,7 +33,7 @@ class RecommendationsView(APIView):
         if customer != request.user.pk:
             raise Http404(f"you are not customer {customer}")
         try:
-            rows = [{"product": product, "together": count} for product, count in FACTS.together(customer)]
+            rows = [{"product": product, "together": count} for product, count in FACTS.together(customer, AT_MOST)]
         except StoreAway as away:
             raise Unavailable(str(away)) from away
         return Response(RecommendationSerializer(rows, many=True).data)

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class RecommendationsServiceConfig(AppConfig):
-    """Hold the service's handlers; its facts are in ClickHouse, so it has no models."""
+    """Hold the service's handlers; its facts are in ClickHouse or MongoDB, so it has no models."""
 
     name = "extracted_services.recommendations"
     label = "recommendations_service"

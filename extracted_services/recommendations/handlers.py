@@ -3,7 +3,7 @@
 from migration_tools.messaging.envelope import Envelope
 from migration_tools.messaging.handlers import handles
 
-from .facts import CANCELLED, FACTS, LINE, PAID
+from .facts import FACTS
 
 GROUP = "facts"
 
@@ -12,21 +12,17 @@ GROUP = "facts"
 def placed(envelope: Envelope) -> None:
     """Who bought what, with what."""
     said = envelope.payload
-    lines = enumerate(said["lines"], 1)
-    FACTS.write(
-        LINE,
-        *((said["public_id"], number, said["user_id"], line["product"], line["quantity"]) for number, line in lines),
-    )
+    FACTS.placed(said["public_id"], said["user_id"], said["lines"])
 
 
 @handles("order.paid", stream="orders", group=GROUP)
 def paid(envelope: Envelope) -> None:
     """What was taken in, and on which day."""
     said = envelope.payload
-    FACTS.write(PAID, (said["public_id"], envelope.timestamp.date(), said["amount"]))
+    FACTS.paid(said["public_id"], envelope.timestamp.date(), said["amount"])
 
 
 @handles("order.cancelled", stream="orders", group=GROUP)
 def cancelled(envelope: Envelope) -> None:
     """What is not taken in after all, whether it was paid before or is heard to have been later."""
-    FACTS.write(CANCELLED, (envelope.payload["public_id"], envelope.timestamp.date()))
+    FACTS.cancelled(envelope.payload["public_id"], envelope.timestamp.date())

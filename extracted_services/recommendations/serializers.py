@@ -19,7 +19,7 @@ class PeriodSerializer(serializers.Serializer[Any]):
     last = serializers.DateField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a period that ends before it begins, or that ClickHouse has no days for."""
+        """Refuse a period that ends before it begins, or of years that ClickHouse has no days for."""
         if attrs["last"] < attrs["first"]:
             raise serializers.ValidationError({"last": ["is before `first`"]})
         if attrs["first"].year < 1900 or attrs["last"].year > 2299:

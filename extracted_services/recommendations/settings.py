@@ -1,4 +1,4 @@
-"""Settings of the recommendations service: its own key, a database for its positions, ClickHouse for its facts."""
+"""Settings of the recommendations service: its key, a database for its positions, ClickHouse or MongoDB for facts."""
 
 from migration_tools import SERVICE_APPS
 from migration_tools.service import environment
@@ -40,7 +40,7 @@ SPECTACULAR_SETTINGS = environment.spectacular(
 )
 
 MIGRATION_TOOLS = SERVICE.migration_tools(feeds=environment.of_their_owners("orders"), readers=()) | {
-    # `chdb` and a directory keeps it inside one process, for a notebook.
+    # `mongodb` and its URL; `chdb` and a directory keeps it inside one process, for a notebook.
     "STORES": {
         "facts": {
             "ENGINE": SERVICE.get("STORE_ENGINE", "clickhouse"),

@@ -1,20 +1,25 @@
-"""Recommendations and revenue out of ClickHouse: right however often and in what order the events come."""
+"""Recommendations and revenue out of ClickHouse and MongoDB: right however often and in what order the events come."""
 
 import datetime as dt
 import json
+import os
 import random
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import pymongo
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from migration_tools.testing.brokers import EmbeddedBroker
 from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
+from migration_tools.testing.mongodb import EmbeddedMongo
 from migration_tools.testing.postgres import EmbeddedPostgres
 from tests import identity_rig
 from tests.services import rig
@@ -43,18 +48,36 @@ for at, (event_type, moment, payload) in enumerate(json.load(open({path!r}))):
 Event = tuple[str, str, dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def clickhouse() -> Iterator[EmbeddedClickHouseServer]:
-    """A ClickHouse of this file's own."""
-    with EmbeddedClickHouseServer() as server:
-        yield server
+@dataclass(frozen=True)
+class Kept:
+    """Where the facts are: an engine as messages call it, and its server, unless another may not be ended."""
+
+    name: str
+    url: str
+    server: EmbeddedBroker | None
+
+
+@pytest.fixture(scope="module", params=["ClickHouse", "MongoDB"])
+def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
+    """A store of this file's own, or the MongoDB that MONGODB_URL names."""
+    if request.param == "ClickHouse":
+        with EmbeddedClickHouseServer() as clickhouse:
+            yield Kept(request.param, clickhouse.url, clickhouse)
+    elif "MONGODB_URL" in os.environ:
+        with pymongo.MongoClient[Any](os.environ["MONGODB_URL"]) as client:
+            client.get_default_database()["order_facts"].drop()
+        yield Kept(request.param, os.environ["MONGODB_URL"], None)
+    else:
+        with EmbeddedMongo() as mongodb:
+            yield Kept(request.param, f"{mongodb.url}&serverSelectionTimeoutMS=500", mongodb)
 
 
 @pytest.fixture(scope="module")
-def service(cluster: EmbeddedPostgres, clickhouse: EmbeddedClickHouseServer) -> Iterator[RunningService]:
-    """The service, with its facts in that ClickHouse."""
+def service(cluster: EmbeddedPostgres, kept: Kept) -> Iterator[RunningService]:
+    """The service, with its facts in that store."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECOMMENDATIONS_STORE_URL", clickhouse.url)
+        patch.setenv("RECOMMENDATIONS_STORE_ENGINE", kept.name.lower())
+        patch.setenv("RECOMMENDATIONS_STORE_URL", kept.url)
         with rig.served(cluster, NAME) as running:
             yield running
 
@@ -141,23 +164,32 @@ def test_events_shuffled_and_delivered_twice_give_the_same_totals_and_recommenda
 
 
 @pytest.mark.thorough
-def test_while_clickhouse_is_away_questions_are_503_and_no_event_is_given_up(
-    service: RunningService, clickhouse: EmbeddedClickHouseServer, tmp_path: Any
+def test_while_the_store_is_away_questions_are_503_and_no_event_is_given_up(
+    service: RunningService, kept: Kept, tmp_path: Any
 ) -> None:
+    if kept.server is None:
+        pytest.skip("ends the server")
     events, _ = business(20261)
     before = answers(service)
-    clickhouse.kill()
+    kept.server.kill()
     try:
         failed = hear(service, events[:1], tmp_path)
         assert [passing for passing, _ in failed] == [True]
-        assert "ClickHouse does not answer" in failed[0][1]
+        assert f"{kept.name} does not answer" in failed[0][1]
         with service.browser(1) as browser:
             said = browser.get("/api/recommendations/1/")
             assert (said.status_code, said.headers["Retry-After"]) == (503, "1")
             assert browser.get("/readyz").status_code == 200
     finally:
-        clickhouse.start()
+        kept.server.start()
     assert answers(service) == before
+    assert hear(service, events[:1], tmp_path) == []
+
+
+def test_facts_are_kept_in_no_engine_that_cannot_be_asked_for_them(service: RunningService) -> None:
+    done = service.manage("check", RECOMMENDATIONS_STORE_ENGINE="redis")
+    assert done.returncode != 0
+    assert "RECOMMENDATIONS_STORE_ENGINE is 'redis', where no facts are kept; set it to one of" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["/api/recommendations/{customer}/", "/api/analytics/revenue/"])
