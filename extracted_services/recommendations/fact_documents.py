@@ -31,6 +31,7 @@ class FactDocuments:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._collection: Any = None
+        self._missing = list(INDEXES)
 
     def placed(self, order: str, customer: int, lines: Sequence[Mapping[str, int]]) -> None:
         """See Facts."""
@@ -76,8 +77,8 @@ class FactDocuments:
     def _orders(self) -> Any:
         with self._lock:
             if self._collection is None:
-                collection = database_at(str(settings().STORES["facts"]["URL"]), "recommendations")[COLLECTION]
-                for index in INDEXES:
-                    collection.create_index(index)
-                self._collection = collection
+                self._collection = database_at(str(settings().STORES["facts"]["URL"]), "recommendations")[COLLECTION]
+            while self._missing:
+                self._collection.create_index(self._missing[-1])
+                self._missing.pop()
         return self._collection

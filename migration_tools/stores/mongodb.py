@@ -24,12 +24,11 @@ from migration_tools.stores.canonical import (
     digest_rows,
     row_hash,
 )
-from migration_tools.stores.mongodb_client import answering, database_at
+from migration_tools.stores.mongodb_client import DUPLICATE_KEY, answering, database_at
 from migration_tools.stores.ports import Column, Held, Key, Progress, Shape, Values, VersionedRow, newest
 
 VERSION, DELETED = "_version", "_deleted"
 PROGRESS = "strangle_replica"
-DUPLICATE_KEY = 11_000
 AT_ONCE = 500
 DECIMAL_DIGITS = 34
 

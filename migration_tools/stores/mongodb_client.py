@@ -22,6 +22,8 @@ PATIENCE = {"serverSelectionTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
 
 # WriteConflict: nothing was done, and the same may be asked again at once.
 CONFLICT = 112
+BUSY = "MongoDB was busy with another writer; run the same command again"
+DUPLICATE_KEY = 11_000
 
 
 def database_at(url: str, name: str) -> Any:
@@ -53,11 +55,13 @@ def answering() -> Iterator[None]:
             f"MongoDB does not answer ({type(error).__name__}); start it, then run the same command again"
         ) from error
     except BulkWriteError as error:
-        codes = sorted({fault.get("code") for fault in (error.details or {}).get("writeErrors", [])})
-        raise StoreError(f"MongoDB refused rows: codes {codes}") from error
+        codes = {fault.get("code") for fault in (error.details or {}).get("writeErrors", [])}
+        if CONFLICT in codes <= {CONFLICT, DUPLICATE_KEY}:
+            raise StoreAway(BUSY) from error
+        raise StoreError(f"MongoDB refused rows: codes {sorted(codes)}") from error
     except OperationFailure as error:
         if error.code == CONFLICT:
-            raise StoreAway("MongoDB was busy with another writer; run the same command again") from error
+            raise StoreAway(BUSY) from error
         raise StoreError(f"MongoDB refused (code {error.code})") from error
     except (PyMongoError, BSONError, OverflowError) as error:
         raise StoreError(f"MongoDB failed ({type(error).__name__})") from error

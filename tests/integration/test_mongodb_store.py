@@ -13,7 +13,7 @@ import pymongo
 import pytest
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
-from pymongo.errors import ExecutionTimeout, OperationFailure, WTimeoutError
+from pymongo.errors import BulkWriteError, ExecutionTimeout, OperationFailure, WTimeoutError
 
 from migration_tools.errors import StoreAway, StoreError
 from migration_tools.stores.mongodb import MongoStore
@@ -142,11 +142,24 @@ def test_a_url_that_is_none_is_refused_without_being_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    "late", [ExecutionTimeout("late", 50), WTimeoutError("too few", 64), OperationFailure("conflict", 112)]
+    "late",
+    [
+        ExecutionTimeout("late", 50),
+        WTimeoutError("too few", 64),
+        OperationFailure("conflict", 112),
+        BulkWriteError({"writeErrors": [{"code": 112}, {"code": 11_000}]}),
+    ],
 )
 def test_a_server_that_is_too_busy_is_away(late: Exception) -> None:
     with pytest.raises(StoreAway, match=r"MongoDB (does not answer|was busy)"), answering():
         raise late
+
+
+def test_rows_that_are_refused_for_good_are_told_by_code() -> None:
+    faults: dict[str, Any] = {"writeErrors": [{"code": 112}, {"code": 121, "errmsg": "the values"}]}
+    with pytest.raises(StoreError, match=r"MongoDB refused rows: codes \[112, 121\]$") as told, answering():
+        raise BulkWriteError(faults)
+    assert not isinstance(told.value, StoreAway)
 
 
 @pytest.mark.skipif(bool(os.environ.get("MONGODB_URL")), reason="ends the server")

@@ -17,7 +17,6 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from migration_tools.testing.brokers import EmbeddedBroker
 from migration_tools.testing.clickhouse import EmbeddedClickHouseServer
 from migration_tools.testing.mongodb import EmbeddedMongo
 from migration_tools.testing.postgres import EmbeddedPostgres
@@ -54,7 +53,7 @@ class Kept:
 
     name: str
     url: str
-    server: EmbeddedBroker | None
+    server: EmbeddedClickHouseServer | EmbeddedMongo | None
 
 
 @pytest.fixture(scope="module", params=["ClickHouse", "MongoDB"])
@@ -184,6 +183,23 @@ def test_while_the_store_is_away_questions_are_503_and_no_event_is_given_up(
         kept.server.start()
     assert answers(service) == before
     assert hear(service, events[:1], tmp_path) == []
+
+
+@pytest.mark.thorough
+def test_a_process_that_was_started_while_the_store_was_away_answers_when_it_is_back(
+    service: RunningService, kept: Kept
+) -> None:
+    if kept.server is None:
+        pytest.skip("ends the server")
+    with rig.serving(NAME, service.database) as url, service.browser(1) as browser:
+        here, late = (f"{each}/api/recommendations/1/" for each in (service.url, url))
+        before = browser.get(here).json()
+        kept.server.kill()
+        try:
+            assert {browser.get(late).status_code for _ in range(3)} == {503}
+        finally:
+            kept.server.start()
+        assert [browser.get(each).json() for each in (late, here)] == [before, before]
 
 
 def test_facts_are_kept_in_no_engine_that_cannot_be_asked_for_them(service: RunningService) -> None:
