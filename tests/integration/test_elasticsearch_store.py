@@ -13,20 +13,10 @@ from migration_tools.errors import StoreAway, StoreError
 from migration_tools.stores.elasticsearch.documents import identity, index_of
 from migration_tools.stores.elasticsearch.store import ElasticsearchStore
 from migration_tools.stores.elasticsearch.wire import Cluster
-from migration_tools.stores.ports import Column, Shape, Values, VersionedRow
+from migration_tools.stores.ports import Shape, VersionedRow
+from tests.goods import SHAPE, gone, held, row
 from tests.search_server import EmbeddedSearch, search_url
 
-SHAPE = Shape(
-    name="shop.goods",
-    into="shop_goods",
-    key=("id",),
-    columns=tuple(
-        Column(name=name, type=kind)
-        for name, kind in (("id", "bigint"), ("title", "text"), ("price", "numeric(12,2)"), ("seen", "date"),
-                           ("raw", "bytea"))
-    ),
-    declaration="1",
-)  # fmt: skip
 FORGOTTEN_SECONDS = 90.0
 
 
@@ -53,21 +43,6 @@ def cluster(url: str) -> Iterator[Cluster]:
     made = Cluster(url)
     yield made
     made.close()
-
-
-def row(key: int, version: int, title: str | None = "red lamp", price: str = "1.50") -> VersionedRow:
-    values: Values = (str(key), title, price, "2026-01-02", "\\x00ff")
-    return VersionedRow(key=(str(key),), version=version, values=values)
-
-
-def gone(key: int, version: int) -> VersionedRow:
-    return VersionedRow(key=(str(key),), version=version, values=None)
-
-
-def held(store: ElasticsearchStore) -> dict[tuple[str, ...], int]:
-    found = store.read(SHAPE, [(str(key),) for key in range(20)])
-    assert {key for key, _ in store.scan(SHAPE, 1, [0])} == set(found)
-    return {key: each.version for key, each in found.items()}
 
 
 def test_an_older_row_does_not_come_back_when_the_engine_has_forgotten_its_deletions(
@@ -131,7 +106,7 @@ def test_a_refused_row_is_named_by_its_column_without_its_value_and_the_others_a
     store: ElasticsearchStore,
 ) -> None:
     too_long = "9" * 30
-    wrong = VersionedRow(key=(too_long,), version=1, values=(too_long, "x", None, None, None))
+    wrong = VersionedRow(key=(too_long,), version=1, values=(too_long, "x", None, None, None, None))
     with pytest.raises(StoreError, match=r"refused 1 rows of 3: .*exception at column 'id'") as told:
         store.upsert(SHAPE, [row(1, 1), wrong, row(2, 1)])
     assert "999" not in str(told.value)

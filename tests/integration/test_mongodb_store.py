@@ -18,22 +18,11 @@ from pymongo.errors import BulkWriteError, ExecutionTimeout, OperationFailure, W
 from migration_tools.errors import StoreAway, StoreError
 from migration_tools.stores.mongodb import MongoStore
 from migration_tools.stores.mongodb_client import answering
-from migration_tools.stores.ports import Column, Progress, Shape, Values, VersionedRow
+from migration_tools.stores.ports import Column, Progress, Shape
 from migration_tools.testing.deaf_proxy import DeafProxy
 from migration_tools.testing.mongodb import EmbeddedMongo
 from tests.document_server import mongodb_url
-
-SHAPE = Shape(
-    name="shop.goods",
-    into="shop_goods",
-    key=("id",),
-    columns=tuple(
-        Column(name=name, type=kind)
-        for name, kind in (("id", "bigint"), ("title", "text"), ("price", "numeric(12,2)"), ("seen", "date"),
-                           ("sold", "boolean"))
-    ),
-    declaration="1",
-)  # fmt: skip
+from tests.goods import SHAPE, gone, held, row
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +48,6 @@ def goods(url: str) -> Iterator[Any]:
         yield client.get_default_database()[SHAPE.into]
 
 
-def row(key: int, version: int, title: str | None = "red lamp") -> VersionedRow:
-    values: Values = (str(key), title, "1.50", "2026-01-02", "true")
-    return VersionedRow(key=(str(key),), version=version, values=values)
-
-
-def gone(key: int, version: int) -> VersionedRow:
-    return VersionedRow(key=(str(key),), version=version, values=None)
-
-
-def held(store: MongoStore) -> dict[tuple[str, ...], int]:
-    found = store.read(SHAPE, [(str(key),) for key in range(20)])
-    assert {key for key, _ in store.scan(SHAPE, 1, [0])} == set(found)
-    return {key: each.version for key, each in found.items()}
-
-
 def test_a_document_has_bson_s_own_types_and_a_row_that_is_gone_leaves_its_version(
     store: MongoStore, goods: Any
 ) -> None:
@@ -82,7 +56,7 @@ def test_a_document_has_bson_s_own_types_and_a_row_that_is_gone_leaves_its_versi
     assert {each["_id"]: each for each in goods.find()} == {
         "1": {
             "_id": "1", "_version": 4, "_deleted": False, "id": Int64(1), "title": None, "price": Decimal128("1.50"),
-            "seen": "2026-01-02", "sold": True,
+            "seen": "2026-01-02", "raw": "\\x00ff", "sold": True,
         },
         "2": {"_id": "2", "_version": 5, "_deleted": True},
     }  # fmt: skip
