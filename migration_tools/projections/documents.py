@@ -40,7 +40,13 @@ def flat(table: Table, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
 
 
 def from_flat(table: Table, held: Mapping[str, Any]) -> Row:
-    """The row of what `flat` made."""
+    """The row of what `flat` made.
+
+    Raises:
+        StoreError: somebody else made it.
+    """
+    if not isinstance(held.get(OURS), Mapping):
+        raise StoreError(f"a document of {table.name!r} is somebody else's, it has no {OURS!r}: take it out")
     values = {name: held[name] for name in table.columns if name in held}
     return from_document(table, {**held[OURS], "values": values})
 

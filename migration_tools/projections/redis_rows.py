@@ -45,10 +45,14 @@ class RedisRows:
         """See Elsewhere."""
         declared = table_of(self.model, table)
         with self._answering():
-            slot = self._redis.get(self._pointer())
-            text = self._redis.get(self._place(declared, int(slot or 0), key))
-        row = _decoded(declared, text)
-        return {**key, **row.values} if row.present else None
+            for _ in range(ATTEMPTS):
+                slot = self._redis.get(self._pointer())
+                text = self._redis.get(self._place(declared, int(slot or 0), key))
+                # A slot is dropped only after the pointer has left it.
+                if self._redis.get(self._pointer()) == slot:
+                    row = _decoded(declared, text)
+                    return {**key, **row.values} if row.present else None
+        raise StoreError(f"the slots of {self.model.name!r} were swapped {ATTEMPTS} times while it was read; try again")
 
     def show(self, number: int) -> None:
         """See Elsewhere."""

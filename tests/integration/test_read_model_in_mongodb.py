@@ -108,6 +108,15 @@ def test_what_no_document_can_hold_is_refused_by_name_alone(rows: MongoRows) -> 
     assert str(2**70) not in str(told.value)
 
 
+def test_a_document_that_somebody_else_put_in_is_named_and_left_alone(rows: MongoRows) -> None:
+    key = {"order_id": "00000000-0000-0000-0000-000000000001"}
+    rows._collection(1, "order_analytics").insert_one({"_id": key["order_id"], "status": "mine"})
+    change = Put("order_analytics", key, {"status": "paid"})
+    with pytest.raises(StoreError, match="a document of 'order_analytics' is somebody else's"):
+        rows.apply(FIRST, [change], stream="orders", position=1, shown=True)
+    assert rows._collection(1, "order_analytics").find_one({"_id": key["order_id"]})["status"] == "mine"
+
+
 def test_a_column_named_as_what_stands_beside_a_row_is_refused(url: str) -> None:
     class Named(ReadModel):
         name = "named"

@@ -80,3 +80,20 @@ def test_derived_columns_are_refused_outside_the_database() -> None:
         store = "cache"
 
     assert "columns are Latest, Steps or Largest only" in " ".join(find_mistakes(Elsewhere()))
+
+
+def test_a_reading_that_a_swap_overtakes_is_done_again(rows: RedisRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the pointer and the row the slot is swapped and dropped, each time but the last."""
+    key = place(1)
+    settle("orders")
+    swapped = []
+
+    def late(*args: Any) -> str:
+        if len(swapped) < 2:
+            swapped.append(rebuild("order_analytics").slot)
+        return where(*args)
+
+    where = rows._place
+    monkeypatch.setattr(rows, "_place", late)
+    assert rows.read("order_analytics", {"order_id": key}) is not None
+    assert len(swapped) == 2
