@@ -15,7 +15,6 @@ from migration_tools.service.openapi import CSRF_TOKEN
 from migration_tools.service.problems import Conflict, described
 
 from . import stock
-from .models import Reservation, Stock
 from .serializers import (
     LARGEST_BIGINT,
     DeliverySerializer,
@@ -48,11 +47,11 @@ class StockView(APIView):
     @extend_schema(
         operation_id="stock_read",
         auth=[],
-        responses={200: StockSerializer} | described(HTTPStatus.NOT_FOUND),
+        responses={200: StockSerializer} | described(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     def get(self, request: Request, product: int) -> Response:
         """Show what is on hand."""
-        found = Stock.objects.filter(product_id=product).first() if product <= LARGEST_BIGINT else None
+        found = stock.keeper().find(product) if product <= LARGEST_BIGINT else None
         if found is None:
             raise Http404(f"there is no stock of product {product}; see /api/products/")
         return Response(StockSerializer(found).data)
@@ -75,9 +74,9 @@ class DeliveryView(APIView):
         """Enter a delivery: staff only."""
         delivery = DeliverySerializer(data=request.data)
         delivery.is_valid(raise_exception=True)
-        if not Stock.objects.filter(product_id=min(product, LARGEST_BIGINT)).exists():
+        if stock.keeper().find(min(product, LARGEST_BIGINT)) is None:
             raise Http404(f"there is no stock of product {product}; see /api/products/")
-        return Response(StockSerializer(stock.receive(product, delivery.validated_data["quantity"])).data)
+        return Response(StockSerializer(stock.keeper().receive(product, delivery.validated_data["quantity"])).data)
 
 
 class ReservationsView(APIView):
@@ -96,7 +95,7 @@ class ReservationsView(APIView):
         wanted = WantedReservationSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         try:
-            made = stock.reserve(request.user.pk, wanted.validated_data["reference"], wanted.quantities())
+            made = stock.keeper().reserve(request.user.pk, wanted.validated_data["reference"], wanted.quantities())
         except (stock.TooFew, stock.OtherReservation) as refusal:
             raise Conflict(str(refusal)) from refusal
         return Response(ReservationSerializer(made).data, status=HTTPStatus.CREATED)
@@ -116,7 +115,7 @@ class ReservationView(APIView):
     def delete(self, request: Request, public_id: uuid.UUID) -> Response:
         """Release a reservation; repeated, it changes nothing."""
         try:
-            released = stock.release(request.user.pk, public_id)
-        except Reservation.DoesNotExist:
+            released = stock.keeper().release(request.user.pk, public_id)
+        except stock.NoReservation:
             raise Http404(f"you have no reservation {str(public_id)!r}") from None
         return Response(ReservationSerializer(released).data)

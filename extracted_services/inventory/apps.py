@@ -9,3 +9,7 @@ class InventoryServiceConfig(AppConfig):
     name = "extracted_services.inventory"
     label = "inventory_service"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register what the service checks of its own."""
+        from . import checks  # noqa: F401

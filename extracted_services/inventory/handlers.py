@@ -30,15 +30,15 @@ def take_what_was_sold(envelope: Envelope) -> None:
     What was reserved for the order is taken out of the reservation, in the same transaction.
     """
     if owned_here(CONTEXT):
-        stock.fulfil(uuid.UUID(envelope.payload["public_id"]))
-        stock.settle(envelope.payload["order_id"], quantities(envelope.payload), Reason.ORDERED)
+        order, number = uuid.UUID(envelope.payload["public_id"]), envelope.payload["order_id"]
+        stock.keeper().sell(order, number, quantities(envelope.payload))
 
 
 @handles("order.cancelled", stream="orders", group="stock")
 def put_back(envelope: Envelope) -> None:
     """Put back what will not be delivered."""
     if owned_here(CONTEXT):
-        stock.settle(envelope.payload["order_id"], quantities(envelope.payload), Reason.CANCELLED)
+        stock.keeper().settle(envelope.payload["order_id"], quantities(envelope.payload), Reason.CANCELLED)
 
 
 @handles("stock.due", stream="inventory")
@@ -46,7 +46,7 @@ def settle_or_hand_back(envelope: Envelope) -> None:
     """Do what the monolith could not, or hand it back when the monolith owns the stock again."""
     order_number, reason = envelope.payload["order_id"], envelope.payload["reason"]
     if owned_here(CONTEXT):
-        stock.settle(order_number, quantities(envelope.payload), Reason(reason))
+        stock.keeper().settle(order_number, quantities(envelope.payload), Reason(reason))
     else:
         events.stock_due(order_number, quantities(envelope.payload), reason)
 

@@ -93,3 +93,20 @@ class ReservedLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} of product {self.product_id}"
+
+
+class Settled(models.Model):
+    """That an order's products were moved in documents was told: inserted by whoever tells, in the same transaction.
+
+    Of a stock in rows the movements say it themselves.
+    """
+
+    order_number = models.BigIntegerField()
+    reason = models.CharField(max_length=16, choices=Reason)
+
+    class Meta:
+        db_table = "depot_settled"
+        constraints = [models.UniqueConstraint(fields=["order_number", "reason"], name="depot_settled_once")]
+
+    def __str__(self) -> str:
+        return f"order {self.order_number} ({self.reason})"

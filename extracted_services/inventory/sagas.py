@@ -30,7 +30,7 @@ def reserve(command: Command) -> None:
     if not owned_here(CONTEXT):
         raise Rejected("the_stock_is_the_monoliths")
     try:
-        stock.reserve_for_order(
+        stock.keeper().reserve_for_order(
             uuid.UUID(command.saga_id), int(command.data["customer"]), quantities(dict(command.data))
         )
     except stock.TooFew as refusal:
@@ -48,4 +48,4 @@ def reserve(command: Command) -> None:
 )  # fmt: skip
 def release(command: Command) -> None:
     """Take the promise back."""
-    stock.release_of_order(uuid.UUID(command.saga_id))
+    stock.keeper().release_of_order(uuid.UUID(command.saga_id))

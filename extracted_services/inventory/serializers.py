@@ -6,13 +6,14 @@ from typing import Any
 from django.core.validators import ProhibitNullCharactersValidator
 from rest_framework import serializers
 
-from .models import Reservation, ReservationState, ReservedLine, Stock
+from .models import ReservationState
+from .ports import Reservation, ReservedLine, Shelf
 
 LARGEST_BIGINT = 2**63 - 1
 LARGEST_QUANTITY = 1_000_000
 
 
-class StockSerializer(serializers.Serializer[Stock]):
+class StockSerializer(serializers.Serializer[Shelf]):
     """How many of a product there are, on both sides of the migration."""
 
     product = serializers.IntegerField(source="product_id")

@@ -4,7 +4,7 @@ from migration_tools import SERVICE_APPS
 from migration_tools.service import environment
 from migration_tools.service.environment import Environment
 
-SERVICE = Environment(name="inventory")
+SERVICE = Environment(name="inventory", engine="mongodb")
 
 DEBUG = SERVICE.debug()
 SECRET_KEY = SERVICE.secret_key()
@@ -26,6 +26,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = environment.MIDDLEWARE
 DATABASES = {"default": SERVICE.database()}
+# Who keeps the stock itself; positions, outbox and sagas are PostgreSQL's in every mode.
+STOCK_ENGINE, STOCK_URL = SERVICE.store()
 REST_FRAMEWORK = environment.rest_framework()
 LOGGING = environment.log_lines()
 SPECTACULAR_SETTINGS = environment.spectacular(

@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from migration_tools.service import health
 
-from . import api
+from . import api, stock
 
 urlpatterns = [
     path("api/stock/<int:product>/", api.StockView.as_view()),
@@ -15,7 +15,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view()),
     path("strangle/", include("migration_tools.urls")),
     path("livez", health.livez),
-    path("readyz", health.readyz),
+    path("readyz", health.ready_with(stock.answers)),
 ]
 
 handler400 = "migration_tools.service.problems.bad_request"

@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 from django.db import connections, transaction
 
 from migration_tools.conf import settings
+from migration_tools.errors import StoreAway
 from migration_tools.kernel import points
 from migration_tools.kernel.ownership import FENCED_SQLSTATE
 from migration_tools.messaging import outbox
@@ -176,13 +177,14 @@ def _run(part: Participant, command: Command, direction: Direction, *, may_refus
 def says_nothing_of_the_step(error: Exception) -> bool:
     """Whether the machine failed, not the step: the transaction is for whoever opened it to try again.
 
-    A fence is not the machine: the context belongs to the other side for as long as it does, and nobody must wait.
+    So is a store of the service's own that does not answer. A fence is not the machine: the context belongs to the
+    other side for as long as it does, and nobody must wait.
     """
     # Here, because a project whose driver is psycopg2 may import this module too.
     from migration_tools.stores.postgres import is_transient
 
     fenced = getattr(error.__cause__ or error, "sqlstate", None) == FENCED_SQLSTATE
-    return is_transient(error) and not fenced
+    return isinstance(error, StoreAway) or (is_transient(error) and not fenced)
 
 
 def claim(

@@ -8,7 +8,8 @@ from typing import Any
 from migration_tools.errors import SettingsError
 
 MONOLITH = "monolith"
-MODES = ("instance", "schema")
+MODES = ("instance", "schema", "polyglot")
+POSTGRESQL = "postgresql"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +19,13 @@ class Environment:
     Args:
         name: the service's side, which is also its context: "catalog".
         shared: the prefix of what every side of the shop is told alike: debugging and host names.
+        engine: the further engine that can keep what the service owns, if there is one: "mongodb". It is also what its
+            URL begins with.
     """
 
     name: str
     shared: str = "SHOP"
+    engine: str = ""
 
     def get(self, key: str, default: str = "") -> str:
         """The service's own variable: `get("DB_HOST")` of catalog is `CATALOG_DB_HOST`."""
@@ -45,14 +49,15 @@ class Environment:
         `instance` (the default): a database of its own, on whatever server `<NAME>_DB_HOST` and `_PORT` name.
         `schema`: a schema of its own, called like the service, in a database that several share; its role sees no
         other.
+        `polyglot`: as `instance`, and what the service owns is kept by its further engine, if it has one; see `store`.
 
         Raises:
-            SettingsError: the mode is none of these.
+            SettingsError: variables say what cannot be; the message names every one of them.
         """
-        mode = os.environ.get("SERVICES_DATABASE_MODE", MODES[0])
-        if mode not in MODES:
-            raise SettingsError(f"SERVICES_DATABASE_MODE is {mode!r}; it must be one of {list(MODES)}")
-        alone = mode == "instance"
+        mistakes = self.find_mistakes()
+        if mistakes:
+            raise SettingsError("; and ".join(mistakes))
+        alone = _mode() != "schema"
         options: dict[str, Any] = {"connect_timeout": 5}
         if not alone:
             options["options"] = f"-c search_path={self.name}"
@@ -70,6 +75,40 @@ class Environment:
             "DISABLE_SERVER_SIDE_CURSORS": bool(self.get("DB_DIRECT")),
             "OPTIONS": options,
         }
+
+    def store(self) -> tuple[str, str]:
+        """The engine that keeps what the service owns, and its URL.
+
+        The engine is `<NAME>_STORE_ENGINE`; without that it is the service's further one in the mode `polyglot`, and
+        PostgreSQL, which has no URL here, in the others.
+        """
+        usual = self.engine if _mode() == "polyglot" else ""
+        return self.get("STORE_ENGINE") or usual or POSTGRESQL, self.get("STORE_URL")
+
+    def find_mistakes(self) -> list[str]:
+        """What is wrong with the variables that say where rows are, one sentence each, with what to write instead."""
+        found, upper = [], self.name.upper()
+        if _mode() not in MODES:
+            found.append(f"SERVICES_DATABASE_MODE is {_mode()!r}; it must be one of {list(MODES)}")
+        if not self.get("DB_PORT", "5432").isdigit():
+            found.append(f"{upper}_DB_PORT is {self.get('DB_PORT')!r}; it must be a number, like 5432")
+        if self.get("DB_DIRECT") and not self.get("DB_DIRECT").rpartition(":")[2].isdigit():
+            found.append(f"{upper}_DB_DIRECT is {self.get('DB_DIRECT')!r}; it must be host:port of PostgreSQL itself")
+        return found + (self._store_mistakes() if self.engine else [])
+
+    def _store_mistakes(self) -> list[str]:
+        (engine, url), upper, known = self.store(), self.name.upper(), [POSTGRESQL, self.engine]
+        if engine not in known:
+            return [f"{upper}_STORE_ENGINE is {engine!r}; it must be one of {known}"]
+        if engine == POSTGRESQL:
+            further = f"{upper}_STORE_ENGINE={self.engine} or SERVICES_DATABASE_MODE=polyglot"
+            return [f"{upper}_STORE_URL is set and nobody would use it; set {further} too, or unset it"] if url else []
+        # Never the URL itself: it may hold a password.
+        like = f"{engine}://user:password@host/{self.name}"
+        if not url.startswith((f"{engine}://", f"{engine}+")):
+            said = "begins otherwise" if url else "is empty"
+            return [f"the engine of {self.name!r} is {engine!r} and {upper}_STORE_URL {said}; it must be like {like}"]
+        return []
 
     def migration_tools(self, *, feeds: Mapping[str, str], readers: Iterable[str] = (MONOLITH,)) -> dict[str, Any]:
         """MIGRATION_TOOLS of the service.
@@ -164,6 +203,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
+
+
+def _mode() -> str:
+    return os.environ.get("SERVICES_DATABASE_MODE", MODES[0])
 
 
 def _address(side: str) -> str:

@@ -1,5 +1,6 @@
 """Errors of a service's API as RFC 9457 problem documents."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +11,11 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from migration_tools.errors import StoreAway
+
 MEDIA_TYPE = "application/problem+json"
+
+log = logging.getLogger(__name__)
 
 
 class Conflict(APIException):
@@ -43,8 +48,11 @@ class ProblemSerializer(serializers.Serializer[Any]):
 def answer(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what a view raised into a problem document; None (let it fail) for what is not the API's own.
 
-    Database errors are not ours to answer: `FenceMiddleware` must see them.
+    Database errors are not ours to answer: `FenceMiddleware` must see them. A store that is away is a 503.
     """
+    if isinstance(exc, StoreAway):
+        log.warning("a request is refused: %s", exc)
+        exc = Unavailable("the store of this service does not answer; try again in a moment")
     response = exception_handler(exc, context)
     if response is None:
         return None

@@ -12,13 +12,13 @@ import pytest
 
 from tests import identity_rig
 from tests.services import rig
+from tests.services.depots import Depot, manage
 from tests.services.rig import RunningService
 
-pytest_plugins = ["tests.services.rig"]
+pytest_plugins = ["tests.services.rig", "tests.services.depots"]
 
 Get = Callable[[str], RunningService]
 
-HAND_OVER = "UPDATE strangle_ownership SET owner = %s WHERE context = 'inventory'"
 TWO_WHO_SETTLE = """
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ from extracted_services.inventory.models import Reason
 def settle(number):
     try:
         with transaction.atomic():
-            return stock.settle({order}, {{901: 2, 902: 3}}, Reason.ORDERED)
+            return stock.keeper().settle({order}, {{901: 2, 902: 3}}, Reason.ORDERED)
     finally:
         connection.close()
 with ThreadPoolExecutor(8) as pool:
@@ -57,9 +57,9 @@ DIRECT, HANDED_ON = ("order.placed", "orders", "stock"), ("stock.due", "inventor
 
 
 @pytest.mark.thorough
-def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(running: Get) -> None:
-    service = running("inventory")
-    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (900, 100)")
+def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(depot: Depot) -> None:
+    service = depot.service
+    depot.put(900, 100)
 
     shown = [identity_rig.cookies(buyer, "Ada Lovelace", audience=("inventory",)) for buyer in range(1, 21)]
 
@@ -80,8 +80,8 @@ def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(running: Get
 
     answers = asyncio.run(all_at_once())
     assert answers == {201: 100, 409: 900}
-    assert service.rows("SELECT on_hand, reserved FROM depot_stock WHERE product_id = 900") == [(100, 100)]
-    assert service.rows("SELECT sum(quantity) FROM depot_reservedline WHERE product_id = 900") == [(100,)]
+    assert depot.shelf(900) == (100, 100)
+    assert depot.promised(900) == 100
 
 
 def test_to_look_first_and_then_to_promise_would_promise_the_last_one_twice(running: Get) -> None:
@@ -99,36 +99,33 @@ def test_to_look_first_and_then_to_promise_would_promise_the_last_one_twice(runn
     assert service.rows("SELECT on_hand, reserved FROM depot_stock WHERE product_id = 903") == [(1, 2)]
 
 
-def test_a_reservation_is_all_or_nothing_once_a_reference_and_given_back(running: Get) -> None:
-    service = running("inventory")
-    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (904, 5), (905, 1)")
-    held = "SELECT product_id, reserved FROM depot_stock WHERE product_id IN (904, 905) ORDER BY 1"
+def test_a_reservation_is_all_or_nothing_once_a_reference_and_given_back(depot: Depot) -> None:
+    service = depot.service
+    depot.put(904, 5)
+    depot.put(905, 1)
     with service.browser(31) as browser, service.browser(32) as other:
         too_many = {"reference": "a", "lines": [{"product": 904, "quantity": 1}, {"product": 905, "quantity": 2}]}
         assert browser.post("/api/stock/reservations/", json=too_many).status_code == 409
-        assert service.rows(held) == [(904, 0), (905, 0)]
+        assert (depot.shelf(904), depot.shelf(905)) == ((5, 0), (1, 0))
         body = {"reference": "a", "lines": [{"product": 904, "quantity": 2}, {"product": 904, "quantity": 1}]}
         made = [browser.post("/api/stock/reservations/", json=body) for _ in range(2)]
         assert [each.status_code for each in made] == [201, 201]
         assert made[0].json() == made[1].json()
-        assert service.rows(held) == [(904, 3), (905, 0)]
+        assert (depot.shelf(904), depot.shelf(905)) == ((5, 3), (1, 0))
         changed = {"reference": "a", "lines": [{"product": 904, "quantity": 1}]}
         assert browser.post("/api/stock/reservations/", json=changed).status_code == 409
         address = f"/api/stock/reservations/{made[0].json()['id']}/"
         assert other.delete(address).status_code == 404
         assert [browser.delete(address).json()["state"] for _ in range(2)] == ["released", "released"]
-        assert service.rows(held) == [(904, 0), (905, 0)]
+        assert (depot.shelf(904), depot.shelf(905)) == ((5, 0), (1, 0))
         assert browser.post("/api/stock/reservations/", json=body).status_code == 409
 
 
-def test_sixteen_who_settle_one_sale_at_once_move_the_stock_once(running: Get) -> None:
-    service = running("inventory")
-    done = service.manage("shell", "-v0", "-c", TWO_WHO_SETTLE.format(order=7701))
+def test_sixteen_who_settle_one_sale_at_once_move_the_stock_once(depot: Depot) -> None:
+    done = manage(depot, "shell", "-v0", "-c", TWO_WHO_SETTLE.format(order=7701))
     assert done.stdout.strip() == "1", done.stderr
-    moved = "SELECT product_id, quantity, reason FROM depot_movement WHERE order_number = 7701 ORDER BY 1"
-    assert service.rows(moved) == [(901, -2, "ordered"), (902, -3, "ordered")]
-    on_hand = "SELECT product_id, on_hand FROM depot_stock WHERE product_id IN (901, 902) ORDER BY 1"
-    assert service.rows(on_hand) == [(901, -2), (902, -3)]
+    assert depot.moved(7701) == [(901, -2, "ordered"), (902, -3, "ordered")]
+    assert (depot.shelf(901), depot.shelf(902)) == ((-2, 0), (-3, 0))
 
 
 @pytest.mark.parametrize(
@@ -143,26 +140,30 @@ def test_sixteen_who_settle_one_sale_at_once_move_the_stock_once(running: Get) -
     ids=["direct first", "handed on first", "the monolith's to hear", "handed back", "before the dual write"],
 )
 def test_two_roads_from_a_sale_move_the_stock_once_wherever_it_is_owned(
-    running: Get, owner: str | None, order: int, roads: list[tuple[str, str, str]], published: list[str], movements: int
+    thorough_depot: Depot,
+    owner: str | None,
+    order: int,
+    roads: list[tuple[str, str, str]],
+    published: list[str],
+    movements: int,
 ) -> None:
-    service = running("inventory")
+    depot, service = thorough_depot, thorough_depot.service
     if owner:
         service.rows(rig.OWNED, "inventory")
         service.rows("UPDATE strangle_ownership SET owner = %s", owner)
     try:
         script = HEARD.replace("ORDER", str(order)).replace("ROADS", repr(roads))
-        done = service.manage("shell", "-v0", "-c", script)
+        done = manage(depot, "shell", "-v0", "-c", script)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == published
-        found = service.rows("SELECT quantity FROM depot_movement WHERE order_number = %s", order)
-        assert found == [(-3,)] * movements
+        assert depot.moved(order) == [(911, -3, "ordered")] * movements
     finally:
         service.rows("DELETE FROM strangle_ownership")
 
 
-def test_staff_alone_enter_deliveries_and_everybody_sees_what_is_there(running: Get) -> None:
-    service = running("inventory")
-    service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (906, 1)")
+def test_staff_alone_enter_deliveries_and_everybody_sees_what_is_there(depot: Depot) -> None:
+    service = depot.service
+    depot.put(906, 1)
     with service.browser(None) as anybody, service.browser(33) as customer, service.browser(34, staff=True) as clerk:
         assert anybody.get("/api/stock/906/").json() == {"product": 906, "on_hand": 1}
         assert anybody.post("/api/stock/906/deliveries/", json={"quantity": 4}).status_code == 401

@@ -1,0 +1,182 @@
+"""A pytest plugin: the inventory service with its stock in either engine, and a look at what is in it past the code.
+
+PYTEST_DONT_REWRITE: test modules also import it for its types, before pytest loads it as a plugin.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import pymongo
+import pytest
+
+from migration_tools.testing.postgres import EmbeddedPostgres
+from tests.document_server import mongodb_url
+from tests.services import rig
+from tests.services.rig import RunningService
+
+NAME = "inventory"
+ROWS, DOCUMENTS = "rows", "documents"
+
+
+class Depot(Protocol):
+    """A stock as a test sees it."""
+
+    service: RunningService
+
+    def put(self, product: int, on_hand: int) -> None:
+        """A product that is not there yet."""
+
+    def shelf(self, product: int) -> tuple[int, int] | None:
+        """(on hand, reserved)."""
+
+    def moved(self, order: int) -> list[tuple[int, int, str]]:
+        """(product, quantity, reason) of an order's movements."""
+
+    def promised(self, product: int) -> int:
+        """How many the reservations that are held promise, by themselves."""
+
+
+@dataclass(frozen=True)
+class RowsDepot:
+    """In PostgreSQL."""
+
+    service: RunningService
+
+    def put(self, product: int, on_hand: int) -> None:
+        """See Depot."""
+        self.service.rows("INSERT INTO depot_stock (product_id, on_hand) VALUES (%s, %s)", product, on_hand)
+
+    def shelf(self, product: int) -> tuple[int, int] | None:
+        """See Depot."""
+        found = self.service.rows("SELECT on_hand, reserved FROM depot_stock WHERE product_id = %s", product)
+        return (found[0][0], found[0][1]) if found else None
+
+    def moved(self, order: int) -> list[tuple[int, int, str]]:
+        """See Depot."""
+        query = "SELECT product_id, quantity, reason FROM depot_movement WHERE order_number = %s ORDER BY 1"
+        return [(row[0], row[1], row[2]) for row in self.service.rows(query, order)]
+
+    def promised(self, product: int) -> int:
+        """See Depot."""
+        query = """SELECT coalesce(sum(quantity), 0) FROM depot_reservedline l JOIN depot_reservation r
+            ON r.id = reservation_id WHERE state = 'held' AND product_id = %s"""
+        return int(self.service.rows(query, product)[0][0])
+
+
+@dataclass(frozen=True)
+class DocumentsDepot:
+    """In MongoDB."""
+
+    service: RunningService
+    url: str
+    database: Any
+
+    def put(self, product: int, on_hand: int) -> None:
+        """See Depot."""
+        shelf = {"on_hand": on_hand, "free": on_hand, "reserved": 0, "holds": {}, "marks": {}, "tidied": 0}
+        self.database.stock.insert_one({"_id": product, **shelf})
+
+    def shelf(self, product: int) -> tuple[int, int] | None:
+        """See Depot; what is free and who holds how much must say the same."""
+        found = self.database.stock.find_one({"_id": product})
+        if found is None:
+            return None
+        assert found["free"] == found["on_hand"] - found["reserved"], found
+        assert sum(found["holds"].values()) == found["reserved"], found
+        return found["on_hand"], found["reserved"]
+
+    def moved(self, order: int) -> list[tuple[int, int, str]]:
+        """See Depot: movements, and marks that are none yet."""
+        found = {(row["product"], row["reason"]): row["quantity"] for row in self.database.movements.find()
+                 if row["order"] == order}  # fmt: skip
+        for shelf in self.database.stock.find():
+            for mark in shelf["marks"].values():
+                if mark["order"] == order:
+                    found[shelf["_id"], mark["reason"]] = mark["quantity"]
+        return sorted((product, quantity, reason) for (product, reason), quantity in found.items())
+
+    def promised(self, product: int) -> int:
+        """See Depot."""
+        held = self.database.reservations.find({"state": "held"})
+        return sum(line["quantity"] for each in held for line in each["lines"] if line["product"] == product)
+
+
+def database_url(url: str, name: str) -> str:
+    """The URL of another database on the same server."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+def variables(url: str) -> dict[str, str]:
+    """What says that the stock is in these documents."""
+    return {"INVENTORY_STORE_ENGINE": "mongodb", "INVENTORY_STORE_URL": url}
+
+
+@contextmanager
+def looking(url: str) -> Iterator[Any]:
+    """A database of a MongoDB, looked into by the test itself; dropped afterwards."""
+    with pymongo.MongoClient[dict[str, Any]](url) as client:
+        database = client.get_default_database()
+        try:
+            yield database
+        finally:
+            for name in database.list_collection_names():
+                database[name].drop()
+
+
+@contextmanager
+def with_documents(cluster: EmbeddedPostgres) -> Iterator[DocumentsDepot]:
+    """The service on a MongoDB, both for the block alone."""
+    with mongodb_url() as server, pytest.MonkeyPatch.context() as patch:
+        url = database_url(server, f"depot_{os.urandom(4).hex()}")
+        for name, value in variables(url).items():
+            patch.setenv(name, value)
+        with rig.served(cluster, NAME) as service, looking(url) as database:
+            patch.undo()
+            yield DocumentsDepot(service, url, database)
+
+
+@pytest.fixture(scope="module")
+def depots(cluster: EmbeddedPostgres, running: Callable[[str], RunningService]) -> Iterator[Callable[[str], Depot]]:
+    """Give the service by where its stock is; each is started when it is first asked for."""
+    made: dict[str, Depot] = {}
+    with ExitStack() as stack:
+
+        def get(engine: str) -> Depot:
+            if engine not in made:
+                made[engine] = (
+                    RowsDepot(running(NAME)) if engine == ROWS else stack.enter_context(with_documents(cluster))
+                )
+            return made[engine]
+
+        yield get
+
+
+@pytest.fixture(params=[ROWS, DOCUMENTS])
+def depot(request: pytest.FixtureRequest, depots: Callable[[str], Depot]) -> Depot:
+    """The service in each engine."""
+    return depots(request.param)
+
+
+@pytest.fixture(params=[ROWS, pytest.param(DOCUMENTS, marks=pytest.mark.thorough)])
+def thorough_depot(request: pytest.FixtureRequest, depots: Callable[[str], Depot]) -> Depot:
+    """The same, in documents only where thorough tests are asked for."""
+    return depots(request.param)
+
+
+@pytest.fixture
+def documents(depots: Callable[[str], Depot]) -> DocumentsDepot:
+    """The service with its stock in documents."""
+    found = depots(DOCUMENTS)
+    assert isinstance(found, DocumentsDepot)
+    return found
+
+
+def manage(depot: Depot, *args: str, **env: str) -> Any:
+    """Run a management command of the service to its end, on the same stock."""
+    further = variables(depot.url) if isinstance(depot, DocumentsDepot) else {}
+    return depot.service.manage(*args, **further, **env)
