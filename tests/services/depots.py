@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE: test modules also import it for its types, before pytest lo
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -77,32 +78,59 @@ class DocumentsDepot:
 
     def put(self, product: int, on_hand: int) -> None:
         """See Depot."""
-        shelf = {"on_hand": on_hand, "free": on_hand, "reserved": 0, "holds": {}, "marks": {}, "tidied": 0}
-        self.database.stock.insert_one({"_id": product, **shelf})
+        self.database.stock.insert_one(new_shelf(product, on_hand))
 
     def shelf(self, product: int) -> tuple[int, int] | None:
         """See Depot; what is free and who holds how much must say the same."""
-        found = self.database.stock.find_one({"_id": product})
-        if found is None:
-            return None
-        assert found["free"] == found["on_hand"] - found["reserved"], found
-        assert sum(found["holds"].values()) == found["reserved"], found
-        return found["on_hand"], found["reserved"]
+        return seen_shelf(self.database, product)
 
     def moved(self, order: int) -> list[tuple[int, int, str]]:
-        """See Depot: movements, and marks that are none yet."""
-        found = {(row["product"], row["reason"]): row["quantity"] for row in self.database.movements.find()
-                 if row["order"] == order}  # fmt: skip
-        for shelf in self.database.stock.find():
-            for mark in shelf["marks"].values():
-                if mark["order"] == order:
-                    found[shelf["_id"], mark["reason"]] = mark["quantity"]
-        return sorted((product, quantity, reason) for (product, reason), quantity in found.items())
+        """See Depot."""
+        return sorted((product, quantity, reason) for of, product, quantity, reason in movements(self.database)
+                      if of == order)  # fmt: skip
 
     def promised(self, product: int) -> int:
         """See Depot."""
         held = self.database.reservations.find({"state": "held"})
         return sum(line["quantity"] for each in held for line in each["lines"] if line["product"] == product)
+
+
+def new_shelf(product: int, on_hand: int) -> dict[str, Any]:
+    """The document of a product that nobody has moved yet."""
+    shelf = {"on_hand": on_hand, "free": on_hand, "reserved": 0, "holds": {}, "marks": {}, "tidied": 0}
+    return {"_id": product, **shelf}
+
+
+def seen_shelf(database: Any, product: int) -> tuple[int, int] | None:
+    """(on hand, reserved) of a product's document, which must not contradict itself."""
+    found = database.stock.find_one({"_id": product})
+    if found is None:
+        return None
+    assert found["free"] == found["on_hand"] - found["reserved"], found
+    assert sum(found["holds"].values()) == found["reserved"], found
+    return found["on_hand"], found["reserved"]
+
+
+def movements(database: Any) -> list[tuple[int, int, int, str]]:
+    """(order, product, quantity, reason) of what orders moved: the documents, and marks that are none yet."""
+    found = {(row["order"], row["product"], row["reason"]): row["quantity"] for row in database.movements.find()}
+    for shelf in database.stock.find():
+        for mark in shelf["marks"].values():
+            found[mark["order"], shelf["_id"], mark["reason"]] = mark["quantity"]
+    return [(order, product, quantity, reason) for (order, product, reason), quantity in found.items() if order]
+
+
+def shelf_faults(database: Any) -> list[str]:
+    """Products of which more is promised than reservations say, or which are short."""
+    held = database.reservations.find({"state": {"$in": ["taking", "held"]}})
+    promised = Counter((each["public_id"], line["product"]) for each in held for line in each["lines"])
+    return [
+        f"shelf {shelf}"
+        for shelf in database.stock.find()
+        if shelf["on_hand"] < 0
+        or shelf["free"] != shelf["on_hand"] - shelf["reserved"]
+        or any((key, shelf["_id"]) not in promised for key in shelf["holds"])
+    ]
 
 
 def database_url(url: str, name: str) -> str:

@@ -18,6 +18,7 @@ from tests import identity_rig
 from tests.chaos.wire import Wire
 from tests.races.scene import until
 from tests.services import rig
+from tests.services.depots import looking, movements, new_shelf, seen_shelf, shelf_faults, variables
 
 NAMES = ("orders", "inventory", "payments")
 PRICE = 1500
@@ -43,7 +44,9 @@ LEDGER = """SELECT coalesce(payer, 0), sum(amount)::text FROM (
 class Shop:
     """The three services; `conns` are a test's own connections to look with."""
 
-    def __init__(self, cluster: EmbeddedPostgres, databases: dict[str, str], stack: ExitStack) -> None:
+    def __init__(
+        self, cluster: EmbeddedPostgres, databases: dict[str, str], stack: ExitStack, documents: str = ""
+    ) -> None:
         self.cluster = cluster
         self.databases = databases
         self.ports = {name: free_port() for name in NAMES}
@@ -54,6 +57,9 @@ class Shop:
         self._look()
         stack.callback(self._look_away)
         self.kind = "orchestrated"
+        # Where the stock is, if it is in documents: a URL, and the test's own look there.
+        self.documents = documents
+        self.depot = stack.enter_context(looking(documents)) if documents else None
 
     def _look(self) -> None:
         for name, base in self.databases.items():
@@ -71,6 +77,7 @@ class Shop:
             f"{name.upper()}_DB_PORT": str(self.database_wires[name].port),
             "SERVED_PORT": str(self.ports[name]),
             "ORDERS_CHECKOUT": self.kind,
+            **(variables(self.documents) if self.documents else {}),
             **more,
         }
 
@@ -139,7 +146,10 @@ class Shop:
         """A fresh article, on sale for 15.00, so many on the shelf."""
         number = uuid.uuid4().int >> 80
         self.conns["orders"].execute(PRODUCT, [number, f"S{number}", PRICE])
-        self.conns["inventory"].execute(STOCK, [number, on_hand])
+        if self.depot is not None:
+            self.depot.stock.insert_one(new_shelf(number, on_hand))
+        else:
+            self.conns["inventory"].execute(STOCK, [number, on_hand])
         return number
 
     def customer(self, limit: str | None = None) -> int:
@@ -190,11 +200,10 @@ class Shop:
         """Wait until nothing is on its way any more: every checkout ended, each promise kept or taken back."""
         open_ = "SELECT count(*) FROM sales_checkout WHERE state NOT IN ('confirmed', 'cancelled')"
         sagas = "SELECT count(*) FROM saga_state WHERE status IN ('running', 'compensating')"
-        held = "SELECT count(*) FROM depot_reservation WHERE state = 'held'"
 
         def still() -> bool:
-            asked = (("orders", open_), ("orders", sagas), ("inventory", held))
-            return all(self.one(name, query) == 0 for name, query in asked) and not self.faults()
+            asked = (("orders", open_), ("orders", sagas))
+            return all(self.one(name, query) == 0 for name, query in asked) and not self._held() and not self.faults()
 
         try:
             until(still, "the shop is at rest", SECONDS)
@@ -202,8 +211,26 @@ class Shop:
             assert not self.faults()
             raise
 
+    def _held(self) -> int:
+        """How many reservations are held."""
+        if self.depot is not None:
+            return int(self.depot.reservations.count_documents({"state": {"$in": ["taking", "held"]}}))
+        return int(self.one("inventory", "SELECT count(*) FROM depot_reservation WHERE state = 'held'"))
+
+    def _moved(self) -> dict[int, tuple[int, int]]:
+        """By order: how many its movements took, and how many they are."""
+        if self.depot is not None:
+            found: dict[int, tuple[int, int]] = {}
+            for order, _, quantity, _ in movements(self.depot):
+                taken, rows = found.get(order, (0, 0))
+                found[order] = (taken - quantity, rows + 1)
+            return found
+        return {order: (quantity, rows) for order, quantity, rows in self.conns["inventory"].execute(MOVED)}
+
     def shelf(self, product: int) -> tuple[int, int]:
         """(on hand, reserved) of an article."""
+        if self.depot is not None:
+            return seen_shelf(self.depot, product) or (0, 0)
         query = "SELECT on_hand, reserved FROM depot_stock WHERE product_id = %s"
         row = self.conns["inventory"].execute(query, [product]).fetchone()
         return row  # type: ignore[return-value]
@@ -219,7 +246,7 @@ class Shop:
         """What is not as it must be when the shop is at rest; empty when lines, stock and money are all conserved."""
         found: list[str] = []
         orders = self.conns["orders"].execute(ORDERS).fetchall()
-        moved = {order: (quantity, rows) for order, quantity, rows in self.conns["inventory"].execute(MOVED)}
+        moved = self._moved()
         paid = self.conns["payments"].execute(PAID).fetchall()
         for public_id, number, _, total, state, lines, sum_, quantity in orders:
             if not lines or sum_ != total:
@@ -240,6 +267,8 @@ class Shop:
         return found
 
     def _of_the_shelves(self) -> list[str]:
+        if self.depot is not None:
+            return shelf_faults(self.depot)
         promised = """SELECT product_id, on_hand, reserved, (SELECT coalesce(sum(l.quantity), 0)
             FROM depot_reservedline l JOIN depot_reservation r ON r.id = l.reservation_id
             WHERE l.product_id = s.product_id AND r.state = 'held') FROM depot_stock s"""
@@ -256,8 +285,8 @@ class Shop:
 
 
 @contextmanager
-def opened(cluster: EmbeddedPostgres) -> Iterator[Shop]:
-    """Three migrated databases, each the owner of its context for good, no process yet."""
+def opened(cluster: EmbeddedPostgres, documents: str = "") -> Iterator[Shop]:
+    """Three migrated databases, each the owner of its context for good, no process yet; the stock where that says."""
     databases = {name: f"{name}_shop_{os.urandom(4).hex()}" for name in NAMES}
     with ExitStack() as stack:
         for name, database in databases.items():
@@ -272,7 +301,7 @@ def opened(cluster: EmbeddedPostgres) -> Iterator[Shop]:
             for name, database in databases.items()
         ]
         assert [each.wait(120) for each in migrations] == [0, 0, 0]
-        shop = Shop(cluster, databases, stack)
+        shop = Shop(cluster, databases, stack, documents)
         for name, conn in shop.conns.items():
             conn.execute(rig.OWNED, [name])
         try:

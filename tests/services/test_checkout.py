@@ -1,12 +1,16 @@
 """The order saga over orders, inventory and payments as services, conducted and by events: all of it or nothing."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from migration_tools.testing.postgres import EmbeddedPostgres
+from tests.document_server import mongodb_url
 from tests.races.scene import until
+from tests.services.depots import DOCUMENTS, ROWS, database_url
 from tests.services.rig import RunningService
 from tests.services.shop import SECONDS, Shop, opened
 
@@ -22,11 +26,14 @@ SHELVED = """
 KINDS = ["orchestrated", pytest.param("choreographed", marks=pytest.mark.thorough)]
 
 
-@pytest.fixture(scope="module")
-def services(cluster: EmbeddedPostgres) -> Iterator[Shop]:
-    """The three services, once for this file; tests use products and customers of their own."""
-    with opened(cluster) as shop:
-        yield shop
+@pytest.fixture(scope="module", params=[ROWS, pytest.param(DOCUMENTS, marks=pytest.mark.thorough)])
+def services(cluster: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """The three services, once for each engine of the stock; tests use products and customers of their own."""
+    with ExitStack() as stack:
+        url = ""
+        if request.param == DOCUMENTS:
+            url = database_url(stack.enter_context(mongodb_url()), f"shop_{os.urandom(4).hex()}")
+        yield stack.enter_context(opened(cluster, url))
 
 
 @pytest.fixture(params=KINDS, scope="module")

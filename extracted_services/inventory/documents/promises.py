@@ -110,6 +110,11 @@ class Promises:
         if known is not None and known["state"] == HELD:
             return known
         if known is None:
+            # Sold out is the usual refusal, and needs no document. Who is not refused here may still be.
+            for product, quantity in sorted(wanted.items()):
+                if not self.shelves.has(product, quantity):
+                    raise TooFew(product)
+            points.reached("inventory.seen")
             known = {
                 **fresh,
                 "public_id": uuid.uuid4().hex,

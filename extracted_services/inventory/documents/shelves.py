@@ -34,6 +34,11 @@ class Shelves:
         found: dict[str, Any] | None = self.stock.find_one({"_id": product})
         return found
 
+    def has(self, product: int, quantity: int) -> bool:
+        """Whether so many are free at this moment."""
+        found = self.stock.find_one({"_id": product, "free": {"$gte": quantity}}, {"_id": 1})
+        return found is not None
+
     def hold(self, product: int, key: str, quantity: int) -> bool:
         """Promise so many under a key; False if that many are not free. Repeated, it changes nothing."""
         wanted = {"_id": product, "free": {"$gte": quantity}, f"holds.{key}": {"$exists": False}}
