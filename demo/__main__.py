@@ -17,13 +17,13 @@ from types import FrameType
 from demo import OUTPUT, ROOT
 from demo.closing import summarise
 from demo.commands import CommandFailed
-from demo.companions import COMPANIONS, STREAMS, start_checkouts, start_companions, start_snapshots
+from demo.companions import COMPANIONS, STREAMS, start_checkouts, start_companions, start_snapshots, start_sweep
 from demo.further import OFFERED, first, unknown
 from demo.narrate import Narrator
 from demo.processes import NotReady, ProcessDied, Supervisor
 from demo.report import Report
 from demo.run import StoryFailed
-from demo.stack import CONTEXT, Stack
+from demo.stack import CONTEXT, MODE, POLYGLOT, Stack
 from demo.story import Story
 from demo.survey import survey
 from demo.traffic import DEFAULT_RATE, Traffic
@@ -93,6 +93,7 @@ def up(options: argparse.Namespace) -> int:
             contexts=options.contexts or OFFERED,
             companions=tuple(COMPANIONS),
             relayed=STREAMS,
+            mode=options.database_mode,
         )
         try:
             with stack:
@@ -100,6 +101,7 @@ def up(options: argparse.Namespace) -> int:
                 narrator.say(f"starting {', '.join((*stack.contexts[1:], *COMPANIONS))}")
                 stack.start_services(*stack.contexts[1:], workers=1)
                 start_checkouts(stack)
+                start_sweep(stack)
                 start_snapshots(stack)
                 start_companions(stack)
                 operator_file = OUTPUT / "operator.env"
@@ -213,6 +215,12 @@ def _parser() -> argparse.ArgumentParser:
         "--contexts",
         type=_contexts,
         help=f"which leave, in the order that the analysis suggests: {','.join(OFFERED)} ({CONTEXT}; all with up)",
+    )
+    parser.add_argument(
+        "--database-mode",
+        choices=(MODE, POLYGLOT),
+        default=MODE,
+        help="of up: SERVICES_DATABASE_MODE of the services; polyglot keeps the stock in MongoDB (%(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="keep the private directory (databases and logs)")
     return parser

@@ -52,6 +52,13 @@ def start_checkouts(stack: Stack) -> None:
     stack.manage_forever("runner of sagas", "orders_owner", *runner)
 
 
+def start_sweep(stack: Stack) -> None:
+    """Let promises that were cut off be given back, where the stock is in documents."""
+    if stack.in_documents:
+        asked = ("inventory_sweep", "--every", "60", "--settings", "extracted_services.inventory.settings")
+        stack.manage_forever("sweep of the stock", "inventory_owner", *asked)
+
+
 def start_snapshots(stack: Stack) -> None:
     """Let the accounts of payers be read from snapshots, where the payments service is there."""
     if "payments" in stack.contexts:

@@ -14,10 +14,12 @@ from typing import Self
 import psycopg
 
 from demo.processes import Child, Supervisor, answers, choose_ports, plain_environment
-from demo.stores import start_stores
+from demo.stores import start_documents, start_stores
 from migration_tools.testing.postgres import EmbeddedPostgres, provision
 
 CONTEXT = "orders"
+MODE, POLYGLOT = "instance", "polyglot"  # all services in PostgreSQL, or those that can in another engine
+
 GROUPS = {"inventory": ("orders", "stock"), "payments": ("orders", "money")}
 """Services that hear of sales from the orders service itself: the stream, and their group of handlers."""
 
@@ -94,6 +96,7 @@ class Stack:
         contexts: Sequence[str] = (CONTEXT,),
         companions: Sequence[str] = (),
         relayed: Sequence[str] = (),
+        mode: str = MODE,
     ) -> None:
         self.contexts = tuple(contexts)
         self.companions = tuple(companions)
@@ -101,9 +104,11 @@ class Stack:
         self._supervisor = supervisor
         self._secrets = Secrets.draw((*self.contexts, *self.companions))
         self._relayed = tuple(relayed)
+        self.mode = mode
         self._say = say
         self._messengers: dict[str, Child] = {}
         self.stores: dict[str, str] = {}
+        self._documents: dict[str, str] = {}
         # Nobody prepares transactions here, so relays may sleep: see migration_tools.messaging.wake.
         self.postgres = EmbeddedPostgres(supervisor.directory / "postgres", options={"max_prepared_transactions": "0"})
         self.postgres.port = self.addresses.postgres
@@ -116,6 +121,11 @@ class Stack:
     ) -> None:
         self._supervisor.close()
         self.postgres.stop("immediate")
+
+    @property
+    def in_documents(self) -> bool:
+        """Whether the stock of the inventory service is in MongoDB's documents."""
+        return self.mode == POLYGLOT and "inventory" in self.contexts
 
     @property
     def shop_dsn(self) -> str:
@@ -137,6 +147,8 @@ class Stack:
         provision(self.postgres, ("shop", *self.contexts, *self.companions))
         if self.companions:
             self.stores = start_stores(self._supervisor)
+        if self.in_documents:
+            self._documents = start_documents(self._supervisor)
         self._say("schema migrations of both sides")
         self.manage("migrate", "-v0", role="shop_owner")
         self.migrate_service(CONTEXT)
@@ -234,6 +246,7 @@ class Stack:
             **plain_environment(),
             "PYTHONUNBUFFERED": "1",
             "STRANGLE_DEMO": "1",
+            "SERVICES_DATABASE_MODE": self.mode,
             "SHOP_FAST_HASHER": "1",
             "STRANGLE_CONTEXTS": ",".join(self.contexts),
             "STRANGLE_BYSTANDERS": ",".join(self.companions),
@@ -251,6 +264,7 @@ class Stack:
             shared |= {"SHOP_CHECKOUTS": "1"}  # start_checkouts
         if beside or role == "strangler":
             shared |= self.stores
+        shared |= self._documents if role.startswith("inventory_") else {}
         shared |= {f"{side.upper()}_SECRET_KEY": key for side, key in keys.keys.items()}
         shared |= {f"FEED_TOKEN_{side.upper()}": token for side, token in keys.feeds.items()}
         for side in ("shop", *self.contexts, *self.companions):

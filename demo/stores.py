@@ -1,4 +1,4 @@
-"""The stores of the companions beside PostgreSQL: a ClickHouse out of a wheel, and Debian's Redis if it is there."""
+"""The stores beside PostgreSQL: a ClickHouse out of a wheel, Debian's Redis if it is there, and MongoDB's stand-in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import sys
 
 from demo.processes import Supervisor, choose_ports, plain_environment
 
-FACTS, STATUSES = "RECOMMENDATIONS_STORE_URL", "DASHBOARD_STORE_URL"
+FACTS, STATUSES, STOCK = "RECOMMENDATIONS_STORE_URL", "DASHBOARD_STORE_URL", "INVENTORY_STORE_URL"
+# It has eight sockets: each process has one that watches it and one that asks.
+FEW_SOCKETS = "directConnection=true&serverMonitoringMode=poll&maxPoolSize=1"
 
 
 def start_stores(supervisor: Supervisor) -> dict[str, str]:
@@ -26,6 +28,17 @@ def _start_clickhouse(supervisor: Supervisor) -> str:
     supervisor.start("clickhouse", argv, environment)
     supervisor.await_condition(f"a ClickHouse on port {port}", lambda: _listens(port))
     return f"http://default:{password}@127.0.0.1:{port}/shop"
+
+
+def start_documents(supervisor: Supervisor) -> dict[str, str]:
+    """Start a server that speaks MongoDB's protocol; the variable that says where it is."""
+    (port,) = choose_ports(1)
+    directory = supervisor.directory / "mongodb"
+    directory.mkdir()
+    argv = [sys.executable, "-m", "migration_tools.testing.mongodb", str(directory / "data"), str(port)]
+    supervisor.start("mongodb", argv, plain_environment())
+    supervisor.await_condition(f"a MongoDB on port {port}", lambda: _listens(port))
+    return {STOCK: f"mongodb://127.0.0.1:{port}/inventory?{FEW_SOCKETS}"}
 
 
 def _start_redis(supervisor: Supervisor) -> str:

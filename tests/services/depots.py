@@ -4,6 +4,9 @@ PYTEST_DONT_REWRITE: test modules also import it for its types, before pytest lo
 """
 
 import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -208,3 +211,15 @@ def manage(depot: Depot, *args: str, **env: str) -> Any:
     """Run a management command of the service to its end, on the same stock."""
     further = variables(depot.url) if isinstance(depot, DocumentsDepot) else {}
     return depot.service.manage(*args, **further, **env)
+
+
+def killed_while(service: RunningService, url: str, point: str, *command: str) -> None:
+    """Run a management command of the service, its stock in documents, which dies by SIGKILL at a point."""
+    environment = {
+        **rig.environment(NAME, service.database, "owner"),
+        **variables(url),
+        "STRANGLE_POINTS": f"{point}=kill",
+    }
+    argv = [sys.executable, "manage.py", *command, "--settings", "extracted_services.inventory.settings"]
+    done = subprocess.run(argv, cwd=rig.ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr

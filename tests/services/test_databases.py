@@ -130,11 +130,56 @@ def test_a_service_in_a_schema_serves_and_publishes_as_one_with_a_database(share
     assert done.stdout.split("\n")[:2] == ["[200, 200]", "('payments', 1)"], done.stderr
 
 
-def test_a_mode_that_is_none_is_refused_with_those_there_are() -> None:
-    env = {**rig.environment("payments", "payments", "app"), "SERVICES_DATABASE_MODE": "sharded"}
-    done = rig.manage("payments", "check", env=env)
+def refusal(name: str, **variables: str) -> str:
+    """What a service says to variables with which it does not start."""
+    done = rig.manage(name, "check", env={**rig.environment(name, name, "app"), **variables})
     assert done.returncode != 0
-    assert "it must be one of ['instance', 'schema']" in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_mode_that_is_none_is_refused_with_those_there_are() -> None:
+    said = refusal("payments", SERVICES_DATABASE_MODE="sharded")
+    assert "it must be one of ['instance', 'schema', 'polyglot']" in said
+
+
+def test_all_mistakes_of_where_rows_are_said_at_once_with_what_to_write_instead() -> None:
+    further = {"INVENTORY_DB_PORT": "pg", "INVENTORY_DB_DIRECT": "pg"}
+    said = refusal("inventory", SERVICES_DATABASE_MODE="sharded", INVENTORY_STORE_ENGINE="mongo", **further)
+    assert [word in said for word in ("SERVICES_DATABASE_MODE is", "DB_PORT is", "DB_DIRECT is")] == [True] * 3
+    assert "INVENTORY_STORE_ENGINE is 'mongo'; it must be one of ['postgresql', 'mongodb']" in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"SERVICES_DATABASE_MODE": "polyglot"}, "INVENTORY_STORE_URL is empty; it must be like mongodb://"),
+        ({"INVENTORY_STORE_ENGINE": "mongodb", "INVENTORY_STORE_URL": "redis://x:secret@y"}, "begins otherwise"),
+        ({"INVENTORY_STORE_URL": "mongodb://x"}, "is set and nobody would use it"),
+    ],
+    ids=["no URL", "another's URL", "no engine"],
+)
+def test_an_engine_and_its_url_are_named_together_or_not_at_all(variables: dict[str, str], words: str) -> None:
+    said = refusal("inventory", **variables)
+    assert words in said
+    assert "secret" not in said
+
+
+ENGINES = """
+from django.conf import settings
+from django.db import connection
+print(getattr(settings, "STOCK_ENGINE", "postgresql"), connection.settings_dict["NAME"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("inventory", "mongodb"), *(pytest.param(each, "postgresql", marks=pytest.mark.thorough) for each in ("users",))],
+)
+def test_one_setting_gives_each_service_the_engine_that_it_has(name: str, engine: str) -> None:
+    env = {**rig.environment(name, "its_own", "app"), "SERVICES_DATABASE_MODE": "polyglot"}
+    env["INVENTORY_STORE_URL"] = "mongodb://nowhere.invalid/inventory"
+    done = rig.manage(name, "shell", "-v0", "-c", ENGINES, env=env)
+    assert done.stdout.split() == [engine, "its_own"], done.stderr
 
 
 @pytest.mark.thorough

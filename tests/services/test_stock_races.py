@@ -3,9 +3,6 @@
 import datetime as dt
 import json
 import os
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +12,7 @@ import pytest
 from extracted_services.inventory.documents.shelves import LAID_DOWN_AT, Shelves
 from migration_tools.kernel import points
 from tests.document_server import mongodb_url
-from tests.services import depots, rig
+from tests.services import depots
 from tests.services.depots import DocumentsDepot, manage
 
 pytest_plugins = ["tests.services.rig", "tests.services.depots"]
@@ -87,14 +84,7 @@ def played(depot: DocumentsDepot, scenario: str, order: uuid.UUID | None = None,
 def killed(depot: DocumentsDepot, scenario: str, point: str, order: uuid.UUID | None = None) -> None:
     """Run a scenario in a process that dies by SIGKILL at a point."""
     script = STAGE % str(order or uuid.uuid4()) + scenario
-    environment = {
-        **rig.environment("inventory", depot.service.database, "owner"),
-        **depots.variables(depot.url),
-        "STRANGLE_POINTS": f"{point}=kill",
-    }
-    argv = [sys.executable, "manage.py", "shell", "-v0", "-c", script]
-    done = subprocess.run(argv, cwd=rig.ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    depots.killed_while(depot.service, depot.url, point, "shell", "-v0", "-c", script)
 
 
 def swept(depot: DocumentsDepot, older_than: int = 0) -> dict[str, int]:

@@ -35,10 +35,10 @@ SHUT = "ALTER DATABASE {} ALLOW_CONNECTIONS {}"
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
 
-@pytest.fixture
-def addresses() -> Iterator[dict[str, str]]:
-    """The URLs that `up` prints, by service, and the shop's."""
-    argv = [sys.executable, "-m", "demo", "up", "--orders", "200"]
+@contextlib.contextmanager
+def started(*options: str) -> Iterator[tuple[dict[str, str], int]]:
+    """The URLs that `up` prints, by service, and the shop's; and the process that all others are children of."""
+    argv = [sys.executable, "-m", "demo", "up", "--orders", "200", *options]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             found: dict[str, str] = {}
@@ -50,12 +50,19 @@ def addresses() -> Iterator[dict[str, str]]:
                     found[named[1]] = named[2]
                 if "stop everything" in line:
                     break
-            yield found
+            yield found, process.pid
         finally:
             process.send_signal(signal.SIGINT)
             ended = process.wait(60)
     # Whoever stops it as it says is not told of a failure.
     assert ended == 0
+
+
+@pytest.fixture
+def addresses() -> Iterator[dict[str, str]]:
+    """The same, started as `make up` does."""
+    with started() as (found, _):
+        yield found
 
 
 def superuser() -> psycopg.Connection[tuple[object, ...]]:
@@ -175,3 +182,43 @@ def one_who_was_seeded(shop: str, gateway: str) -> None:
     assert done.returncode == 0, done.stderr
     until(lambda: products(browser, gateway, "projected/") == known, "the gateway knows the older orders", 60)
     browser.close()
+
+
+def child(parent: int, word: str) -> int:
+    """The process with a word in its command line that a process has started."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"PPid:\t{parent}\n" in status.read_text() and word in (status.parent / "cmdline").read_text():
+                return int(status.parent.name)
+    raise AssertionError(f"{parent} has no child {word!r}")
+
+
+def test_with_an_engine_of_its_own_each_database_that_stops_takes_one_service_away() -> None:
+    """MongoDB stops answering, then one of PostgreSQL's databases: the stock, then the payments, and nobody else."""
+    names = {"orders", "inventory", "payments"}
+    asked = ("--contexts", ",".join(sorted(names)), "--database-mode", "polyglot")
+    with started(*asked) as (urls, process), superuser() as conn:
+        services = sorted(urls.keys() - {"shop"})
+        assert names < set(services)
+
+        def away() -> set[str]:
+            return {name for name in services if httpx2.get(f"{urls[name]}/readyz", timeout=60).status_code != 200}
+
+        assert away() == set()
+        document = httpx2.get(f"{urls['inventory']}/api/stock/1/", timeout=30)
+        assert (document.status_code, document.headers["content-type"]) == (404, "application/problem+json")
+        server = child(process, "migration_tools.testing.mongodb")
+        os.kill(server, signal.SIGSTOP)
+        try:
+            until(lambda: away() == {"inventory"}, "the stock is away", 60)
+            assert httpx2.get(f"{urls['inventory']}/api/stock/1/", timeout=60).status_code == 503
+            assert httpx2.get(f"{urls['shop']}/api/products/", timeout=30).status_code == 200
+        finally:
+            os.kill(server, signal.SIGCONT)
+        until(lambda: away() == set(), "the stock is back", 60)
+        for lost in ("payments", "inventory"):
+            conn.execute(sql.SQL(SHUT).format(sql.Identifier(lost), sql.SQL("false")))
+            conn.execute(END, [lost])
+            until(lambda lost=lost: away() == {lost}, f"{lost} is away", 30)  # type: ignore[misc]
+            conn.execute(sql.SQL(SHUT).format(sql.Identifier(lost), sql.SQL("true")))
+            until(lambda: away() == set(), f"{lost} is back", 30)

@@ -9,6 +9,8 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError, Wr
 
 from migration_tools.errors import StoreAway, StoreError
 
+# A server that hangs is away, too.
+WAITING = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 10_000}
 AWAY = (ConnectionFailure, ExecutionTimeout, WriteConcernError)
 
 
@@ -31,7 +33,7 @@ def answering() -> Iterator[None]:
 def connect(url: str) -> Any:
     """A client of the server; close it. Nothing is asked yet."""
     with answering():
-        return pymongo.MongoClient(url, serverSelectionTimeoutMS=5_000, tz_aware=True)
+        return pymongo.MongoClient(url, **WAITING, tz_aware=True)
 
 
 def database_of(client: Any) -> Any:
