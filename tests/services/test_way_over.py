@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 
+from migration_tools.state.journal import phase_of
 from migration_tools.testing.postgres import EmbeddedPostgres
 from tests.conftest import Cluster
 from tests.document_server import mongodb_url
@@ -146,3 +148,10 @@ def test_documents_are_refused_until_the_stock_is_decommissioned(
             assert said("inventory_to_documents") == (0, "")
             assert said("check", "--database", "default")[0] == 0
             assert database.stock.count_documents({}) > 0
+            # The way back would read rows of the day of the copy; it is refused before anything has changed.
+            with pytest.raises(CommandError, match="table 'depot_stock' is not in the target database"):
+                way.run("strangle_rollback")
+            assert phase_of("inventory") == "decommission"
+            back = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename = 'inventory_stock'"
+            assert way.shop.execute(back).fetchone() == (0,)
+            assert said("check", "--database", "default")[0] == 0
