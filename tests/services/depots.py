@@ -160,12 +160,16 @@ def looking(url: str) -> Iterator[Any]:
 
 
 @contextmanager
-def with_documents(cluster: EmbeddedPostgres) -> Iterator[DocumentsDepot]:
-    """The service on a MongoDB, both for the block alone."""
+def with_documents(cluster: EmbeddedPostgres, *, workers: int = 1) -> Iterator[DocumentsDepot]:
+    """The service on a MongoDB, both for the block alone.
+
+    A worker asks by one connection, on which its threads come one after the other: who wants a race takes several.
+    """
     with mongodb_url() as server, pytest.MonkeyPatch.context() as patch:
         url = database_url(server, f"depot_{os.urandom(4).hex()}")
         for name, value in variables(url).items():
             patch.setenv(name, value)
+        patch.setenv("GUNICORN_CMD_ARGS", f"--workers {workers}")
         with rig.served(cluster, NAME) as service, looking(url) as database:
             patch.undo()
             yield DocumentsDepot(service, url, database)
@@ -197,6 +201,18 @@ def depot(request: pytest.FixtureRequest, depots: Callable[[str], Depot]) -> Dep
 def thorough_depot(request: pytest.FixtureRequest, depots: Callable[[str], Depot]) -> Depot:
     """The same, in documents only where thorough tests are asked for."""
     return depots(request.param)
+
+
+@pytest.fixture(params=[ROWS, DOCUMENTS])
+def crowded_depot(
+    request: pytest.FixtureRequest, cluster: EmbeddedPostgres, running: Callable[[str], RunningService]
+) -> Iterator[Depot]:
+    """The service in each engine, its documents asked by as many processes as the server has sockets for."""
+    if request.param == ROWS:
+        yield RowsDepot(running(NAME))
+        return
+    with with_documents(cluster, workers=3) as made:
+        yield made
 
 
 @pytest.fixture

@@ -57,8 +57,8 @@ DIRECT, HANDED_ON = ("order.placed", "orders", "stock"), ("stock.due", "inventor
 
 
 @pytest.mark.thorough
-def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(depot: Depot) -> None:
-    service = depot.service
+def test_a_thousand_at_once_who_want_one_of_a_hundred_get_a_hundred(crowded_depot: Depot) -> None:
+    depot, service = crowded_depot, crowded_depot.service
     depot.put(900, 100)
 
     shown = [identity_rig.cookies(buyer, "Ada Lovelace", audience=("inventory",)) for buyer in range(1, 21)]

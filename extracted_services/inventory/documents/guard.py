@@ -43,6 +43,6 @@ def refuse_on_its_way() -> None:
 def remedy() -> str:
     """What to do then."""
     return (
-        f"set INVENTORY_STORE_ENGINE=postgresql, finish with {DECOMMISSION} (without --keep-copies), and go over with "
-        "inventory_to_documents"
+        f"set INVENTORY_STORE_ENGINE=postgresql without INVENTORY_STORE_URL, finish with {DECOMMISSION} (without "
+        "--keep-copies), and go over with inventory_to_documents"
     )

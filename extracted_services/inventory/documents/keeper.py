@@ -2,7 +2,8 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from django.db import IntegrityError, transaction
 
@@ -21,10 +22,10 @@ STEPS = "each step is one conditional update that finds out whether it was done 
 
 
 class Documents:
-    """The Keeper over the database that a URL names; close it.
+    """The Keeper over the database that a URL names, which is asked at the first step; close it.
 
     Raises:
-        StoreAway: MongoDB does not answer, or the stock is in PostgreSQL's rows still.
+        StoreAway: the stock is in PostgreSQL's rows still.
     """
 
     def __init__(self, url: str) -> None:
@@ -37,8 +38,7 @@ class Documents:
         database = database_of(self._client)
         self.shelves = Shelves(database)
         self.promises = Promises(database, self.shelves)
-        with allowing_connections("indices are made once"), answering():
-            self.promises.prepare()
+        self._prepared = False
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -46,35 +46,30 @@ class Documents:
 
     def answers(self) -> None:
         """See Keeper."""
-        refuse_on_its_way()
-        with answering():
+        with self._step():
             self._client.admin.command("ping")
 
     def find(self, product_id: int) -> Shelf | None:
         """See Keeper."""
-        refuse_on_its_way()
-        with answering():
+        with self._step():
             found = self.shelves.find(product_id)
         return None if found is None else Shelf(product_id=product_id, on_hand=found["on_hand"])
 
     def receive(self, product_id: int, quantity: int) -> Shelf:
         """See Keeper. A delivery has no number: entered twice, it was delivered twice."""
-        refuse_on_its_way()
         name = f"received-{uuid.uuid4().hex}"
         movement = {"name": name, "order": None, "reason": Reason.RECEIVED.value, "quantity": quantity}
-        with answering():
+        with self._step():
             return Shelf(product_id=product_id, on_hand=self.shelves.move(product_id, movement))
 
     def settle(self, order_number: int, quantities: Mapping[int, int], reason: Reason) -> bool:
         """See Keeper."""
-        refuse_on_its_way()
-        with answering():
+        with self._step():
             return self._settle(order_number, quantities, reason, key="")
 
     def sell(self, order: uuid.UUID, order_number: int, quantities: Mapping[int, int]) -> bool:
         """See Keeper. The promise ends last: until then nobody may give it back."""
-        refuse_on_its_way()
-        with answering():
+        with self._step():
             promise = self.promises.find_of_order(order)
             key = promise["public_id"] if promise else ""
             told = self._settle(order_number, quantities, Reason.ORDERED, key=key)
@@ -84,29 +79,35 @@ class Documents:
 
     def reserve(self, customer_id: int, reference: str, quantities: Counter[int]) -> Reservation:
         """See Keeper."""
-        refuse_on_its_way()
-        with answering():
+        with self._step():
             return _shown(self.promises.of_reference(customer_id, reference, quantities))
 
     def release(self, customer_id: int, public_id: uuid.UUID) -> Reservation:
         """See Keeper."""
-        refuse_on_its_way()
-        with answering():
+        with self._step():
             return _shown(self.promises.release(customer_id, public_id.hex))
 
     def reserve_for_order(self, order: uuid.UUID, customer_id: int, quantities: Counter[int]) -> None:
         """See Keeper; a repetition finds the promise."""
-        refuse_on_its_way()
-        with allowing_connections(STEPS), answering():
+        with allowing_connections(STEPS), self._step():
             self.promises.of_order(str(order), customer_id, quantities)
 
     def release_of_order(self, order: uuid.UUID) -> None:
         """See Keeper."""
-        refuse_on_its_way()
-        with allowing_connections(STEPS), answering():
+        with allowing_connections(STEPS), self._step():
             promise = self.promises.find_of_order(order)
             if promise is not None:
                 self.promises.end(promise, RELEASED)
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """Do something with documents, if nothing forbids it; the first time there are indices to make."""
+        refuse_on_its_way()
+        with answering():
+            if not self._prepared:
+                self.promises.prepare()
+                self._prepared = True
+            yield
 
     def _settle(self, order_number: int, quantities: Mapping[int, int], reason: Reason, *, key: str) -> bool:
         """Move an order's products, and tell of it unless that was told.

@@ -13,6 +13,7 @@ from migration_tools.kernel import points
 
 from ..models import ReservationState
 from ..ports import NoReservation, OtherReservation, TooFew
+from .client import Patient
 from .shelves import Shelves
 
 TAKING, HELD = "taking", ReservationState.HELD.value
@@ -27,7 +28,7 @@ class Promises:
     """The collection `reservations`, of which every document is entered in those of its products."""
 
     def __init__(self, database: Any, shelves: Shelves) -> None:
-        self.reservations = database["reservations"]
+        self.reservations = Patient(database["reservations"])
         self.shelves = shelves
 
     def prepare(self) -> None:

@@ -17,6 +17,8 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from migration_tools.kernel import points
 
+from .client import Patient
+
 DUPLICATE_KEY = 11_000
 LAID_DOWN_AT = 32
 EMPTY = {"on_hand": 0, "reserved": 0, "free": 0, "holds": {}, "marks": {}, "tidied": 0}
@@ -26,8 +28,8 @@ class Shelves:
     """The collections `stock` and `movements`."""
 
     def __init__(self, database: Any) -> None:
-        self.stock = database["stock"]
-        self.movements = database["movements"]
+        self.stock = Patient(database["stock"])
+        self.movements = Patient(database["movements"])
 
     def find(self, product: int) -> dict[str, Any] | None:
         """A product's document; None if there is none."""
