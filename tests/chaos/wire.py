@@ -1,4 +1,4 @@
-"""A network that can fail: a TCP proxy that goes deaf (takes everything, delivers later) or is cut."""
+"""A network that can fail: a TCP proxy that goes deaf (takes everything, delivers later), is slow or is cut."""
 
 import contextlib
 import socket
@@ -16,6 +16,9 @@ class Wire:
         self.port = int(self._server.getsockname()[1])
         self._hears = threading.Event()
         self._hears.set()
+        self._hurries = threading.Event()
+        self._hurries.set()
+        self._late = 0.0
         self._ends: set[socket.socket] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -28,6 +31,15 @@ class Wire:
         """Deliver what was held back, and everything after it."""
         self._hears.set()
 
+    def slow(self, seconds: float) -> None:
+        """Deliver each piece so late, and the next one not before that, until `hurry`."""
+        self._late = seconds
+        self._hurries.clear()
+
+    def hurry(self) -> None:
+        """Deliver at once again."""
+        self._hurries.set()
+
     def cut(self) -> None:
         """End every connection now; new ones are taken."""
         with self._lock:
@@ -39,6 +51,7 @@ class Wire:
     def close(self) -> None:
         """End everything."""
         self.hear()
+        self.hurry()
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
@@ -74,6 +87,7 @@ class Wire:
         try:
             while data := source.recv(1 << 16):
                 self._hears.wait()
+                self._hurries.wait(self._late)
                 sink.sendall(data)
         except OSError:
             pass

@@ -149,6 +149,20 @@ def test_a_transport_of_your_own_is_named_by_its_class(settings: Any, no_traces:
     assert subscription.receive(1) == Batch(stream="orders", origin="monolith", first=0, last=1)
 
 
+def test_each_group_of_handlers_gets_every_batch_beside_its_side_s_own_consumer(settings: Any, no_traces: None) -> None:
+    settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "TRANSPORT": PATH, "BROKER_URL": "memory://groups"}
+    publisher = open_publisher("orders")
+    subscriptions = [open_subscription("orders", "monolith", group) for group in ("", "counts", "checkout")]
+    assert publisher is not None
+    assert [each and each.receive(0) for each in subscriptions] == [None, None, None]
+    sent = Batch(stream="orders", origin="monolith", first=0, last=1)
+    publisher.publish(sent)
+    for each in subscriptions:
+        assert each is not None
+        assert each.receive(1) == sent
+        each.done()
+
+
 def test_a_transport_that_is_not_there_is_said_so(settings: Any) -> None:
     for name in ("nowhere.at.all:Transport", "migration_tools.testing.memory:Nothing"):
         settings.MIGRATION_TOOLS = {**settings.MIGRATION_TOOLS, "TRANSPORT": name, "BROKER_URL": "memory://named"}

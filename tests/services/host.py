@@ -36,15 +36,18 @@ def serve(name: str) -> None:
     from migration_tools.messaging.consumer import Consumer
     from migration_tools.messaging.handlers import registered
     from migration_tools.messaging.relay import Relay
-    from migration_tools.messaging.transports import open_feed
+    from migration_tools.messaging.transports import open_feed, open_publisher, open_subscription
     from migration_tools.sagas.registry import declared
     from migration_tools.sagas.runner import Runner
 
     stop = threading.Event()
-    works: list[Callable[[threading.Event], None]] = [Relay(name, RelationProjector()).run]
+    works: list[Callable[[threading.Event], None]] = [
+        Relay(name, RelationProjector(), publisher=open_publisher(name)).run
+    ]
     for stream, group in sorted({(each.stream, each.group) for each in registered() if each.group}):
         if stream in settings().FEEDS:
-            works.append(Consumer(stream, open_feed(stream, group), None, group=group).run)
+            feed, heard = open_feed(stream, group), open_subscription(stream, stream, group)
+            works.append(Consumer(stream, feed, None, subscription=heard, group=group).run)
     if any(True for _ in declared()):
         works.append(Runner().run)
     for work in works:

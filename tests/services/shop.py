@@ -13,6 +13,7 @@ import httpx2
 import psycopg
 from psycopg import sql
 
+from migration_tools.testing.brokers import EmbeddedBroker
 from migration_tools.testing.postgres import EmbeddedPostgres, free_port
 from tests import identity_rig
 from tests.chaos.wire import Wire
@@ -45,9 +46,17 @@ class Shop:
     """The three services; `conns` are a test's own connections to look with."""
 
     def __init__(
-        self, cluster: EmbeddedPostgres, databases: dict[str, str], stack: ExitStack, documents: str = ""
+        self,
+        cluster: EmbeddedPostgres,
+        databases: dict[str, str],
+        stack: ExitStack,
+        *,
+        documents: str = "",
+        broker: EmbeddedBroker | None = None,
     ) -> None:
         self.cluster = cluster
+        self.broker = broker
+        self.broker_wire = stack.enter_context(Wire(broker.port)) if broker else None
         self.databases = databases
         self.ports = {name: free_port() for name in NAMES}
         self.wires = {name: stack.enter_context(Wire(self.ports[name])) for name in NAMES}
@@ -78,8 +87,14 @@ class Shop:
             "SERVED_PORT": str(self.ports[name]),
             "ORDERS_CHECKOUT": self.kind,
             **(variables(self.documents) if self.documents else {}),
+            **self._transport(),
             **more,
         }
+
+    def _transport(self) -> dict[str, str]:
+        if self.broker is None or self.broker_wire is None:
+            return {"STRANGLE_TRANSPORT": "feed"}
+        return {"STRANGLE_TRANSPORT": "kombu", "STRANGLE_BROKER_URL": self.broker.url_at(self.broker_wire.port)}
 
     def start(self, name: str, **more: str) -> "subprocess.Popen[bytes]":
         """Start a service in the place of its last process; with STRANGLE_POINTS it dies where that says."""
@@ -196,7 +211,7 @@ class Shop:
         self.rest()
         return self.state(checkout)
 
-    def rest(self) -> None:
+    def rest(self, seconds: float = SECONDS) -> None:
         """Wait until nothing is on its way any more: every checkout ended, each promise kept or taken back."""
         open_ = "SELECT count(*) FROM sales_checkout WHERE state NOT IN ('confirmed', 'cancelled')"
         sagas = "SELECT count(*) FROM saga_state WHERE status IN ('running', 'compensating')"
@@ -206,7 +221,7 @@ class Shop:
             return all(self.one(name, query) == 0 for name, query in asked) and not self._held() and not self.faults()
 
         try:
-            until(still, "the shop is at rest", SECONDS)
+            until(still, "the shop is at rest", seconds)
         except AssertionError:
             assert not self.faults()
             raise
@@ -285,8 +300,11 @@ class Shop:
 
 
 @contextmanager
-def opened(cluster: EmbeddedPostgres, documents: str = "") -> Iterator[Shop]:
-    """Three migrated databases, each the owner of its context for good, no process yet; the stock where that says."""
+def opened(cluster: EmbeddedPostgres, *, documents: str = "", broker: EmbeddedBroker | None = None) -> Iterator[Shop]:
+    """Three migrated databases, each the owner of its context for good, no process yet.
+
+    The stock is where `documents` says, if given; events go by a broker, if given.
+    """
     databases = {name: f"{name}_shop_{os.urandom(4).hex()}" for name in NAMES}
     with ExitStack() as stack:
         for name, database in databases.items():
@@ -301,7 +319,7 @@ def opened(cluster: EmbeddedPostgres, documents: str = "") -> Iterator[Shop]:
             for name, database in databases.items()
         ]
         assert [each.wait(120) for each in migrations] == [0, 0, 0]
-        shop = Shop(cluster, databases, stack, documents)
+        shop = Shop(cluster, databases, stack, documents=documents, broker=broker)
         for name, conn in shop.conns.items():
             conn.execute(rig.OWNED, [name])
         try:

@@ -38,7 +38,7 @@ class Command(Examples):
         parser.add_argument(
             "--group",
             default="",
-            help="apply events to this group of handlers, by the feed (default: rows, and handlers without a group)",
+            help="apply events to this group of handlers (default: rows, and handlers without a group)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -55,8 +55,8 @@ class Command(Examples):
             )
         feed = open_feed(stream, group)
         subscription = None
-        if settings().TRANSPORT != "feed" and not group:
-            subscription = open_subscription(stream, options["origin"] or feed.origin())
+        if settings().TRANSPORT != "feed":
+            subscription = open_subscription(stream, options["origin"] or feed.origin(), group)
         consumer = Consumer(stream, feed, None if group else TableWriter(), subscription=subscription, group=group)
         if options["from_head"]:
             consumer.skip_to_head()

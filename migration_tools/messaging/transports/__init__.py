@@ -4,6 +4,7 @@ from importlib import import_module
 
 from migration_tools.conf import settings
 from migration_tools.errors import SettingsError
+from migration_tools.messaging.groups import inbox_name
 from migration_tools.messaging.transports.feed import HttpFeed
 from migration_tools.messaging.transports.ports import ClosablePublisher, ClosableSubscription, Transport
 
@@ -50,9 +51,12 @@ def open_publisher(stream: str) -> ClosablePublisher | None:
     return None if transport is None else transport.publisher(stream, origin=settings().SIDE)
 
 
-def open_subscription(stream: str, origin: str) -> ClosableSubscription | None:
-    """The broker's receiving half for the stream that `origin` publishes, or None when the transport is the feed."""
+def open_subscription(stream: str, origin: str, group: str = "") -> ClosableSubscription | None:
+    """The broker's receiving half for the stream that `origin` publishes, or None when the transport is the feed.
+
+    A group of handlers has a queue of its own, as it has a position of its own.
+    """
     transport = open_transport()
     if transport is None:
         return None
-    return transport.subscription(stream, origin=origin, consumer=settings().SIDE)
+    return transport.subscription(stream, origin=origin, consumer=inbox_name(settings().SIDE, group))
