@@ -1,6 +1,5 @@
 """Customers of the shop of services, what befalls it meanwhile, and what must be true once it is at rest."""
 
-import contextlib
 import random
 import threading
 from collections import Counter
@@ -35,7 +34,7 @@ def shop_over(transport: str) -> Iterator[Shop]:
         patch.setenv("STRANGLE_TEST_PG_PORT", str(own.port))
         patch.setenv("STRANGLE_TEST_PG_PASSWORD", own.password)
         broker = stack.enter_context(kind()) if kind else None
-        yield stack.enter_context(opened(own, broker))
+        yield stack.enter_context(opened(own, broker=broker))
 
 
 def blows_of(shop: Shop) -> tuple[str, ...]:
@@ -98,10 +97,11 @@ class Shopper(threading.Thread):
 
     def _withdraw(self, customer: int, bought: str) -> bool:
         """Change one's mind; whether that was certainly heard in time."""
-        with contextlib.suppress(httpx2.HTTPError):
+        try:
             with self.shop.browser("orders", customer, seconds=PATIENCE_SECONDS) as browser:
                 return browser.post(f"/api/orders/checkouts/{bought}/withdraw/").status_code == 200
-        return False
+        except httpx2.HTTPError:
+            return False
 
 
 def strike(shop: Shop, blow: str, dice: random.Random, pause: threading.Event) -> None:

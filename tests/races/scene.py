@@ -1,7 +1,6 @@
 """What the race tests share: single writes by hand, waiting for a lock to be waited for, chunks of a few rows."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +12,8 @@ from django.db import connections
 from migration_tools.kernel.locks import LockClass, lock_keys
 from migration_tools.transfer import copy
 from tests.stage import STREAM, Stage
-
-SECONDS = 20.0
+from tests.waiting import SECONDS as SECONDS
+from tests.waiting import until as until
 
 NEW_ORDER = """INSERT INTO orders_order (public_id, user_id, status, total, currency, client_reference,
     shipping_address, placed_at, updated_at)
@@ -100,14 +99,6 @@ def swap_if_both(conn: psycopg.Connection[Any], one: int, other: int) -> None:
     found = conn.execute("SELECT count(*) FROM orders_order WHERE id = ANY (%s)", [[one, other]]).fetchone()
     if found == (2,):
         swap(conn, one, other)
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
-    """Return when the condition holds; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.003)
 
 
 def waiters(conn: psycopg.Connection[Any], purpose: LockClass) -> int:

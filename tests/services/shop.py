@@ -17,9 +17,9 @@ from migration_tools.testing.brokers import EmbeddedBroker
 from migration_tools.testing.postgres import EmbeddedPostgres, free_port
 from tests import identity_rig
 from tests.chaos.wire import Wire
-from tests.races.scene import until
 from tests.services import rig
 from tests.services.depots import looking, movements, new_shelf, seen_shelf, shelf_faults, variables
+from tests.waiting import until
 
 NAMES = ("orders", "inventory", "payments")
 PRICE = 1500

@@ -33,7 +33,7 @@ def services(cluster: EmbeddedPostgres, request: pytest.FixtureRequest) -> Itera
         url = ""
         if request.param == DOCUMENTS:
             url = database_url(stack.enter_context(mongodb_url()), f"shop_{os.urandom(4).hex()}")
-        yield stack.enter_context(opened(cluster, url))
+        yield stack.enter_context(opened(cluster, documents=url))
 
 
 @pytest.fixture(params=KINDS, scope="module")

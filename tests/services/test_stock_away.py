@@ -24,7 +24,7 @@ def stores() -> Iterator[EmbeddedMongo]:
 
 @pytest.fixture(scope="module")
 def shop(cluster: EmbeddedPostgres, stores: EmbeddedMongo) -> Iterator[Shop]:
-    with opened(cluster, database_url(stores.url, f"away_{os.urandom(4).hex()}")) as made:
+    with opened(cluster, documents=database_url(stores.url, f"away_{os.urandom(4).hex()}")) as made:
         yield made
 
 
