@@ -47,6 +47,5 @@ MIGRATION_TOOLS = {
     "SIDE": SERVICE.name,
     # An empty token means that nobody may read, never that an empty token is enough.
     "FEED_TOKENS": {"gateway": _gateway} if _gateway else {},
-    "TRANSPORT": os.environ.get("STRANGLE_TRANSPORT", "feed"),
-    "BROKER_URL": os.environ.get("STRANGLE_BROKER_URL", ""),
+    **environment.broker(),
 }

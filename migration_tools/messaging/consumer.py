@@ -31,6 +31,8 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 STANDBY_SECONDS = 0.5
 RECEIPT_SECONDS = 1.0
+FIRST_RECORDS = 50
+LONG_SECONDS = 1.0
 
 
 class Feed(Protocol):
@@ -57,7 +59,13 @@ class Subscription(Protocol):
 
 
 class Consumer:
-    """Applies a stream of another side on the Django database `using` until told to stop; or its events, to a group."""
+    """Applies a stream of another side on the Django database `using` until told to stop; or its events, to a group.
+
+    Note [as much as is done in a second]. A batch is one transaction: whoever is cut off in it begins it anew. Where
+    handlers are slow, or the database is away ever again, a batch of BATCH_ROWS might never come to its end. So a
+    consumer begins with few records, asks for more while they are done soon, and for fewer after a long batch or a
+    failure.
+    """
 
     def __init__(
         self,
@@ -82,6 +90,7 @@ class Consumer:
         self._asked = -RECEIPT_SECONDS
         self._hears = True
         self._stood = True
+        self._records = FIRST_RECORDS
 
     def run(self, stop: threading.Event, on_applied: Callable[[int], None] | None = None) -> None:
         """Work until `stop` is set: one consumer leads, others of the same stream stand by."""
@@ -100,6 +109,8 @@ class Consumer:
                     on_applied(position)
             except (StrangleError, DatabaseFailure, errors.Error, OSError) as error:
                 self._leads, self._at = False, None
+                if not isinstance(error, TransportError):
+                    self._records = max(1, min(self._records, FIRST_RECORDS) // 2)
                 connections[self.using].close()
                 log.warning(
                     "consumer %s: %s; trying again",
@@ -128,7 +139,7 @@ class Consumer:
         position = batch.last
         if batch.first != batch.last:
             try:
-                position = apply_batch(batch, self.applier, using=self.using, group=self.group)
+                position = self._apply(batch)
             except StreamHole:
                 position = self._fill()
             except ForeignStream as error:
@@ -152,12 +163,12 @@ class Consumer:
     def _next(self, wait_seconds: float) -> tuple[Batch, bool]:
         """The next batch and whether the broker sent it."""
         if self.subscription is None:
-            return self._ask(settings().BATCH_ROWS, wait_seconds), False
+            return self._ask(self._limit(), wait_seconds), False
         asked = None
         if time.monotonic() > self._asked + RECEIPT_SECONDS:
             # However much the broker sends: the position we ask for is our receipt, and the owner waits for it.
             with contextlib.suppress(TransportError):
-                asked = self._ask(settings().BATCH_ROWS, 0)
+                asked = self._ask(self._limit(), 0)
         news = asked if asked is not None and asked.first != asked.last else None
         try:
             received = self.subscription.receive(0 if news else min(wait_seconds, 1.0))
@@ -165,7 +176,7 @@ class Consumer:
             if self._hears:
                 self._hears = False
                 log.warning("consumer %s reads the feed: %s", self.stream, error, extra={"context": self.stream})
-            return news or self._ask(settings().BATCH_ROWS, min(wait_seconds, 1.0)), False
+            return news or self._ask(self._limit(), min(wait_seconds, 1.0)), False
         if not self._hears:
             self._hears = True
             log.info("consumer %s hears the broker again", self.stream, extra={"context": self.stream})
@@ -177,7 +188,7 @@ class Consumer:
             # Behind by more than one message: the owner's batch is the longer one and holds the broker's.
             return (news if news is not None and news.last >= received.last else received), True
         # Silence may mean a lost message: ask the owner, who knows.
-        return news or self._ask(settings().BATCH_ROWS, 0), False
+        return news or self._ask(self._limit(), 0), False
 
     def _ask(self, limit: int, wait_seconds: float) -> Batch:
         self._asked = time.monotonic()
@@ -189,10 +200,24 @@ class Consumer:
         """Read what is missing from the feed, up to the end of the stream."""
         while True:
             at, mark = self._place()
-            batch = self.feed.fetch(after=at, limit=settings().BATCH_ROWS, wait_seconds=0, mark=mark)
+            batch = self.feed.fetch(after=at, limit=self._limit(), wait_seconds=0, mark=mark)
             if batch.first == batch.last:
                 return at
-            apply_batch(batch, self.applier, using=self.using, group=self.group)
+            self._apply(batch)
+
+    def _limit(self) -> int:
+        return min(self._records, settings().BATCH_ROWS)
+
+    def _apply(self, batch: Batch) -> int:
+        """Apply a batch, and learn from the time it takes how many records the next one may have."""
+        began = time.monotonic()
+        position = apply_batch(batch, self.applier, using=self.using, group=self.group)
+        took = time.monotonic() - began
+        if took > LONG_SECONDS:
+            self._records = max(1, self._limit() // 2)
+        elif took < LONG_SECONDS / 2:
+            self._records = min(self._limit() * 2, settings().BATCH_ROWS)
+        return position
 
     def _place(self) -> tuple[int, str]:
         return place(django_connection(self.using), self.inbox)

@@ -10,6 +10,10 @@ from migration_tools.errors import SettingsError
 MONOLITH = "monolith"
 MODES = ("instance", "schema", "polyglot")
 POSTGRESQL = "postgresql"
+CARRIERS = {
+    "kombu": "amqp://user:password@host:5672// or redis://:password@host:6379/0",
+    "kafka": "kafka://host:9092",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +134,7 @@ class Environment:
             },
             # An empty token means that nobody may read, never that an empty token is enough.
             "FEED_TOKENS": {side: _token(side) for side in readers if _token(side)},
-            "TRANSPORT": os.environ.get("STRANGLE_TRANSPORT", "feed"),
-            "BROKER_URL": os.environ.get("STRANGLE_BROKER_URL", ""),
+            **broker(),
             "METRICS_TOKEN": os.environ.get("STRANGLE_METRICS_TOKEN", ""),
             "IDENTITY": "signed",
             "IDENTITY_URL": os.environ.get("STRANGLE_IDENTITY_URL", identity),
@@ -144,6 +147,27 @@ class Environment:
 def of_their_owners(*streams: str) -> dict[str, str]:
     """Feeds of streams: each at the service called like it, or at the monolith as long as that has no address."""
     return {stream: stream if _address(stream) else MONOLITH for stream in streams}
+
+
+def broker() -> dict[str, str]:
+    """TRANSPORT and BROKER_URL of MIGRATION_TOOLS, as `STRANGLE_TRANSPORT` and `STRANGLE_BROKER_URL` say to all sides.
+
+    Raises:
+        SettingsError: there is no such transport, or it needs a broker and no URL says where that is.
+    """
+    transport = os.environ.get("STRANGLE_TRANSPORT") or "feed"
+    url = os.environ.get("STRANGLE_BROKER_URL", "")
+    if transport not in ("feed", *CARRIERS) and ":" not in transport:
+        raise SettingsError(
+            f"STRANGLE_TRANSPORT is {transport!r}; it must be one of {['feed', *CARRIERS]} or 'package.module:Class'"
+        )
+    if transport != "feed" and not url:
+        example = CARRIERS.get(transport, "what the class takes")
+        raise SettingsError(
+            f"STRANGLE_TRANSPORT is {transport!r} but STRANGLE_BROKER_URL is empty; set it to {example}, "
+            "or STRANGLE_TRANSPORT to 'feed'"
+        )
+    return {"TRANSPORT": transport, "BROKER_URL": url}
 
 
 def rest_framework() -> dict[str, Any]:

@@ -23,6 +23,7 @@ SHOWN_BY: dict[str, str] = {
     "make wheel": "tests/examples/test_tutorial.py",
     "make dist": "tests/architecture/test_wheel.py",
     "make chaos": "tests/chaos/test_matrix.py",
+    "make chaos-shop": "tests/chaos/test_shop_of_services.py",
     "make chaos-table": "tests/chaos/test_matrix.py",
     "make bench-messaging": "tests/integration/test_bench_messaging.py",
     "make bench-proxy": "tests/integration/test_bench_proxy.py",
