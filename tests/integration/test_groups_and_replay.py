@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.test import RequestFactory, override_settings
 
 from migration_tools.errors import ForeignStream
 from migration_tools.management.commands import strangle_replay
+from migration_tools.messaging import consumer as consumer_module
 from migration_tools.messaging import handlers, lag
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.consumer import Consumer
@@ -276,3 +278,17 @@ class Broker:
         if self.batches:
             self.batches.pop(0)
             self.acknowledged += 1
+
+
+def test_a_consumer_takes_few_records_first_more_while_they_are_quick_and_fewer_when_they_are_slow(
+    stage: Any, seen: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "FIRST_RECORDS", 2)
+    for number in range(20):
+        publish(stage, f"thing {number}")
+    with closing(DirectFeed("default", "default")) as feed:
+        consumer = Consumer(STREAM, feed, None, using="orders", group="counts")
+        ends = [consumer.step(0), consumer.step(0)]
+        monkeypatch.setattr(consumer_module, "LONG_SECONDS", 0.0)
+        ends += [consumer.step(0), consumer.step(0)]
+    assert [after - before for before, after in pairwise([0, *ends])] == [2, 4, 8, 4]
