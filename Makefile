@@ -43,7 +43,7 @@ chaos: $(STAMP) ## Kill everything at random while a context moves, and compare 
 	$(PYTHON) -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell $(CELL)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
-chaos-shop: $(STAMP) ## Buy from the shop of services while all of it is struck, and audit (ARGS="--checkouts 10000 --transport redis")
+chaos-shop: $(STAMP) ## Buy from the shop of services while all of it is struck, and audit (ARGS="--checkouts 400 --transport redis")
 	$(PYTHON) -m tests.chaos.shop $(ARGS)
 
 chaos-table: $(STAMP) ## Measure the crash points anew and write docs/reference/fault-matrix.md (ARGS="--forget")

@@ -1,4 +1,4 @@
-"""Checkouts through the real services and databases, struck all the time: `make chaos-shop ARGS="--checkouts 10000"`.
+"""Checkouts through the real services and databases, struck all the time: `make chaos-shop ARGS="--checkouts 400"`.
 
 A seed repeats who buys what and the order of the blows, not the very interleaving. The exit status is 1 when lines,
 stock or money were not conserved, or a purchase that was acknowledged is not there exactly once.
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="of shoppers and blows (default: the time)")
     parser.add_argument("--transport", choices=TRANSPORTS, default="feed", help="how the services hear each other")
     parser.add_argument("--kind", choices=KINDS, default=None, help="how a checkout is carried (default: half each)")
-    parser.add_argument("--shoppers", type=int, default=32, help="who buy at once")
+    parser.add_argument("--shoppers", type=int, default=16, help="who buy at once")
     options = parser.parse_args(arguments)
     if options.checkouts < 1 or options.shoppers < 1:
         parser.error("--checkouts and --shoppers must be at least 1")
