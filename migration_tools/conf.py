@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from migration_tools.errors import SettingsError
+from migration_tools.kernel.issuers import issuer_mistakes
 from migration_tools.kernel.limits import limit_mistakes
 from migration_tools.kernel.planes import Plane
 
@@ -68,6 +69,8 @@ class Settings:
     IDENTITY_TOKEN: str = ""
     IDENTITY_JWKS: str = ""
     IDENTITY_KEYS_SECONDS: float = 300.0
+    IDENTITY_ISSUERS: Mapping[str, str] = field(default_factory=dict)
+    IDENTITY_API_AUDIENCE: tuple[str, ...] = ()
     SESSIONS: str = "table"
     PROXY: Mapping[str, Any] = field(default_factory=dict)
     DATA_PLANE: str = "envoy"
@@ -231,9 +234,15 @@ def _identity_mistakes(raw: Mapping[str, Any]) -> list[str]:
     mistakes = []
     if raw.get("IDENTITY", "") not in ("", "signed", "session"):
         mistakes.append(f"MIGRATION_TOOLS['IDENTITY'] is {raw['IDENTITY']!r}; it must be 'signed', 'session' or ''")
-    for key in ("IDENTITY_KEYS", "IDENTITY_AUDIENCE"):
+    for key in ("IDENTITY_KEYS", "IDENTITY_AUDIENCE", "IDENTITY_API_AUDIENCE"):
         if not isinstance(raw.get(key, ()), list | tuple):
             mistakes.append(f"MIGRATION_TOOLS[{key!r}] is {type(raw[key]).__name__}; it must be a list of texts")
+    mistakes += issuer_mistakes(
+        raw.get("IDENTITY_ISSUERS", {}),
+        signed=raw.get("IDENTITY", "") == "signed",
+        monolith=raw.get("IDENTITY_ISSUER", Settings.IDENTITY_ISSUER),
+        own=raw.get("SIDE", Settings.SIDE) if raw.get("IDENTITY_API_AUDIENCE") else None,
+    )
     life = raw.get("IDENTITY_LIFE_SECONDS", 300)
     if isinstance(life, bool) or not isinstance(life, int) or not 10 <= life <= 86_400:
         mistakes.append(f"MIGRATION_TOOLS['IDENTITY_LIFE_SECONDS'] is {life!r}; it must be a number from 10 to 86400")

@@ -51,6 +51,14 @@ class CredentialsSerializer(serializers.Serializer[Any]):
     password = serializers.CharField(max_length=128, trim_whitespace=False)
 
 
+class TokenSerializer(serializers.Serializer[Any]):
+    """A token of an API client, as OAuth 2.0 writes such answers; `expires_in` is in seconds."""
+
+    access_token = serializers.CharField()
+    token_type = serializers.CharField()
+    expires_in = serializers.IntegerField()
+
+
 class SignUpSerializer(CredentialsSerializer):
     """What the monolith's sign-up was told."""
 

@@ -28,7 +28,15 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = environment.MIDDLEWARE
 DATABASES = {"default": SERVICE.database()}
-REST_FRAMEWORK = environment.rest_framework()
+REST_FRAMEWORK = {
+    **environment.rest_framework(),
+    # Whose address counts for the throttle: what the last of so many proxies before this service says of its client.
+    "NUM_PROXIES": int(SERVICE.get("PROXIES", "1")),
+    "DEFAULT_THROTTLE_RATES": {
+        "token_address": SERVICE.get("TOKENS_PER_ADDRESS", "60/min"),
+        "token_login": SERVICE.get("TOKENS_PER_LOGIN", "10/min"),
+    },
+}
 LOGGING = environment.log_lines()
 SPECTACULAR_SETTINGS = environment.spectacular(
     "Users service", "Who the customers are: names, addresses of mail, and whether a password is theirs."
@@ -36,7 +44,10 @@ SPECTACULAR_SETTINGS = environment.spectacular(
 
 MIGRATION_TOOLS = SERVICE.migration_tools(
     feeds={"users": "monolith"}, readers=("monolith", "orders", "gateway", "dashboard")
-)
+) | {
+    # Who may be asked with a token of this service, and not for pages: those that a browser asks keep its cookies.
+    "IDENTITY_API_AUDIENCE": SERVICE.get("TOKEN_AUDIENCE", "users,orders,catalog,inventory,payments").split(","),
+}
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",

@@ -141,6 +141,7 @@ class Environment:
             "IDENTITY_TOKEN": _token(self.name),
             # The monolith's public keys as a document, where it cannot be asked for them.
             "IDENTITY_JWKS": os.environ.get("STRANGLE_IDENTITY_JWKS", ""),
+            "IDENTITY_ISSUERS": _issuers(self.name),
         }
 
 
@@ -231,6 +232,12 @@ MIDDLEWARE = [
 
 def _mode() -> str:
     return os.environ.get("SERVICES_DATABASE_MODE", MODES[0])
+
+
+def _issuers(side: str) -> dict[str, str]:
+    """`users=http://…/.well-known/jwks.json`, several by commas; a side is not told of itself."""
+    pairs = (item.partition("=") for item in os.environ.get("STRANGLE_IDENTITY_ISSUERS", "").split(",") if item)
+    return {name.strip(): url.strip() for name, _, url in pairs if name.strip() != side}
 
 
 def _address(side: str) -> str:

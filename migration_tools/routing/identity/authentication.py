@@ -1,11 +1,11 @@
 """The user of the monolith as an authentication class of Django REST framework."""
 
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
-from rest_framework.exceptions import APIException, PermissionDenied
+from rest_framework.exceptions import APIException, AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from migration_tools.routing.identity.inquiry import Unreachable
-from migration_tools.routing.identity.reading import identify
+from migration_tools.routing.identity.reading import finding, identify
 from migration_tools.routing.identity.user import StranglerUser
 
 
@@ -21,7 +21,8 @@ class IdentityAuthentication(BaseAuthentication):
     """Believe what IDENTITY names, and ask for a CSRF token as `SessionAuthentication` does.
 
     The browser sends its cookies by itself, so an unsafe method must also show the value of the monolith's CSRF
-    cookie. IdentityMiddleware is needed beside it, to hand renewed tokens out.
+    cookie. A Bearer token is not sent by itself and needs none. IdentityMiddleware is needed beside it, to hand renewed
+    tokens out.
     """
 
     def authenticate(self, request: Request) -> tuple[StranglerUser, None] | None:
@@ -30,6 +31,11 @@ class IdentityAuthentication(BaseAuthentication):
             user = identify(request._request)
         except Unreachable as error:
             raise IdentityUnavailable from error
+        found = finding(request._request)
+        if found is not None and found.bearer:
+            if user is None:
+                raise AuthenticationFailed("the bearer token is not valid here, or has expired; ask for a new one")
+            return user, None
         if user is None:
             return None
         check = CSRFCheck(lambda _request: None)  # type: ignore[arg-type]
@@ -40,4 +46,5 @@ class IdentityAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """Make an unauthenticated request a 401: the client mends it by logging in at the monolith."""
-        return 'Cookie realm="monolith"'
+        found = finding(request._request)
+        return 'Bearer error="invalid_token"' if found is not None and found.bearer else 'Cookie realm="monolith"'

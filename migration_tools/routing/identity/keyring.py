@@ -1,4 +1,4 @@
-"""A service's view of the monolith's keys: fetched from its JWKS, kept for a while, asked again for an unknown key."""
+"""A service's view of an issuer's keys: fetched from its JWKS, kept for a while, asked again for an unknown key."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import time
 from migration_tools.conf import settings
 from migration_tools.routing.identity.inquiry import Unreachable, ask
 from migration_tools.routing.identity.keys import PublicKey, parse_keys
-from migration_tools.routing.identity.tokens import Token, read
+from migration_tools.routing.identity.tokens import TYPE, Token, read
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,13 @@ class Keyring:
     def __init__(self, source: str) -> None:
         self._source = source
         self._keys: dict[str, PublicKey] = {}
-        self._believed: dict[tuple[str, str, str], Token] = {}
+        self._believed: dict[tuple[str, str, str, str], Token] = {}
         self._fetched = self._asked = float("-inf")
         self._lock = threading.Lock()
         if source.lstrip().startswith("{"):
             self._keys, self._fetched = parse_keys(json.loads(source)), float("inf")
 
-    def read(self, text: str, *, issuer: str, audience: str) -> Token:
+    def read(self, text: str, *, issuer: str, audience: str, kind: str = TYPE) -> Token:
         """Read a token, checking its signature once; whether it has expired is the caller's to judge.
 
         Raises:
@@ -40,10 +40,10 @@ class Keyring:
             self._refresh()
         # Each refresh begins with an empty one, so that what was believed by a withdrawn key is not kept: neither what
         # is in it, nor what a thread is about to put there.
-        believed, key = self._believed, (text, issuer, audience)
+        believed, key = self._believed, (text, issuer, audience, kind)
         token = believed.get(key)
         if token is None:
-            token = read(text, find=self.find, issuer=issuer, audience=audience)
+            token = read(text, find=self.find, issuer=issuer, audience=audience, kind=kind)
             if len(believed) >= TOKENS_AT_MOST:
                 believed.clear()
             believed[key] = token
@@ -95,8 +95,12 @@ _rings: dict[str, Keyring] = {}
 
 
 def keyring() -> Keyring:
-    """The key ring of IDENTITY_URL, or of the document in IDENTITY_JWKS; one for each in a process."""
+    """The monolith's key ring: of IDENTITY_URL, or of the document in IDENTITY_JWKS."""
     conf = settings()
-    source = conf.IDENTITY_JWKS or f"{conf.IDENTITY_URL.rstrip('/')}/jwks.json"
+    return keyring_of(conf.IDENTITY_JWKS or f"{conf.IDENTITY_URL.rstrip('/')}/jwks.json")
+
+
+def keyring_of(source: str) -> Keyring:
+    """The key ring of a URL or a document; one for each in a process."""
     # Two threads may both make one; the second is dropped, and nothing is lost but a question.
     return _rings.setdefault(source, Keyring(source)) if source not in _rings else _rings[source]

@@ -2,7 +2,8 @@
 
 Note [keys of tokens]. Without IDENTITY_KEYS the keys are derived from Django's SECRET_KEY and SECRET_KEY_FALLBACKS, so
 they are rotated as those are: the new key signs from the first request on, tokens under the old one are honoured until
-its fallback is removed. Whoever knows SECRET_KEY is every user already. A key's name is its RFC 7638 thumbprint, so
+its fallback is removed. Whoever knows SECRET_KEY is every user already. Tokens of API clients are signed by keys of
+another purpose, so that two sides that share a secret do not share a key. A key's name is its RFC 7638 thumbprint, so
 that two keys never share one and nobody has to make names up.
 """
 
@@ -29,7 +30,9 @@ ALGORITHM = "ES256"
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # 16 bytes more than the order, so that the remainder is as good as even.
 _MATERIAL_BYTES = 48
-_PURPOSE = b"strangler.identity/1"
+# What a derived key is for.
+SESSIONS = b"strangler.identity/1"
+API = b"strangler.identity.api/1"
 _USE = {"use": "sig", "alg": ALGORITHM}
 _KEYS_AT_MOST = 32
 
@@ -50,8 +53,8 @@ class PublicKey:
     public: ec.EllipticCurvePublicKey
 
 
-def signing_keys() -> tuple[SigningKey, ...]:
-    """This side's keys; the first signs, all are published.
+def signing_keys(purpose: bytes = SESSIONS) -> tuple[SigningKey, ...]:
+    """This side's keys, those of IDENTITY_KEYS or derived for `purpose`; the first signs, all are published.
 
     Raises:
         SettingsError: an entry of IDENTITY_KEYS is no private key for ES256.
@@ -59,7 +62,8 @@ def signing_keys() -> tuple[SigningKey, ...]:
     pems = tuple(settings().IDENTITY_KEYS)
     if pems:
         return _from_pems(pems)
-    return _derived((django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS))
+    secrets = (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)
+    return tuple(derived_key(secret, purpose) for secret in secrets)
 
 
 def key_document(keys: Sequence[SigningKey]) -> dict[str, Any]:
@@ -100,17 +104,13 @@ def thumbprint(public: ec.EllipticCurvePublicKey) -> str:
 
 
 @lru_cache(maxsize=8)
-def derived_key(secret: str | bytes) -> SigningKey:
-    """The key that belongs to a secret: the same one on every process that knows it."""
-    material = HKDF(algorithm=SHA256(), length=_MATERIAL_BYTES, salt=None, info=_PURPOSE).derive(
+def derived_key(secret: str | bytes, purpose: bytes = SESSIONS) -> SigningKey:
+    """The key that belongs to a secret and a purpose: the same one on every process that knows it."""
+    material = HKDF(algorithm=SHA256(), length=_MATERIAL_BYTES, salt=None, info=purpose).derive(
         secret.encode() if isinstance(secret, str) else secret
     )
     private = ec.derive_private_key(int.from_bytes(material) % (_ORDER - 1) + 1, ec.SECP256R1())
     return SigningKey(kid=thumbprint(private.public_key()), private=private)
-
-
-def _derived(secrets: tuple[str | bytes, ...]) -> tuple[SigningKey, ...]:
-    return tuple(derived_key(secret) for secret in secrets)
 
 
 @lru_cache(maxsize=4)

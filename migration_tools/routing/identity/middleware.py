@@ -97,7 +97,7 @@ class IdentityMiddleware(MiddlewareMixin):
         found = finding(request)
         if found is None:
             return response
-        patch_vary_headers(response, ("Cookie",))
+        patch_vary_headers(response, ("Cookie", "Authorization") if settings().IDENTITY_ISSUERS else ("Cookie",))
         if found.renewed is not None:
             remember(response, found.renewed)
         elif found.forget:

@@ -32,17 +32,22 @@ COOKIE = "sx_identity"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Who it is, and what the answer has to do with the cookie: set `renewed`, or take it away."""
+    """Who it is, and what the answer has to do with the cookie: set `renewed`, or take it away.
+
+    `bearer` says that the request's Bearer token was asked and no cookie, see Note [bearer or cookies].
+    """
 
     user: StranglerUser | None
     renewed: str | None = None
     forget: bool = False
+    bearer: bool = False
 
 
 def identify(request: HttpRequest) -> StranglerUser | None:
-    """Who sent this request according to the monolith; None for strangers.
+    """Who sent this request according to the monolith or an issuer of IDENTITY_ISSUERS; None for strangers.
 
-    Cookies are sent by browsers on their own: an unsafe request needs CSRF protection as well.
+    Cookies are sent by browsers on their own: an unsafe request needs CSRF protection as well,
+    unless `finding` says `bearer`.
 
     Raises:
         Unreachable: it cannot be known now; answer 503, not 401.
@@ -64,11 +69,18 @@ def _find(request: HttpRequest) -> Finding:
     session_key = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME, "")
     match settings().IDENTITY:
         case "signed":
-            return _by_token(request, session_key)
+            return _by_bearer(request) or _by_token(request, session_key)
         case "session":
             return _by_session(session_key)
         case other:
             raise SettingsError(f"MIGRATION_TOOLS['IDENTITY'] is {other!r}; set it to 'signed' or 'session'")
+
+
+def _by_bearer(request: HttpRequest) -> Finding | None:
+    from migration_tools.routing.identity.bearer import bearer_token, bearer_user
+
+    text = bearer_token(request)
+    return None if text is None else Finding(user=bearer_user(text), bearer=True)
 
 
 def _by_session(session_key: str) -> Finding:

@@ -1,4 +1,4 @@
-"""What the monolith tells services about identity: its public keys, and a new token for a session."""
+"""What services are told about identity: public keys, and by the monolith a new token for a session."""
 
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -21,11 +21,23 @@ class KeysView(View):
     def get(self, request: HttpRequest) -> HttpResponse:
         """Answer the JWKS document."""
         _only_where_tokens_are_signed()
-        from migration_tools.routing.identity.keys import key_document, signing_keys
+        from migration_tools.routing.identity.keys import SESSIONS
 
-        answer = JsonResponse(key_document(signing_keys()), content_type="application/jwk-set+json")
-        answer["Cache-Control"] = f"public, max-age={KEYS_AGE_SECONDS}"
-        return answer
+        return _published(SESSIONS)
+
+
+class ApiKeysView(View):
+    """GET /.well-known/jwks.json of a side that signs tokens of API clients: the keys they are checked by."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Answer the JWKS document."""
+        if not settings().IDENTITY_API_AUDIENCE:
+            raise Http404
+        from migration_tools.routing.identity.keys import API
+
+        return _published(API)
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -52,6 +64,14 @@ class RenewView(View):
         answer = JsonResponse({"token": issue(describe(user), session_key) if user is not None else None})
         answer["Cache-Control"] = "no-store"
         return answer
+
+
+def _published(purpose: bytes) -> HttpResponse:
+    from migration_tools.routing.identity.keys import key_document, signing_keys
+
+    answer = JsonResponse(key_document(signing_keys(purpose)), content_type="application/jwk-set+json")
+    answer["Cache-Control"] = f"public, max-age={KEYS_AGE_SECONDS}"
+    return answer
 
 
 def _only_where_tokens_are_signed() -> None:
