@@ -28,6 +28,10 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = environment.MIDDLEWARE
 DATABASES = {"default": SERVICE.database()}
+# Of the throttle's counts; a cache that drops them after a few hundred logins would count nobody's tries.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
+}
 REST_FRAMEWORK = {
     **environment.rest_framework(),
     # Whose address counts for the throttle: what the last of so many proxies before this service says of its client.

@@ -134,7 +134,7 @@ def inventory(cluster: Any, users: RunningService, running: Get, monkeypatch: py
 def test_a_customer_reserves_and_reads_elsewhere_by_the_token_alone(
     users: RunningService, grace: dict[str, Any], inventory: str
 ) -> None:
-    wanted = {"reference": str(uuid.uuid4()), "lines": [{"product_id": 777, "quantity": 1}]}
+    wanted = {"reference": str(uuid.uuid4()), "lines": [{"product": 777, "quantity": 1}]}
     headers = bearer(users, grace)
     made = httpx2.post(f"{inventory}{RESERVATIONS}", json=wanted, headers=headers, timeout=30)
     assert made.status_code == 201, made.text
@@ -147,8 +147,8 @@ def test_a_customer_reserves_and_reads_elsewhere_by_the_token_alone(
 def test_cookies_beside_a_token_neither_help_nor_are_helped(
     users: RunningService, grace: dict[str, Any], inventory: str
 ) -> None:
-    shown = identity_rig.cookies(7, "Ada Lovelace", audience=("inventory",))
-    wanted = {"reference": str(uuid.uuid4()), "lines": [{"product_id": 777, "quantity": 1}]}
+    shown = identity_rig.cookies(7_000_000, "Ada Lovelace", audience=("inventory",))
+    wanted = {"reference": str(uuid.uuid4()), "lines": [{"product": 777, "quantity": 1}]}
 
     def post(headers: dict[str, str]) -> httpx2.Response:
         with httpx2.Client(base_url=inventory, cookies=shown, timeout=30) as client:

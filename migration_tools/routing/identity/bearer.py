@@ -3,7 +3,7 @@
 Note [bearer or cookies]. A browser sends cookies on its own, so who is known by them must show a CSRF token; it sends
 no Bearer token on its own, so who is known by that need not. A request that showed both could have the one's user and
 the other's freedom. So the header decides alone: where tokens of API clients are believed, a request with a Bearer
-header is its token's user or nobody, whatever its cookies say, and no cookie is set or taken away by the answer.
+header is its token's user or nobody, whatever its cookies say, and its answer leaves the identity cookie alone.
 """
 
 import json

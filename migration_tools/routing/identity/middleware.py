@@ -97,7 +97,9 @@ class IdentityMiddleware(MiddlewareMixin):
         found = finding(request)
         if found is None:
             return response
-        patch_vary_headers(response, ("Cookie", "Authorization") if settings().IDENTITY_ISSUERS else ("Cookie",))
+        conf = settings()
+        believed = conf.IDENTITY_ISSUERS or conf.IDENTITY_API_AUDIENCE
+        patch_vary_headers(response, ("Cookie", "Authorization") if believed else ("Cookie",))
         if found.renewed is not None:
             remember(response, found.renewed)
         elif found.forget:
