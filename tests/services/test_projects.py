@@ -37,7 +37,12 @@ OPERATIONS = {
         ("/api/payments/account/", "GET"),
         ("/api/payments/accounts/{payer}/limit/", "PUT"),
     },
-    "users": {("/api/accounts/me/", "GET"), ("/api/accounts/me/", "PATCH"), ("/api/accounts/me/public-id/", "GET")},
+    "users": {
+        ("/api/accounts/me/", "GET"),
+        ("/api/accounts/me/", "PATCH"),
+        ("/api/accounts/me/public-id/", "GET"),
+        ("/api/accounts/token/", "POST"),
+    },
 }
 ROWS = {
     "catalog": """WITH shelf AS (INSERT INTO shelf_category (title) VALUES ('Books') RETURNING id)
