@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests import identity_rig
-from tests.services.rig import CSRF, NAMES, RunningService
+from tests.services.rig import CSRF, NAMES, OWNED, RunningService
 
 pytest_plugins = ["tests.services.rig"]
 
@@ -68,6 +68,8 @@ def filled(running: Get) -> Get:
         service = running(name)
         if name not in seen:
             service.rows(ROWS[name])
+            if name == "users":  # who does not own the customers gives no tokens
+                service.rows(OWNED, name)
             seen.add(name)
         return service
 
