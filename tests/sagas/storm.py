@@ -26,7 +26,7 @@ from tests.services import rig
 from tests.services.shop import NAMES, PRICE, PRODUCT, STOCK, Shop
 
 CARTS_A_TURN = 20
-RESTLESS_AFTER, LONGEST_CALM = 6, 60
+RESTLESS_AFTER, LONGEST_CALM = 6, 30
 KINDS = ("orchestrated", "choreographed")
 # Some writes of these fail, with the share that the session says.
 TROUBLE = """CREATE FUNCTION storm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
