@@ -27,6 +27,8 @@ from tests.services.shop import NAMES, PRICE, PRODUCT, STOCK, Shop
 
 CARTS_A_TURN = 20
 RESTLESS_AFTER, LONGEST_CALM = 6, 30
+# So many turns long a service may hear nothing, and how often.
+DEAF_TURNS, DEAF = 4, 0.2
 KINDS = ("orchestrated", "choreographed")
 # Some writes of these fail, with the share that the session says.
 TROUBLE = """CREATE FUNCTION storm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -116,6 +118,7 @@ class Storm:
         self.shop, self.runs = shop, runs
         self.dice = random.Random(seed)
         self.report = Report(seed=seed)
+        self.deaf: set[str] = set()
         self.stocked = {number: self.dice.randint(5, 50) for number in range(1, max(runs // 8, 4))}
         self.customers = range(1, max(runs // 10, 6))
         # Half of them may pay for some things only.
@@ -156,11 +159,14 @@ class Storm:
     ) -> None:
         self.report.turns += 1
         heads = audit.heads(self.shop)
+        if self.report.turns % DEAF_TURNS == 0:
+            self.deaf = {name for name in NAMES if self.dice.random() < DEAF}
         for each in self.workers:
             each.order(
                 {
                     "number": self.report.turns,
                     "calm": calm,
+                    "deaf": each.name in self.deaf,
                     "heads": heads,
                     "carts": carts or [],
                     "limits": (limits or {}) if each.name == "payments" else {},

@@ -88,7 +88,9 @@ class Service:
         if self.calm:
             wake = [self.wake] if self.name == "orders" else []
             return [self.replay, *hear, *wake, self.number]
-        found = [*hear, *hear, self.replay, self.number, self.number]
+        found = [self.replay, self.number, self.number]
+        if not turn["deaf"]:
+            found += [*hear, *hear]
         found += [lambda key=key: self.again(*key) for key in sorted(self.feeds)]
         if self.name == "orders":
             found += [self.wake, self.wish, self.withdraw]
@@ -129,17 +131,18 @@ class Service:
                 return
 
     def again(self, stream: str, group: str) -> None:
-        """An event comes once more, or one of a saga before its time: at any rate out of its order."""
+        """Events come once more, or those of a saga before their time: at any rate out of their order."""
         feed, at = self.feeds[stream, group], self._at(inbox_name(stream, group))
         last = feed.upto if group == SAGAS else at
         if not last:
             return
-        after = self.dice.randrange(max(0, at - 60) if self.dice.random() < 0.7 else 0, last)
         feed.most = 1
-        for event in feed.fetch(after=after, limit=1, wait_seconds=0).events:
-            if event.position == after + 1:
-                with transaction.atomic():
-                    handle(event, group)
+        for _ in range(self.dice.randint(1, 6)):
+            after = self.dice.randrange(max(0, at - 30) if self.dice.random() < 0.8 else 0, last)
+            for event in feed.fetch(after=after, limit=1, wait_seconds=0).events:
+                if event.position == after + 1:
+                    with transaction.atomic():
+                        handle(event, group)
 
     def replay(self) -> None:
         """An operator has everything that was parked handled anew."""
