@@ -1,7 +1,7 @@
 """How a service of the storm hears another: its stream, and a broker that is silent, repeats and runs ahead."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import psycopg
@@ -10,6 +10,8 @@ from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.stream import read_batch
 
 AS_IT_IS = 10_000
+PLACES = """SELECT position FROM strangle_stream
+    WHERE stream = %s AND position > %s AND position <= %s AND event_type = ANY (%s) ORDER BY position"""
 
 
 class Feed:
@@ -23,10 +25,8 @@ class Feed:
 
     def fetch(self, *, after: int, limit: int, wait_seconds: float, mark: str = "") -> Batch:
         """See messaging.consumer.Feed; nobody waits here, and a batch is as small as the dice said."""
-        if self._conn is None or self._conn.closed:
-            self._conn = psycopg.connect(self.dsn, autocommit=True)
         return read_batch(
-            self._conn.cursor(),
+            self._open().cursor(),
             self.stream,
             origin=self.stream,
             after=after,
@@ -34,6 +34,16 @@ class Feed:
             upto=self.upto,
             mark=mark,
         )
+
+    def places(self, types: Set[str], *, after: int) -> list[int]:
+        """Where events of these types stand behind a position."""
+        found = self._open().execute(PLACES, [self.stream, after, self.upto, sorted(types)])
+        return [int(row[0]) for row in found]
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._conn is None or self._conn.closed:
+            self._conn = psycopg.connect(self.dsn, autocommit=True)
+        return self._conn
 
 
 class Broker:

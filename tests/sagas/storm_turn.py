@@ -19,6 +19,8 @@ from migration_tools.messaging.handling import HandlerFailed, handle
 from migration_tools.messaging.inbox import positions
 from migration_tools.messaging.relay import tick
 from migration_tools.sagas import orchestrator
+from migration_tools.sagas.decisions import Direction
+from migration_tools.sagas.participant import participants
 from migration_tools.sagas.runner import Runner
 from migration_tools.stores.postgres import Connection, connect, django_connection, errors
 from tests.sagas.storm_feed import AS_IT_IS, Broker, Feed
@@ -88,7 +90,7 @@ class Service:
         if self.calm:
             wake = [self.wake] if self.name == "orders" else []
             return [self.replay, *hear, *wake, self.number]
-        found = [self.replay, self.number, self.number]
+        found = [self.replay, self.number, self.number, self.overtake]
         if not turn["deaf"]:
             found += [*hear, *hear]
         found += [lambda key=key: self.again(*key) for key in sorted(self.feeds)]
@@ -136,13 +138,24 @@ class Service:
         last = feed.upto if group == SAGAS else at
         if not last:
             return
-        feed.most = 1
         for _ in range(self.dice.randint(1, 6)):
-            after = self.dice.randrange(max(0, at - 30) if self.dice.random() < 0.8 else 0, last)
-            for event in feed.fetch(after=after, limit=1, wait_seconds=0).events:
-                if event.position == after + 1:
-                    with transaction.atomic():
-                        handle(event, group)
+            self._hear(feed, group, self.dice.randrange(max(0, at - 30) if self.dice.random() < 0.8 else 0, last))
+
+    def overtake(self) -> None:
+        """A compensation comes before the command that it undoes."""
+        for (stream, group), feed in sorted(self.feeds.items()):
+            undoing = {each.command for each in participants() if each.direction is Direction.UNDO}
+            for position in feed.places(undoing, after=self._at(inbox_name(stream, group))):
+                if group == SAGAS and self.dice.random() < 0.5:
+                    self._hear(feed, group, position - 1)
+
+    def _hear(self, feed: Feed, group: str, after: int) -> None:
+        """Handle the event that follows a position, whatever the inbox says of it."""
+        feed.most = 1
+        for event in feed.fetch(after=after, limit=1, wait_seconds=0).events:
+            if event.position == after + 1:
+                with transaction.atomic():
+                    handle(event, group)
 
     def replay(self) -> None:
         """An operator has everything that was parked handled anew."""
@@ -204,4 +217,4 @@ class Service:
             return [row[0] for row in cursor.fetchall()]
 
     def _some(self, found: Sequence[Any]) -> list[Any]:
-        return self.dice.sample(list(found), min(len(found), self.dice.randint(0, 2)))
+        return self.dice.sample(list(found), min(len(found), self.dice.randint(0, 3)))
