@@ -15,7 +15,7 @@ BASE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP = $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-thorough demo-oscar chaos chaos-shop chaos-table bench-transfer bench-proxy bench-messaging bench-scaling lint format docs demo up lock wheel dist clean
+.PHONY: help venv test test-thorough demo-oscar chaos chaos-sagas chaos-shop chaos-table bench-transfer bench-proxy bench-messaging bench-scaling lint format docs demo up lock wheel dist clean
 
 help: ## Print this menu
 	@echo "usage: make TARGET [ARGS=\"…\"]"
@@ -45,6 +45,9 @@ chaos: $(STAMP) ## Kill everything at random while a context moves, and compare 
 
 chaos-shop: $(STAMP) ## Buy from the shop of services while all of it is struck, and audit (ARGS="--checkouts 400 --transport redis")
 	$(PYTHON) -m tests.chaos.shop $(ARGS)
+
+chaos-sagas: $(STAMP) ## Play checkouts of the three services at random over real databases, with crashes, and audit (RUNS, SEED)
+	$(PYTHON) -m tests.sagas --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 chaos-table: $(STAMP) ## Measure the crash points anew and write docs/reference/fault-matrix.md (ARGS="--forget")
 	$(PYTHON) -m tests.chaos.page $(ARGS)

@@ -24,6 +24,7 @@ SHOWN_BY: dict[str, str] = {
     "make dist": "tests/architecture/test_wheel.py",
     "make chaos": "tests/chaos/test_matrix.py",
     "make chaos-shop": "tests/chaos/test_shop_of_services.py",
+    "make chaos-sagas": "tests/sagas/test_storm.py",
     "make chaos-table": "tests/chaos/test_matrix.py",
     "make bench-messaging": "tests/integration/test_bench_messaging.py",
     "make bench-proxy": "tests/integration/test_bench_proxy.py",
