@@ -97,7 +97,7 @@ def live(name: str) -> None:
     """Do what each turn asks for."""
     from migration_tools.kernel import points
     from migration_tools.messaging import consumer, inbox
-    from tests.sagas.storm_turn import Service
+    from tests.sagas.storm_turn import UNTOLD, Service
 
     # By the clock a consumer asks the feed beside a broker; here all that chance decides is drawn from the seed.
     consumer.RECEIPT_SECONDS = 1e12
@@ -106,7 +106,7 @@ def live(name: str) -> None:
     fate = Fate(name, dsns[name])
     service = Service(name, dsns, fate.dice, tell)
     with contextlib.ExitStack() as armed:
-        for point in POINTS:
+        for point in (*POINTS, UNTOLD):
             armed.enter_context(points.on(point, fate.at(point)))
         for turn in turns():
             fate.dice.seed(f"{os.environ['STORM_SEED']} {name} {turn['number']}")

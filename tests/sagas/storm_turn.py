@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from migration_tools.capture.projector import RelationProjector
 from migration_tools.errors import PastPivot, SagaError, StrangleError
+from migration_tools.kernel import points
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.dead_letters import parked_keys, replay
 from migration_tools.messaging.groups import inbox_name
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # The group whose handlers are steps of sagas: they keep what was done, and so may hear anything at any time.
 SAGAS = "checkout"
+# A checkout is made and its customer not told yet.
+UNTOLD = "storm.untold"
 # In a part of the doings a part of the writes fails.
 TROUBLED, FAILING = 0.3, 0.12
 AWAY = (DatabaseFailure, errors.Error, OSError, StrangleError)
@@ -181,7 +184,9 @@ class Service:
             shipping_address={"city": "Graz"},
         )
         with override_settings(CHECKOUT=cart["kind"]):
-            self.tell(acknowledged=str(sagas.buy(wanted).public_id), kind=cart["kind"])
+            made = sagas.buy(wanted)
+        points.reached(UNTOLD)
+        self.tell(acknowledged=str(made.public_id), kind=cart["kind"])
 
     def wake(self) -> None:
         """The clock runs out for some sagas, or for all that are open."""
