@@ -1,17 +1,23 @@
 """The suite of transports fails for a transport that breaks a promise, each test by its own name."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 from migration_tools.errors import SettingsError, TransportError
+from migration_tools.management.commands import strangle_consume
 from migration_tools.messaging.batch import Batch
 from migration_tools.messaging.transports import open_publisher, open_subscription
 from migration_tools.testing.memory import BROKERS, MemoryBroker, MemoryPublisher, MemorySubscription, MemoryTransport
+from migration_tools.testing.postgres import free_port
 from migration_tools.testing.transports import TransportConformance, wired
 from tests.conftest import Pair
+from tests.races.scene import Background
+from tests.waiting import until
 
 URL = "memory://broken"
 PATH = "migration_tools.testing.memory:MemoryTransport"
@@ -161,6 +167,47 @@ def test_each_group_of_handlers_gets_every_batch_beside_its_side_s_own_consumer(
         assert each is not None
         assert each.receive(1) == sent
         each.done()
+
+
+class Owner(BaseHTTPRequestHandler):
+    """A side whose stream is empty yet."""
+
+    def do_GET(self) -> None:
+        body = Batch(stream="orders", origin="shop", first=0, last=0).to_json().encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_a_consumer_by_a_broker_waits_for_an_owner_that_is_away_when_it_starts(
+    pair: Pair, settings: Any, no_traces: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    port, stop = free_port(), threading.Event()
+    settings.MIGRATION_TOOLS = {
+        **settings.MIGRATION_TOOLS,
+        "TRANSPORT": PATH,
+        "BROKER_URL": "memory://late",
+        "FEEDS": {"orders": {"url": f"http://127.0.0.1:{port}/", "token": "any"}},
+    }
+    work = strangle_consume.consuming("orders", {"group": "", "origin": None, "from_head": False})
+    consumer = Background(lambda: work(stop))
+    try:
+        until(lambda: caplog.text.count("trying again") > 1, "it asks again")
+        with HTTPServer(("127.0.0.1", port), Owner) as owner:
+            serving = Background(owner.serve_forever)
+            until(lambda: "memory://late" in BROKERS and BROKERS["memory://late"].queues != {}, "it hears the broker")
+            assert consumer.running()
+            stop.set()
+            consumer.outcome()
+            assert list(BROKERS["memory://late"].queues) == [("orders", "shop")]
+            owner.shutdown()
+            serving.outcome()
+    finally:
+        stop.set()
 
 
 def test_a_transport_that_is_not_there_is_said_so(settings: Any) -> None:

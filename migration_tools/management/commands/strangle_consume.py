@@ -1,5 +1,6 @@
 """Run a consumer: apply another side's stream to this side's database."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,13 +9,20 @@ from django.core.management.base import CommandParser
 from django.db import connections
 
 from migration_tools.conf import settings
-from migration_tools.errors import StrangleError
+from migration_tools.errors import StrangleError, TransportError
 from migration_tools.management.examples import Examples
 from migration_tools.management.signals import heed_signals
 from migration_tools.messaging.consumer import Consumer
 from migration_tools.messaging.handlers import registered
 from migration_tools.messaging.transports import open_feed, open_subscription
+from migration_tools.messaging.transports.feed import HttpFeed
 from migration_tools.transfer.sync import TableWriter
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_SECONDS = 0.5
+
+Work = Callable[[threading.Event], None]
 
 
 class Command(Examples):
@@ -44,26 +52,38 @@ class Command(Examples):
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
         with heed_signals(stop):
-            consumers = [self._made(stream, options) for stream in dict.fromkeys(options["stream"])]
-            together([each.run for each in consumers], stop)
+            together([consuming(stream, options) for stream in dict.fromkeys(options["stream"])], stop)
 
-    def _made(self, stream: str, options: dict[str, Any]) -> Consumer:
-        group = options["group"]
-        if group and not any(registered(stream, group)):
-            raise StrangleError(
-                f"no handler of {stream!r} is in group {group!r} here; declare one with @handles(..., group={group!r})"
-            )
-        feed = open_feed(stream, group)
+
+def consuming(stream: str, options: dict[str, Any]) -> Work:
+    """What consumes a stream until told to stop; with a broker it first waits for an owner that is away.
+
+    Raises:
+        StrangleError: no handler is in the group, or settings name no feed of the stream.
+    """
+    group = options["group"]
+    if group and not any(registered(stream, group)):
+        raise StrangleError(
+            f"no handler of {stream!r} is in group {group!r} here; declare one with @handles(..., group={group!r})"
+        )
+    feed = open_feed(stream, group)
+
+    def work(stop: threading.Event) -> None:
         subscription = None
         if settings().TRANSPORT != "feed":
-            subscription = open_subscription(stream, options["origin"] or feed.origin(), group)
+            origin = options["origin"] or _owner(feed, stop)
+            if not origin:
+                return
+            subscription = open_subscription(stream, origin, group)
         consumer = Consumer(stream, feed, None if group else TableWriter(), subscription=subscription, group=group)
         if options["from_head"]:
             consumer.skip_to_head()
-        return consumer
+        consumer.run(stop)
+
+    return work
 
 
-def together(works: Sequence[Callable[[threading.Event], None]], stop: threading.Event) -> None:
+def together(works: Sequence[Work], stop: threading.Event) -> None:
     """Do several works until `stop`, each in a thread of its own; the end of one is the end of all.
 
     Raises:
@@ -74,7 +94,7 @@ def together(works: Sequence[Callable[[threading.Event], None]], stop: threading
         return
     failures: list[Exception] = []
 
-    def do(work: Callable[[threading.Event], None]) -> None:
+    def do(work: Work) -> None:
         try:
             work(stop)
         except Exception as error:
@@ -90,3 +110,14 @@ def together(works: Sequence[Callable[[threading.Event], None]], stop: threading
         thread.join()
     if failures:
         raise failures[0]
+
+
+def _owner(feed: HttpFeed, stop: threading.Event) -> str:
+    """The side that publishes the feed's stream, as soon as it says so; empty when told to stop before."""
+    while not stop.is_set():
+        try:
+            return feed.origin()
+        except TransportError as error:
+            log.warning("consumer %s: %s; trying again", feed.stream, error, extra={"context": feed.stream})
+            stop.wait(ASK_AGAIN_SECONDS)
+    return ""
