@@ -43,6 +43,7 @@ SHOWN_BY: dict[str, str] = {
     "gunicorn extracted_services.": "tests/services/rig.py",
     "createdb": "not run: the tutorial's test makes databases with names of its run",
     "kubectl": "not run: the CI machine has no cluster; the manifests are held to their schemas",
+    "curl -d": "tests/services/test_users_tokens.py",
     "python -m venv": "tests/examples/test_tutorial.py",
     "python -m benchmarks.planning": "tests/integration/test_planning.py",
     "python -m demo.traffic": "tests/integration/test_demo_traffic.py",
