@@ -17,8 +17,8 @@ from pymongo.errors import (
 
 from migration_tools.errors import StoreAway, StoreError
 
-# Where the URL does not say otherwise: how long until a server is found, and until one that is there has answered.
-PATIENCE = {"serverSelectionTimeoutMS": 5_000, "socketTimeoutMS": 60_000}
+# Until a server is found, where the URL does not say otherwise; a server that hangs while it is greeted is none.
+FOUND_SECONDS = 5.0
 
 # WriteConflict: nothing was done, and the same may be asked again at once.
 CONFLICT = 112
@@ -26,15 +26,23 @@ BUSY = "MongoDB was busy with another writer; run the same command again"
 DUPLICATE_KEY = 11_000
 
 
-def database_at(url: str, name: str) -> Any:
+def database_at(url: str, name: str, *, answer_seconds: float = 60.0) -> Any:
     """The pymongo Database that the URL names, else `name`; its `client` is closed by the caller.
 
+    Where the URL does not say otherwise, a server that has not answered after `answer_seconds` is away.
     It is read from the primary whatever the URL says: what a secondary does not have yet would look like a difference.
 
     Raises:
         StoreError: the URL is none.
     """
-    patience: dict[str, Any] = {option: ms for option, ms in PATIENCE.items() if option.lower() not in url.lower()}
+    wished = {
+        "serverSelectionTimeoutMS": FOUND_SECONDS,
+        "connectTimeoutMS": FOUND_SECONDS,
+        "socketTimeoutMS": answer_seconds,
+    }
+    patience: dict[str, Any] = {
+        option: int(seconds * 1000) for option, seconds in wished.items() if option.lower() not in url.lower()
+    }
     with answering():
         client: Any = pymongo.MongoClient(url, tz_aware=True, **patience)
         return client.get_default_database(name, read_preference=pymongo.ReadPreference.PRIMARY)

@@ -13,10 +13,11 @@ from django.db.models import Count, Min, Sum
 from migration_tools.capture.ownership import owned_here
 from migration_tools.errors import StoreError
 from migration_tools.kernel import points
+from migration_tools.stores.mongodb_client import answering, database_at
 
 from ..models import Movement, Reservation, ReservedLine, Stock
-from .client import answering, connect, database_of
 from .guard import CONTEXT, DECOMMISSION, on_its_way
+from .keeper import DATABASE
 from .promises import HELD, Promises
 from .shelves import EMPTY, Shelves
 
@@ -65,10 +66,9 @@ def carry(url: str, *, dry_run: bool = False) -> Sums | None:
         with connection.cursor() as cursor:
             cursor.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")
         expected = _sums_of_rows()
-        client = connect(url)
+        database = database_at(url, DATABASE)
         try:
             with answering():
-                database = database_of(client)
                 _refuse_foreign(database)
                 if dry_run:
                     return expected
@@ -79,7 +79,7 @@ def carry(url: str, *, dry_run: bool = False) -> Sums | None:
                 _put_away()
                 points.reached("inventory.carried")
         finally:
-            client.close()
+            database.client.close()
     return expected
 
 

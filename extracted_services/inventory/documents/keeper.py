@@ -9,15 +9,18 @@ from django.db import IntegrityError, transaction
 
 from migration_tools.errors import StoreAway
 from migration_tools.sagas.guard import allowing_connections
+from migration_tools.stores.mongodb_client import answering, database_at
 
 from .. import events
 from ..models import Reason, Settled
 from ..ports import Reservation, ReservedLine, Shelf
-from .client import answering, connect, database_of
 from .guard import refuse_on_its_way, rows_left
 from .promises import FULFILLED, RELEASED, Document, Promises, quantities
 from .shelves import Shelves
 
+DATABASE = "inventory"
+# A customer waits for it.
+ANSWER_SECONDS = 10.0
 STEPS = "each step is one conditional update that finds out whether it was done before; see Note [steps on documents]"
 
 
@@ -34,8 +37,8 @@ class Documents:
                 "INVENTORY_STORE_ENGINE is 'mongodb', but the stock is in PostgreSQL's rows still; run "
                 "inventory_to_documents"
             )
-        self._client = connect(url)
-        database = database_of(self._client)
+        database = database_at(url, DATABASE, answer_seconds=ANSWER_SECONDS)
+        self._client = database.client
         self.shelves = Shelves(database)
         self.promises = Promises(database, self.shelves)
         self._prepared = False

@@ -13,7 +13,7 @@ from migration_tools.kernel import points
 
 from ..models import ReservationState
 from ..ports import NoReservation, OtherReservation, TooFew
-from .client import Patient
+from .patience import Patient
 from .shelves import Shelves
 
 TAKING, HELD = "taking", ReservationState.HELD.value

@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from migration_tools.kernel import points
 
-from .client import Patient
+from .patience import Patient
 
 DUPLICATE_KEY = 11_000
 LAID_DOWN_AT = 32

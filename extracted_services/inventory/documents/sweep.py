@@ -12,8 +12,8 @@ from migration_tools.sagas.admission import Stored
 from migration_tools.sagas.decisions import Direction
 from migration_tools.sagas.models import SagaStep
 from migration_tools.sagas.participant import claim, release
+from migration_tools.stores.mongodb_client import answering
 
-from .client import answering
 from .guard import refuse_on_its_way
 from .keeper import Documents
 from .promises import HELD, RELEASED, TAKING, Document
