@@ -39,6 +39,8 @@ def register(*, email: str, password: str, first_name: str, last_name: str) -> P
             events.user_known(person)
             return person
     except IntegrityError as error:
+        if not Person.objects.filter(email=email.lower()).exists():
+            raise
         raise EmailTaken(email) from error
 
 

@@ -296,6 +296,7 @@ def test_a_full_bulkhead_refuses_at_once_and_leaves_the_others_alone(leaves: dic
     with ThreadPoolExecutor(12) as pool:
         asking = [pool.submit(ask, composition, who, fields={"recommendations": None}) for who in range(12)]
         await_until(lambda: sum(each.done() for each in asking) == 8, what="eight were refused")
+        await_until(lambda: leaves["recommendations"].most_together >= 4, what="four have arrived")
         leaves["recommendations"].hurry()
         answers = [each.result() for each in asking]
     assert leaves["recommendations"].most_together == 4

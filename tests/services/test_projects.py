@@ -53,9 +53,10 @@ ROWS = {
     "payments": """INSERT INTO billing_payment (order_number, order_public_id, payer_id, amount_cents, status,
         authorised_at, changed_at) SELECT n, gen_random_uuid(), 7, n * 100, 'captured', now(), now()
         FROM generate_series(1, 3) n""",
-    "users": """INSERT INTO people_person (id, email, password_hash, given_name, family_name, works_here,
+    "users": """WITH ada AS (INSERT INTO people_person (id, email, password_hash, given_name, family_name, works_here,
         may_everything, active, joined_at) OVERRIDING SYSTEM VALUE
-        VALUES (7, 'ada@example.com', '!', 'Ada', 'Lovelace', false, false, true, now())""",
+        VALUES (7, 'ada@example.com', '!', 'Ada', 'Lovelace', false, false, true, now()) RETURNING id)
+        SELECT setval(pg_get_serial_sequence('people_person', 'id'), 1000) FROM ada""",
 }
 
 

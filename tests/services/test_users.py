@@ -19,6 +19,23 @@ def monolith(running: Get) -> httpx2.Client:
     return httpx2.Client(base_url=running("users").url, headers=headers, timeout=30)
 
 
+def test_an_address_is_called_taken_only_when_it_is(running: Get, monolith: httpx2.Client) -> None:
+    """Another row that is in the way, here one of a number that the sequence gives next, is a fault of the service."""
+    service = running("users")
+    [(number,)] = service.rows(
+        """INSERT INTO people_person (id, email, password_hash, given_name, family_name, works_here, may_everything,
+               active, joined_at) OVERRIDING SYSTEM VALUE
+           SELECT nextval(pg_get_serial_sequence('people_person', 'id')) + 1, 'first@example.com', '!', 'A', 'B',
+               false, false, true, now() RETURNING id"""
+    )
+    body = {"email": "second@example.com", "password": "long enough", "first_name": "Grace", "last_name": "Hopper"}
+    with monolith:
+        refused = monolith.post("/internal/accounts/", json=body)
+        assert (refused.status_code, "taken" in refused.text) == (500, False)
+        made = monolith.post("/internal/accounts/", json=body)
+    assert (made.status_code, made.json()["id"]) == (201, number + 1)
+
+
 def test_one_signs_up_by_the_monolith_is_recognised_and_renames_oneself(running: Get, monolith: httpx2.Client) -> None:
     service = running("users")
     body = {"email": "Grace@Example.com", "password": "long enough", "first_name": "Grace", "last_name": "Hopper"}
